@@ -1,1 +1,17 @@
-//! core
+//! Pure decisions of the cluster: what is wanted, what is there, what to do next.
+//!
+//! Nothing here reads a clock, a file, a socket or a global random source: time, randomness and ids
+//! come in as arguments, so that the same inputs give the same outputs on every manager and in the
+//! simulator. The shells around it live in the crates `node`, `overlay` and `runtime`.
+#![forbid(unsafe_code)]
+
+pub mod fabric;
+pub mod ids;
+pub mod model;
+pub mod sensitive;
+pub mod store;
+pub mod time;
+
+pub use ids::{ClusterId, ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
+pub use sensitive::Sensitive;
+pub use time::{Mono, Stamp, WallTime};

@@ -1,0 +1,90 @@
+//! The cluster: its settings, its certificate authority, its tokens and keys. One object.
+
+use super::{Labels, Meta};
+use crate::{ClusterId, Sensitive, WallTime};
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// What users may set (Engine API: `SwarmSpec`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterSpec {
+    /// Always "default" in the API.
+    pub name: String,
+    pub labels: Labels,
+    /// Finished tasks kept per slot (API `TaskHistoryRetentionLimit`, default 5).
+    pub task_history_limit: u32,
+    /// Entries between snapshots (API `Raft.SnapshotInterval`).
+    pub snapshot_interval: u64,
+    /// Entries kept after a snapshot for slow followers.
+    pub log_entries_for_slow_followers: u64,
+    /// Period of node heartbeats (API `Dispatcher.HeartbeatPeriod`, there 5 s; here 1 s).
+    pub heartbeat_period: Duration,
+    /// Life of a node certificate (API `CAConfig.NodeCertExpiry`, default 90 days).
+    pub node_cert_expiry: Duration,
+    /// Managers keep their key-encrypting key off the disk.
+    pub autolock: bool,
+    /// Pools that networks without a subnet draw from.
+    pub address_pools: Vec<Ipv4Net>,
+    /// Prefix length of a subnet drawn from a pool.
+    pub subnet_size: u8,
+    /// UDP port of the encrypted overlay.
+    pub data_path_port: u16,
+}
+
+impl Default for ClusterSpec {
+    fn default() -> Self {
+        Self {
+            name: "default".to_owned(),
+            labels: Labels::new(),
+            task_history_limit: 5,
+            snapshot_interval: 10_000,
+            log_entries_for_slow_followers: 500,
+            heartbeat_period: Duration::from_secs(1),
+            node_cert_expiry: Duration::from_secs(90 * 24 * 3600),
+            autolock: false,
+            address_pools: vec![Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 0, 0, 0), 8)],
+            subnet_size: 24,
+            data_path_port: 4789,
+        }
+    }
+}
+
+/// The certificate authority; its key is sealed with a key that is not in the store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterCa {
+    /// The CA certificate, DER.
+    pub certificate_der: Vec<u8>,
+    /// The CA's private key, sealed.
+    pub sealed_key: Sensitive<Vec<u8>>,
+}
+
+/// One role's join token secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinSecret {
+    /// The last part of the token.
+    pub secret: Sensitive<String>,
+    /// Not valid from here on; `None`: until rotated.
+    pub expires: Option<WallTime>,
+}
+
+/// A key of the gossip key ring; the first of the ring seals, all open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GossipKey {
+    /// Tells keys apart on the wire.
+    pub id: u8,
+    /// 32 bytes.
+    pub key: Sensitive<[u8; 32]>,
+}
+
+/// The stored cluster object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    pub id: ClusterId,
+    pub meta: Meta,
+    pub spec: ClusterSpec,
+    pub ca: ClusterCa,
+    pub worker_secret: JoinSecret,
+    pub manager_secret: JoinSecret,
+    pub gossip_keys: Vec<GossipKey>,
+}

@@ -1,0 +1,283 @@
+//! Services: what a user wants to run, how many, how it is updated and reached.
+
+use super::{ContainerSpec, Labels, Meta, Platform, Resources};
+use crate::{NetworkId, ServiceId, Stamp, WallTime};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// API `ServiceSpec.Mode`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ServiceMode {
+    Replicated {
+        replicas: u64,
+    },
+    /// One task on every node that fits.
+    Global,
+    ReplicatedJob {
+        max_concurrent: u64,
+        total_completions: u64,
+    },
+    GlobalJob,
+}
+
+/// API `Resources.Limits` and `.Reservations`. 0 is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceRequirements {
+    pub limit_nano_cpus: i64,
+    pub limit_memory_bytes: i64,
+    pub limit_pids: i64,
+    pub reservations: Resources,
+}
+
+/// API `RestartPolicy.Condition`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RestartCondition {
+    None,
+    OnFailure,
+    #[default]
+    Any,
+}
+
+/// API `TaskSpec.RestartPolicy`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartPolicy {
+    pub condition: RestartCondition,
+    /// Before a restart; default 5 s.
+    pub delay: Duration,
+    /// 0 is without end.
+    pub max_attempts: u64,
+    /// Attempts are counted within it; 0 is for ever.
+    pub window: Duration,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            condition: RestartCondition::Any,
+            delay: Duration::from_secs(5),
+            max_attempts: 0,
+            window: Duration::ZERO,
+        }
+    }
+}
+
+/// API `TaskSpec.Placement`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// `node.labels.zone==a` and the like; all must hold.
+    pub constraints: Vec<String>,
+    /// Spread over the values of these (`node.labels.zone`), outermost first.
+    pub spread: Vec<String>,
+    /// 0 is without limit.
+    pub max_replicas_per_node: u64,
+    pub platforms: Vec<Platform>,
+}
+
+/// API `NetworkAttachmentConfig`. In a stored spec `target` is resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkTarget {
+    pub target: NetworkId,
+    pub aliases: Vec<String>,
+    pub driver_options: BTreeMap<String, String>,
+}
+
+/// What becomes a task (API `TaskSpec`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    pub container: ContainerSpec,
+    pub resources: ResourceRequirements,
+    pub restart: RestartPolicy,
+    pub placement: Placement,
+    pub networks: Vec<NetworkTarget>,
+    /// API `LogDriver`; `None` is our own.
+    pub log_driver: Option<LogDriver>,
+    /// A change of it alone makes new tasks.
+    pub force_update: u64,
+}
+
+/// API `LogDriver`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogDriver {
+    pub name: String,
+    pub options: BTreeMap<String, String>,
+}
+
+/// API `FailureAction`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureAction {
+    #[default]
+    Pause,
+    Continue,
+    Rollback,
+}
+
+/// API `UpdateConfig.Order`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateOrder {
+    #[default]
+    StopFirst,
+    StartFirst,
+}
+
+/// API `UpdateConfig` and `RollbackConfig`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UpdateConfig {
+    /// Slots at once; 0 is all.
+    pub parallelism: u64,
+    /// After a slot is done, before the next.
+    pub delay: Duration,
+    pub failure_action: FailureAction,
+    /// A task that fails within this time after its start counts as a failed update; default 5 s.
+    pub monitor: Duration,
+    /// 0 to 1.
+    pub max_failure_ratio: f32,
+    pub order: UpdateOrder,
+}
+
+impl Eq for UpdateConfig {}
+
+impl Default for UpdateConfig {
+    fn default() -> Self {
+        Self {
+            parallelism: 1,
+            delay: Duration::ZERO,
+            failure_action: FailureAction::Pause,
+            monitor: Duration::from_secs(5),
+            max_failure_ratio: 0.0,
+            order: UpdateOrder::StopFirst,
+        }
+    }
+}
+
+/// API `EndpointSpec.Mode`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EndpointMode {
+    /// One virtual address for all tasks.
+    #[default]
+    Vip,
+    /// The name answers with the addresses of the tasks.
+    Dnsrr,
+}
+
+/// Transport of a published port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Protocol {
+    #[default]
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+/// Where a published port listens (API `PublishMode`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum PublishMode {
+    /// On every node.
+    #[default]
+    Ingress,
+    /// On the nodes of the tasks.
+    Host,
+}
+
+/// API `EndpointPortConfig`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PortConfig {
+    pub name: String,
+    pub protocol: Protocol,
+    pub target_port: u16,
+    /// 0 asks for a free one from 30000-32767.
+    pub published_port: u16,
+    pub mode: PublishMode,
+    /// Beyond the API: only this address of the node answers.
+    pub host_ip: Option<IpAddr>,
+}
+
+/// API `EndpointSpec`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointSpec {
+    pub mode: EndpointMode,
+    pub ports: Vec<PortConfig>,
+}
+
+/// API `ServiceSpec`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    pub name: String,
+    pub labels: Labels,
+    pub task: TaskSpec,
+    pub mode: ServiceMode,
+    pub update: Option<UpdateConfig>,
+    pub rollback: Option<UpdateConfig>,
+    pub endpoint: EndpointSpec,
+}
+
+/// A service's address on one network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VirtualIp {
+    pub network: NetworkId,
+    pub addr: IpAddr,
+}
+
+/// What the allocator gave a service (API `Service.Endpoint`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// The endpoint spec this answers.
+    pub spec: EndpointSpec,
+    /// Same order as the spec's, published ports filled in.
+    pub ports: Vec<PortConfig>,
+    pub vips: Vec<VirtualIp>,
+    /// Why something of the spec is not served yet, in words; empty when all is.
+    pub pending_reason: String,
+}
+
+/// API `UpdateStatus.State`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateState {
+    Updating,
+    Paused,
+    Completed,
+    RollbackStarted,
+    RollbackPaused,
+    RollbackCompleted,
+}
+
+/// API `UpdateStatus`, and what the updater must remember over a change of leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateStatus {
+    pub state: UpdateState,
+    pub started: WallTime,
+    pub completed: Option<WallTime>,
+    pub message: String,
+    /// `Service::spec_version` that this update brings in.
+    pub spec_version: u64,
+}
+
+/// Job progress (API `JobStatus`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// Rises with each run of the job.
+    pub iteration: u64,
+    pub last_execution: WallTime,
+}
+
+/// The stored service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    pub id: ServiceId,
+    pub meta: Meta,
+    pub spec: Arc<ServiceSpec>,
+    pub previous_spec: Option<Arc<ServiceSpec>>,
+    /// Rises by one whenever `spec.task` changes; tasks carry the one they were made from.
+    pub spec_version: u64,
+    /// `spec_version` of `previous_spec`.
+    pub previous_spec_version: u64,
+    /// When `spec` was last written; what an update measures its failures from.
+    pub spec_written: Stamp,
+    pub endpoint: Endpoint,
+    pub update_status: Option<UpdateStatus>,
+    pub job: Option<JobStatus>,
+    /// Removal was asked for: tasks are stopped, then the service goes.
+    pub removing: bool,
+}

@@ -1,0 +1,180 @@
+//! Tasks: one attempt each to run one slot of a service on one node.
+//!
+//! A task is one-shot. Its observed state only ever increases; the desired state is written by
+//! managers only, the status by the agent of its node only (by the leader while no node has it, and
+//! for a node that is gone).
+
+use super::{Labels, Meta, PortConfig, TaskSpec};
+use crate::{NetworkId, NodeId, ServiceId, TaskId, WallTime};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// API `TaskState`; the order is the order of life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum TaskState {
+    /// Waits for addresses and ports.
+    New,
+    /// Waits for a node.
+    Pending,
+    /// Has a node.
+    Assigned,
+    /// The node knows.
+    Accepted,
+    /// Image, volumes and networks are made ready.
+    Preparing,
+    /// Could start; waits for its desired state to be `Running`.
+    Ready,
+    Starting,
+    Running,
+    /// Ended by itself with exit code 0.
+    Complete,
+    /// Ended because it was told to.
+    Shutdown,
+    /// Ended by itself otherwise.
+    Failed,
+    /// Could not be started.
+    Rejected,
+    /// As a desired state: to be deleted when it has ended.
+    Remove,
+    /// Its node is gone for good.
+    Orphaned,
+}
+
+impl TaskState {
+    /// Nothing runs any more and nothing will.
+    pub fn is_terminal(self) -> bool {
+        self > TaskState::Running
+    }
+
+    /// The API's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TaskState::New => "new",
+            TaskState::Pending => "pending",
+            TaskState::Assigned => "assigned",
+            TaskState::Accepted => "accepted",
+            TaskState::Preparing => "preparing",
+            TaskState::Ready => "ready",
+            TaskState::Starting => "starting",
+            TaskState::Running => "running",
+            TaskState::Complete => "complete",
+            TaskState::Shutdown => "shutdown",
+            TaskState::Failed => "failed",
+            TaskState::Rejected => "rejected",
+            TaskState::Remove => "remove",
+            TaskState::Orphaned => "orphaned",
+        }
+    }
+}
+
+/// Verdict of the health check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Health {
+    /// There is no check.
+    #[default]
+    None,
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+/// API `ContainerStatus`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerStatus {
+    /// 64 hexadecimal digits.
+    pub container_id: String,
+    pub pid: u32,
+    pub exit_code: Option<i32>,
+    pub oom_killed: bool,
+    pub health: Health,
+}
+
+/// API `TaskStatus`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskStatus {
+    pub state: TaskState,
+    /// When `state` was entered, by the clock of the writer.
+    pub timestamp: WallTime,
+    /// What happens, in words.
+    pub message: String,
+    /// What went wrong or what it waits for, in words a person can act on; empty otherwise.
+    pub err: String,
+    pub container: Option<ContainerStatus>,
+    /// Published host-mode ports as bound on the node.
+    pub host_ports: Vec<PortConfig>,
+}
+
+impl Default for TaskStatus {
+    fn default() -> Self {
+        Self {
+            state: TaskState::New,
+            timestamp: WallTime(0),
+            message: String::new(),
+            err: String::new(),
+            container: None,
+            host_ports: Vec::new(),
+        }
+    }
+}
+
+/// A task's place on one network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskAttachment {
+    pub network: NetworkId,
+    pub addr: IpAddr,
+    pub aliases: Vec<String>,
+}
+
+/// Restarts of the task's slot, carried from task to task so that a new leader goes on counting.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartHistory {
+    /// Starts of replacements within the policy's window, oldest first; bounded by its `max_attempts`
+    /// (or one, when there is no limit).
+    pub attempts: Vec<WallTime>,
+    /// All restarts of this slot with this spec version.
+    pub total: u64,
+}
+
+/// The stored task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    pub id: TaskId,
+    pub meta: Meta,
+    pub service: ServiceId,
+    /// 1 and up for replicated services, 0 for global ones (there the node is the slot).
+    pub slot: u64,
+    /// The node it is bound to: given by the scheduler, or at creation for global services.
+    pub node: Option<NodeId>,
+    pub spec: Arc<TaskSpec>,
+    /// `Service::spec_version` it was made from.
+    pub spec_version: u64,
+    /// Name and labels of the service when the task was made.
+    pub service_name: String,
+    pub service_labels: Labels,
+    pub status: TaskStatus,
+    pub desired: TaskState,
+    pub attachments: Vec<TaskAttachment>,
+    /// Ports the service publishes in host mode, to be bound on the task's node.
+    pub host_ports: Vec<PortConfig>,
+    pub restarts: RestartHistory,
+    /// While `desired` is `Ready`: when the leader may set it to `Running` (restart delay).
+    pub start_after: Option<WallTime>,
+    /// Iteration of the job it belongs to.
+    pub job_iteration: Option<u64>,
+}
+
+impl Task {
+    /// `web.1.<id>` for replicated, `web.<node>.<id>` for global services: the container's name.
+    pub fn name(&self) -> String {
+        match (self.slot, self.node) {
+            (0, Some(node)) => format!("{}.{}.{}", self.service_name, node, self.id),
+            (slot, _) => format!("{}.{}.{}", self.service_name, slot, self.id),
+        }
+    }
+
+    /// Holds its node's resources, ports and addresses: not ended, and bound.
+    pub fn occupies_node(&self) -> bool {
+        self.node.is_some() && !self.status.state.is_terminal()
+    }
+}

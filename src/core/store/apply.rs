@@ -1,0 +1,367 @@
+//! How one change alters a view.
+
+use super::view::Named;
+use super::{Change, Conflict, Event, Object, ObjectRef, Precondition, View};
+use crate::model::*;
+use crate::{NetworkId, ServiceId, Stamp};
+use std::sync::Arc;
+
+pub(super) fn check(view: &View, precondition: Precondition) -> Result<(), Conflict> {
+    match precondition {
+        Precondition::Version(object, expected) => match view.meta(object) {
+            Some(meta) if meta.version == expected => Ok(()),
+            Some(meta) => Err(Conflict::OutOfSequence { object, expected, found: meta.version }),
+            None => Err(not_found(object)),
+        },
+        Precondition::Present(object) => view.meta(object).map(|_| ()).ok_or_else(|| not_found(object)),
+        Precondition::Absent(object) => match view.meta(object) {
+            None => Ok(()),
+            Some(_) => Err(exists(object)),
+        },
+    }
+}
+
+/// Kind and id of an object as people read them.
+fn words(object: ObjectRef) -> (&'static str, String) {
+    match object {
+        ObjectRef::Cluster => ("cluster", String::new()),
+        ObjectRef::Node(id) => ("node", id.to_string()),
+        ObjectRef::Service(id) => ("service", id.to_string()),
+        ObjectRef::Task(id) => ("task", id.to_string()),
+        ObjectRef::Network(id) => ("network", id.to_string()),
+        ObjectRef::Secret(id) => ("secret", id.to_string()),
+        ObjectRef::Config(id) => ("config", id.to_string()),
+    }
+}
+
+fn not_found(object: ObjectRef) -> Conflict {
+    let (kind, id) = words(object);
+    Conflict::NotFound { kind, id }
+}
+
+fn exists(object: ObjectRef) -> Conflict {
+    let (kind, id) = words(object);
+    Conflict::Exists { kind, id }
+}
+
+/// Applies `change` to `view`, adding to `events` what became of which object.
+pub(super) fn change(view: &mut View, stamp: Stamp, change: &Change, events: &mut Vec<Event>) -> Result<(), Conflict> {
+    match change {
+        Change::Create(object) => create(view, stamp, object, events),
+        Change::Replace(object) => replace(view, stamp, object, events),
+        Change::Delete(object) => delete(view, *object, events),
+        Change::TaskStatus { task, status } => {
+            edit_task(view, stamp, *task, events, |task| {
+                let regresses = status.state < task.status.state;
+                if !regresses {
+                    task.status = status.clone();
+                }
+            });
+            Ok(())
+        }
+        Change::TaskDesired { task, desired } => {
+            edit_task(view, stamp, *task, events, |task| task.desired = task.desired.max(*desired));
+            Ok(())
+        }
+        Change::TaskAssigned { task, node, message, reason } => {
+            edit_task(view, stamp, *task, events, |task| assign(task, stamp, *node, message, reason));
+            Ok(())
+        }
+        Change::TaskAllocated { task, attachments, reason } => {
+            edit_task(view, stamp, *task, events, |task| allocate(task, stamp, attachments.as_ref(), reason));
+            Ok(())
+        }
+        Change::NodeStatus { node, status } => {
+            edit_node(view, stamp, *node, events, |node| node.status = status.clone());
+            Ok(())
+        }
+        Change::NodeDescription { node, description } => {
+            edit_node(view, stamp, *node, events, |node| node.description = Some(description.clone()));
+            Ok(())
+        }
+        Change::NodeRaft { node, raft } => {
+            edit_node(view, stamp, *node, events, |node| node.raft = *raft);
+            Ok(())
+        }
+        Change::NodeCertificate { node, role } => {
+            edit_node(view, stamp, *node, events, |node| node.certificate_role = *role);
+            Ok(())
+        }
+        Change::ServiceEndpoint { service, endpoint } => {
+            edit_service(view, stamp, *service, events, |service| service.endpoint = endpoint.clone());
+            Ok(())
+        }
+        Change::ServiceUpdateStatus { service, status } => {
+            edit_service(view, stamp, *service, events, |service| {
+                if service.spec_version == status.spec_version {
+                    service.update_status = Some(status.clone());
+                }
+            });
+            Ok(())
+        }
+        Change::NetworkAllocated { network, allocation, reason } => {
+            edit_network(view, stamp, *network, events, |network| {
+                if allocation.is_some() {
+                    network.allocation.clone_from(allocation);
+                }
+                network.pending_reason.clone_from(reason);
+            });
+            Ok(())
+        }
+    }
+}
+
+fn assign(task: &mut Task, stamp: Stamp, node: Option<crate::NodeId>, message: &str, reason: &str) {
+    if task.status.state != TaskState::Pending {
+        return;
+    }
+    if let Some(node) = node {
+        task.node = Some(node);
+        task.status.state = TaskState::Assigned;
+        task.status.timestamp = stamp.wall;
+    }
+    task.status.message = message.to_owned();
+    task.status.err = reason.to_owned();
+}
+
+fn allocate(task: &mut Task, stamp: Stamp, attachments: Option<&Vec<TaskAttachment>>, reason: &str) {
+    if task.status.state != TaskState::New {
+        return;
+    }
+    if let Some(attachments) = attachments {
+        task.attachments.clone_from(attachments);
+        task.status.state = TaskState::Pending;
+        task.status.timestamp = stamp.wall;
+        task.status.message = "pending task scheduling".to_owned();
+    }
+    task.status.err = reason.to_owned();
+}
+
+macro_rules! edit {
+    ($edit:ident, $all:ident, $id:ty, $object:ident) => {
+        /// Edits a copy; an edit that changes nothing writes nothing.
+        fn $edit(view: &mut View, stamp: Stamp, id: $id, events: &mut Vec<Event>, edit: impl FnOnce(&mut $object)) {
+            let Some(old) = view.$all.get(&id).cloned() else {
+                return;
+            };
+            let mut new = (*old).clone();
+            edit(&mut new);
+            if new == *old {
+                return;
+            }
+            new.meta.version = stamp.index;
+            new.meta.updated = stamp;
+            let new = Object::$object(Arc::new(new));
+            put(view, new.clone());
+            events.push(Event::Updated { old: Object::$object(old), new });
+        }
+    };
+}
+
+edit!(edit_task, tasks, crate::TaskId, Task);
+edit!(edit_node, nodes, crate::NodeId, Node);
+edit!(edit_service, services, ServiceId, Service);
+edit!(edit_network, networks, NetworkId, Network);
+
+fn create(view: &mut View, stamp: Stamp, object: &Object, events: &mut Vec<Event>) -> Result<(), Conflict> {
+    let reference = object.object_ref();
+    if view.meta(reference).is_some() {
+        return Err(exists(reference));
+    }
+    check_name(view, object)?;
+    check_references(view, object)?;
+    let object = stamped(object, Meta { version: stamp.index, created: stamp, updated: stamp });
+    put(view, object.clone());
+    events.push(Event::Created(object));
+    Ok(())
+}
+
+fn replace(view: &mut View, stamp: Stamp, object: &Object, events: &mut Vec<Event>) -> Result<(), Conflict> {
+    let reference = object.object_ref();
+    let Some(old) = get(view, reference) else {
+        return Err(not_found(reference));
+    };
+    check_name(view, object)?;
+    check_references(view, object)?;
+    let object = stamped(object, Meta { version: stamp.index, created: old.meta().created, updated: stamp });
+    put(view, object.clone());
+    events.push(Event::Updated { old, new: object });
+    Ok(())
+}
+
+fn delete(view: &mut View, reference: ObjectRef, events: &mut Vec<Event>) -> Result<(), Conflict> {
+    let Some(object) = get(view, reference) else {
+        return Ok(());
+    };
+    check_unused(view, &object)?;
+    remove(view, &object);
+    events.push(Event::Removed(object));
+    Ok(())
+}
+
+fn get(view: &View, reference: ObjectRef) -> Option<Object> {
+    match reference {
+        ObjectRef::Cluster => view.cluster.clone().map(Object::Cluster),
+        ObjectRef::Node(id) => view.node(id).cloned().map(Object::Node),
+        ObjectRef::Service(id) => view.service(id).cloned().map(Object::Service),
+        ObjectRef::Task(id) => view.task(id).cloned().map(Object::Task),
+        ObjectRef::Network(id) => view.network(id).cloned().map(Object::Network),
+        ObjectRef::Secret(id) => view.secret(id).cloned().map(Object::Secret),
+        ObjectRef::Config(id) => view.config(id).cloned().map(Object::Config),
+    }
+}
+
+fn stamped(object: &Object, meta: Meta) -> Object {
+    macro_rules! with_meta {
+        ($variant:ident, $object:expr) => {{
+            let mut object = (**$object).clone();
+            object.meta = meta;
+            Object::$variant(Arc::new(object))
+        }};
+    }
+    match object {
+        Object::Cluster(o) => with_meta!(Cluster, o),
+        Object::Node(o) => with_meta!(Node, o),
+        Object::Service(o) => {
+            let mut service = (**o).clone();
+            service.meta = meta;
+            // A spec written now gets its place in the log; an untouched one keeps it.
+            if service.spec_written.index == 0 {
+                service.spec_written = meta.updated;
+            }
+            Object::Service(Arc::new(service))
+        }
+        Object::Task(o) => with_meta!(Task, o),
+        Object::Network(o) => with_meta!(Network, o),
+        Object::Secret(o) => with_meta!(Secret, o),
+        Object::Config(o) => with_meta!(Config, o),
+    }
+}
+
+/// Kind, name and id of objects whose names are unique.
+fn name_of(object: &Object) -> Option<(Named, &'static str, &str, u128)> {
+    match object {
+        Object::Service(o) => Some((Named::Service, "service", &o.spec.name, o.id.0)),
+        Object::Network(o) => Some((Named::Network, "network", &o.spec.name, o.id.0)),
+        Object::Secret(o) => Some((Named::Secret, "secret", &o.spec.name, o.id.0)),
+        Object::Config(o) => Some((Named::Config, "config", &o.spec.name, o.id.0)),
+        Object::Cluster(_) | Object::Node(_) | Object::Task(_) => None,
+    }
+}
+
+fn check_name(view: &View, object: &Object) -> Result<(), Conflict> {
+    let Some((named, kind, name, id)) = name_of(object) else {
+        return Ok(());
+    };
+    match view.names.get(&(named, name.to_owned())) {
+        Some(owner) if *owner != id => Err(Conflict::NameTaken { kind, name: name.to_owned() }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A service may only be written while what it refers to is there; so it can't vanish in between.
+fn check_references(view: &View, object: &Object) -> Result<(), Conflict> {
+    let Object::Service(service) = object else {
+        return Ok(());
+    };
+    let container = &service.spec.task.container;
+    let networks = service.spec.task.networks.iter().map(|n| ObjectRef::Network(n.target));
+    let secrets = container.secrets.iter().map(|s| ObjectRef::Secret(s.id));
+    let configs = container.configs.iter().map(|c| ObjectRef::Config(c.id));
+    for reference in networks.chain(secrets).chain(configs) {
+        check(view, Precondition::Present(reference))?;
+    }
+    Ok(())
+}
+
+fn check_unused(view: &View, object: &Object) -> Result<(), Conflict> {
+    let uses: Box<dyn Fn(&TaskSpec) -> bool> = match object {
+        Object::Network(network) => {
+            let id = network.id;
+            let attached = |task: &&Arc<Task>| {
+                !task.status.state.is_terminal() && task.attachments.iter().any(|a| a.network == id)
+            };
+            if let Some(task) = view.tasks().find(attached) {
+                let user = format!("task {}", task.id);
+                return Err(Conflict::InUse { kind: "network", name: network.spec.name.clone(), user });
+            }
+            Box::new(move |spec| spec.networks.iter().any(|n| n.target == id))
+        }
+        Object::Secret(secret) => {
+            let id = secret.id;
+            Box::new(move |spec| spec.container.secrets.iter().any(|s| s.id == id))
+        }
+        Object::Config(config) => {
+            let id = config.id;
+            Box::new(move |spec| spec.container.configs.iter().any(|c| c.id == id))
+        }
+        Object::Cluster(_) | Object::Node(_) | Object::Service(_) | Object::Task(_) => {
+            return Ok(());
+        }
+    };
+    let user = view.services().find(|service| !service.removing && uses(&service.spec.task));
+    match (user, name_of(object)) {
+        (Some(service), Some((_, kind, name, _))) => {
+            let user = format!("service {}", service.spec.name);
+            Err(Conflict::InUse { kind, name: name.to_owned(), user })
+        }
+        (Some(_) | None, _) => Ok(()),
+    }
+}
+
+/// Puts an object as it is, and keeps the indexes true.
+pub(super) fn put(view: &mut View, object: Object) {
+    if let Some(old) = get(view, object.object_ref()) {
+        unindex(view, &old);
+    }
+    if let Some((named, _, name, id)) = name_of(&object) {
+        view.names.insert((named, name.to_owned()), id);
+    }
+    match object {
+        Object::Cluster(o) => view.cluster = Some(o),
+        Object::Node(o) => drop(view.nodes.insert(o.id, o)),
+        Object::Service(o) => drop(view.services.insert(o.id, o)),
+        Object::Task(o) => {
+            view.tasks_by_service.entry(o.service).or_default().insert(o.id);
+            if let Some(node) = o.node {
+                view.tasks_by_node.entry(node).or_default().insert(o.id);
+            }
+            view.tasks.insert(o.id, o);
+        }
+        Object::Network(o) => drop(view.networks.insert(o.id, o)),
+        Object::Secret(o) => drop(view.secrets.insert(o.id, o)),
+        Object::Config(o) => drop(view.configs.insert(o.id, o)),
+    }
+}
+
+fn remove(view: &mut View, object: &Object) {
+    unindex(view, object);
+    match object {
+        Object::Cluster(_) => view.cluster = None,
+        Object::Node(o) => drop(view.nodes.remove(&o.id)),
+        Object::Service(o) => drop(view.services.remove(&o.id)),
+        Object::Task(o) => drop(view.tasks.remove(&o.id)),
+        Object::Network(o) => drop(view.networks.remove(&o.id)),
+        Object::Secret(o) => drop(view.secrets.remove(&o.id)),
+        Object::Config(o) => drop(view.configs.remove(&o.id)),
+    }
+}
+
+fn unindex(view: &mut View, object: &Object) {
+    if let Some((named, _, name, _)) = name_of(object) {
+        view.names.remove(&(named, name.to_owned()));
+    }
+    let Object::Task(task) = object else { return };
+    if let Some(ids) = view.tasks_by_service.get_mut(&task.service) {
+        ids.remove(&task.id);
+        if ids.is_empty() {
+            view.tasks_by_service.remove(&task.service);
+        }
+    }
+    if let Some(ids) = task.node.and_then(|node| view.tasks_by_node.get_mut(&node)) {
+        ids.remove(&task.id);
+        if ids.is_empty() {
+            task.node.map(|node| view.tasks_by_node.remove(&node));
+        }
+    }
+}

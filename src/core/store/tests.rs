@@ -1,0 +1,124 @@
+use super::*;
+use crate::model::*;
+use crate::{NodeId, ServiceId, TaskId, WallTime};
+
+fn node(id: u128) -> Node {
+    Node {
+        id: NodeId(id),
+        meta: Meta::default(),
+        spec: NodeSpec::default(),
+        description: None,
+        status: NodeStatus::default(),
+        raft: None,
+        certificate_role: NodeRole::Worker,
+    }
+}
+
+fn service(id: u128, name: &str) -> Object {
+    Object::Service(Arc::new(Service {
+        id: ServiceId(id),
+        meta: Meta::default(),
+        spec: Arc::new(ServiceSpec {
+            name: name.to_owned(),
+            labels: Labels::new(),
+            task: TaskSpec::default(),
+            mode: ServiceMode::Replicated { replicas: 1 },
+            update: None,
+            rollback: None,
+            endpoint: EndpointSpec::default(),
+        }),
+        previous_spec: None,
+        spec_version: 1,
+        previous_spec_version: 0,
+        spec_written: Stamp::default(),
+        endpoint: Endpoint::default(),
+        update_status: None,
+        job: None,
+        removing: false,
+    }))
+}
+
+fn txn(changes: Vec<Change>) -> Txn {
+    Txn { changes, wall: WallTime(7), ..Txn::default() }
+}
+
+#[test]
+fn a_refused_transaction_leaves_nothing_behind() {
+    let mut store = Store::new();
+    store.apply(1, 1, &txn(vec![Change::Create(service(1, "web"))])).unwrap();
+    let refused = txn(vec![Change::Create(node(9).into()), Change::Create(service(2, "web"))]);
+    let conflict = store.apply(2, 1, &refused).unwrap_err();
+    assert_eq!(conflict, Conflict::NameTaken { kind: "service", name: "web".to_owned() });
+    assert!(store.view().node(NodeId(9)).is_none());
+    assert_eq!(store.view().index(), 2);
+}
+
+#[test]
+fn a_write_of_an_earlier_term_is_fenced() {
+    let mut store = Store::new();
+    let late = Txn { term: Some(3), ..txn(vec![Change::Create(node(1).into())]) };
+    assert_eq!(store.apply(1, 4, &late), Err(Conflict::Fenced { decided: 3, current: 4 }));
+}
+
+#[test]
+fn a_stale_version_is_out_of_sequence() {
+    let mut store = Store::new();
+    store.apply(5, 1, &txn(vec![Change::Create(service(1, "web"))])).unwrap();
+    let object = ObjectRef::Service(ServiceId(1));
+    let mut update = txn(vec![Change::Replace(service(1, "web"))]);
+    update.preconditions.push(Precondition::Version(object, 4));
+    assert_eq!(store.apply(6, 1, &update), Err(Conflict::OutOfSequence { object, expected: 4, found: 5 }));
+    update.preconditions[0] = Precondition::Version(object, 5);
+    assert!(store.apply(7, 1, &update).is_ok());
+}
+
+#[test]
+fn a_name_is_free_again_after_its_owner_is_renamed_or_deleted() {
+    let mut store = Store::new();
+    store.apply(1, 1, &txn(vec![Change::Create(service(1, "a"))])).unwrap();
+    store.apply(2, 1, &txn(vec![Change::Replace(service(1, "b"))])).unwrap();
+    store.apply(3, 1, &txn(vec![Change::Create(service(2, "a"))])).unwrap();
+    store.apply(4, 1, &txn(vec![Change::Delete(ObjectRef::Service(ServiceId(1)))])).unwrap();
+    assert!(store.view().service_by_name("b").is_none());
+    assert_eq!(store.view().service_by_name("a").map(|s| s.id), Some(ServiceId(2)));
+}
+
+#[test]
+fn a_task_state_never_goes_back() {
+    let mut store = Store::new();
+    let task = Task {
+        id: TaskId(1),
+        meta: Meta::default(),
+        service: ServiceId(1),
+        slot: 1,
+        node: Some(NodeId(1)),
+        spec: Arc::new(TaskSpec::default()),
+        spec_version: 1,
+        service_name: "web".to_owned(),
+        service_labels: Labels::new(),
+        status: TaskStatus { state: TaskState::Running, ..TaskStatus::default() },
+        desired: TaskState::Running,
+        attachments: Vec::new(),
+        host_ports: Vec::new(),
+        restarts: RestartHistory::default(),
+        start_after: None,
+        job_iteration: None,
+    };
+    store.apply(1, 1, &txn(vec![Change::Create(Object::Task(Arc::new(task)))])).unwrap();
+    let late = TaskStatus { state: TaskState::Preparing, ..TaskStatus::default() };
+    let events = store.apply(2, 1, &txn(vec![Change::TaskStatus { task: TaskId(1), status: late }])).unwrap();
+    assert!(events.is_empty());
+    assert_eq!(store.view().tasks_of_node(NodeId(1)).count(), 1);
+    store.apply(3, 1, &txn(vec![Change::Delete(ObjectRef::Task(TaskId(1)))])).unwrap();
+    assert_eq!(store.view().tasks_of_node(NodeId(1)).count(), 0);
+    assert_eq!(store.view().tasks_of_service(ServiceId(1)).count(), 0);
+}
+
+#[test]
+fn a_restored_store_equals_the_one_it_was_taken_from() {
+    let mut store = Store::new();
+    store.apply(3, 1, &txn(vec![Change::Create(service(1, "web")), Change::Create(node(2).into())])).unwrap();
+    let copy = Store::restore(store.view().index(), store.objects());
+    assert_eq!(copy.objects(), store.objects());
+    assert!(copy.view().service_by_name("web").is_some());
+}

@@ -1,0 +1,118 @@
+//! A read snapshot of everything: cloning one is O(1), and it never changes.
+
+use super::ObjectRef;
+use crate::model::*;
+use crate::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
+use imbl::{OrdMap, OrdSet};
+use std::sync::Arc;
+
+/// Kinds of object whose names are unique among themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Named {
+    Service,
+    Network,
+    Secret,
+    Config,
+}
+
+/// All objects at one log index, with the indexes that decisions need.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    pub(super) index: u64,
+    pub(super) cluster: Option<Arc<Cluster>>,
+    pub(super) nodes: OrdMap<NodeId, Arc<Node>>,
+    pub(super) services: OrdMap<ServiceId, Arc<Service>>,
+    pub(super) tasks: OrdMap<TaskId, Arc<Task>>,
+    pub(super) networks: OrdMap<NetworkId, Arc<Network>>,
+    pub(super) secrets: OrdMap<SecretId, Arc<Secret>>,
+    pub(super) configs: OrdMap<ConfigId, Arc<Config>>,
+    pub(super) names: OrdMap<(Named, String), u128>,
+    pub(super) tasks_by_service: OrdMap<ServiceId, OrdSet<TaskId>>,
+    pub(super) tasks_by_node: OrdMap<NodeId, OrdSet<TaskId>>,
+}
+
+macro_rules! table {
+    ($one:ident, $all:ident, $id:ty, $object:ty) => {
+        /// The object, if it is there.
+        pub fn $one(&self, id: $id) -> Option<&Arc<$object>> {
+            self.$all.get(&id)
+        }
+
+        /// All of the kind, by id.
+        pub fn $all(&self) -> impl DoubleEndedIterator<Item = &Arc<$object>> {
+            self.$all.values()
+        }
+    };
+}
+
+impl View {
+    /// Log index of the newest write in here.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// `None` before the cluster is made.
+    pub fn cluster(&self) -> Option<&Arc<Cluster>> {
+        self.cluster.as_ref()
+    }
+
+    table!(node, nodes, NodeId, Node);
+    table!(service, services, ServiceId, Service);
+    table!(task, tasks, TaskId, Task);
+    table!(network, networks, NetworkId, Network);
+    table!(secret, secrets, SecretId, Secret);
+    table!(config, configs, ConfigId, Config);
+
+    /// The service of this name.
+    pub fn service_by_name(&self, name: &str) -> Option<&Arc<Service>> {
+        self.service(ServiceId(*self.names.get(&(Named::Service, name.to_owned()))?))
+    }
+
+    /// The network of this name.
+    pub fn network_by_name(&self, name: &str) -> Option<&Arc<Network>> {
+        self.network(NetworkId(*self.names.get(&(Named::Network, name.to_owned()))?))
+    }
+
+    /// The secret of this name.
+    pub fn secret_by_name(&self, name: &str) -> Option<&Arc<Secret>> {
+        self.secret(SecretId(*self.names.get(&(Named::Secret, name.to_owned()))?))
+    }
+
+    /// The config of this name.
+    pub fn config_by_name(&self, name: &str) -> Option<&Arc<Config>> {
+        self.config(ConfigId(*self.names.get(&(Named::Config, name.to_owned()))?))
+    }
+
+    /// The network that carries published ports.
+    pub fn ingress_network(&self) -> Option<&Arc<Network>> {
+        self.networks().find(|network| network.spec.ingress)
+    }
+
+    /// Tasks of a service, by id, ended ones included.
+    pub fn tasks_of_service(&self, service: ServiceId) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks_by_service.get(&service).into_iter().flatten().filter_map(|id| self.tasks.get(id))
+    }
+
+    /// Tasks bound to a node, by id, ended ones included.
+    pub fn tasks_of_node(&self, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks_by_node.get(&node).into_iter().flatten().filter_map(|id| self.tasks.get(id))
+    }
+
+    /// How many objects there are, for audits and figures: nodes, services, tasks, networks.
+    pub fn counts(&self) -> [usize; 4] {
+        [self.nodes.len(), self.services.len(), self.tasks.len(), self.networks.len()]
+    }
+
+    /// Version and stamps of an object, if it is there.
+    pub fn meta(&self, object: ObjectRef) -> Option<Meta> {
+        match object {
+            ObjectRef::Cluster => self.cluster.as_ref().map(|o| o.meta),
+            ObjectRef::Node(id) => self.node(id).map(|o| o.meta),
+            ObjectRef::Service(id) => self.service(id).map(|o| o.meta),
+            ObjectRef::Task(id) => self.task(id).map(|o| o.meta),
+            ObjectRef::Network(id) => self.network(id).map(|o| o.meta),
+            ObjectRef::Secret(id) => self.secret(id).map(|o| o.meta),
+            ObjectRef::Config(id) => self.config(id).map(|o| o.meta),
+        }
+    }
+}
