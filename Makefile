@@ -1,0 +1,72 @@
+# The front door. `make` alone lists what there is.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+CARGO ?= cargo
+SWARM := target/release/swarm
+NAME ?= demo
+NODES ?= 3
+# Containers and namespaces need root. A user's build stays the user's: only what runs is given root.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+ifneq ($(AS_ROOT),)
+export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := sudo -E
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := sudo -E
+endif
+
+.PHONY: help demo demo-down test test-unit test-cluster check tidy deny bench build clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the release binary, target/release/swarm
+	scripts/setup.sh build
+	$(CARGO) build --release --locked -p swarm
+
+demo: ## set-up, build, a cluster of three hosts on this machine, and a stack that runs on it
+	scripts/setup.sh demo
+	$(CARGO) build --release --locked -p swarm
+	$(AS_ROOT) scripts/demo.sh up $(SWARM) $(NAME) $(NODES)
+
+demo-down: ## take the demo's hosts down; nothing of them stays
+	$(AS_ROOT) scripts/demo.sh down $(SWARM) $(NAME)
+
+test: ## set-up, build, every test (runs tests as root)
+	scripts/setup.sh test
+	$(MAKE) test-unit
+
+test-unit: ## the tests of every crate, without the three-host runs
+	$(CARGO) build --locked --workspace --bins --tests
+	$(CARGO) nextest run --locked --workspace --no-tests=pass
+	$(CARGO) test --locked --workspace --doc --quiet
+
+test-cluster: ## the real binary on three hosts made of network namespaces
+	$(CARGO) nextest run --locked -p swarm --profile cluster
+
+check: ## formatting, lints, licences and advisories, documentation, tidy
+	scripts/setup.sh check
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets --quiet -- -D warnings
+	$(MAKE) deny
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+	$(MAKE) tidy
+
+tidy: ## the rules of the tree: imports, file sizes, unsafe
+	$(CARGO) test --locked --quiet -p tidy
+
+# The advisory database comes from a git host, not from a package registry: where it cannot be had,
+# that is said, and the other checks count.
+deny:
+	$(CARGO) deny --log-level error check bans licenses sources
+	@if timeout 60 $(CARGO) deny --log-level error fetch db >/dev/null 2>&1; then \
+	  $(CARGO) deny --log-level error check advisories; \
+	else echo "deny: advisories NOT checked: the advisory database cannot be fetched from here" >&2; fi
+
+bench: ## measure start rate, failover and memory on a cluster of three; writes BENCHMARKS.md with WRITE=1
+	scripts/setup.sh demo
+	$(CARGO) build --release --locked -p swarm --bin swarm --example bench
+	$(AS_ROOT) target/release/examples/bench --swarm $(SWARM) $(if $(WRITE),--write BENCHMARKS.md)
+
+clean: ## remove what was built
+	$(CARGO) clean
