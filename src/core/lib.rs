@@ -11,6 +11,7 @@ pub mod model;
 pub mod sensitive;
 pub mod store;
 pub mod time;
+pub mod trust;
 
 pub use ids::{ClusterId, ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
 pub use sensitive::Sensitive;
