@@ -1,1 +1,3 @@
-//! swarm
+//! The binary `swarm`: command line, daemon, and a cluster on one machine.
+
+pub mod dev;
