@@ -12,6 +12,7 @@ pub mod sensitive;
 pub mod store;
 pub mod time;
 pub mod trust;
+pub mod worker;
 
 pub use ids::{ClusterId, ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
 pub use sensitive::Sensitive;

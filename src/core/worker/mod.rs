@@ -1,0 +1,398 @@
+//! The agent's side of a task's life: from what is assigned and what is observed to commands and
+//! statuses. Owned by the node's agent; it must never do I/O itself and never act on a task that another
+//! owner (a newer assignment) has taken away.
+//!
+//! Order of a task: accepted, preparing, ready, starting, running, and one of the ends. A task is prepared
+//! at once, started when its desired state is `Running`, and stopped when that goes beyond. Before a
+//! running container is signalled its task is left out of the load balancers for [`DRAIN`].
+
+use crate::model::{ContainerStatus, Health, PortConfig, Task, TaskState, TaskStatus};
+use crate::{Mono, TaskId, WallTime};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// From the order to stop to the stop signal: time for every node's load balancer to send new
+/// connections elsewhere and for short requests to end. A push to all nodes takes some 10 ms.
+pub const DRAIN: Duration = Duration::from_millis(700);
+
+/// What can happen.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// What the managers want here. With `complete`, tasks not named are not wanted any more.
+    Assigned { complete: bool, tasks: Vec<Arc<Task>>, removed: Vec<TaskId> },
+    /// What was seen of a task's container.
+    Observed { task: TaskId, what: Observation },
+    /// Time has passed.
+    Tick,
+}
+
+/// What the engine saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// Still preparing; words for people.
+    Progress(String),
+    /// Image, volumes, network and container are there. `health_checked`: it is running only when healthy.
+    Prepared { container_id: String, health_checked: bool },
+    /// It can't be made ready: the task is rejected.
+    NotPrepared(String),
+    /// Its first process runs.
+    Started { pid: u32, host_ports: Vec<PortConfig> },
+    /// It can't be started.
+    NotStarted(String),
+    /// A verdict of the health check, with the last output when it is bad.
+    Health(Health, String),
+    /// The container's first process ended.
+    Exited { code: i32, oom_killed: bool, error: String },
+    /// Nothing of the task is left on this node.
+    Cleaned,
+    /// A container of this task was found running after a restart of the daemon.
+    FoundRunning { container_id: String, pid: u32, health_checked: bool },
+}
+
+/// What the engine shall do. Each command is answered by an observation.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Pull, mount, attach, create: answered by `Prepared` or `NotPrepared`.
+    Prepare(Arc<Task>),
+    /// Answered by `Started` or `NotStarted`; later by `Exited`.
+    Start(TaskId),
+    /// Signal, then kill after the grace period: answered by `Exited`.
+    Stop { task: TaskId, grace: Duration },
+    /// Remove whatever the task has on this node: answered by `Cleaned`.
+    Clean(TaskId),
+}
+
+/// I/O to do.
+#[derive(Debug, Default)]
+pub struct Effects {
+    pub commands: Vec<Command>,
+    /// Statuses to report, in order.
+    pub statuses: Vec<(TaskId, TaskStatus)>,
+    /// When `Tick` is due next, if at all.
+    pub wake_at: Option<Mono>,
+}
+
+/// Where a container is, as far as this agent knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Preparing,
+    Prepared,
+    Starting,
+    Running,
+    /// Signalled after this time.
+    Draining {
+        until: Mono,
+    },
+    Stopping,
+    Ended,
+    Cleaning,
+}
+
+#[derive(Debug)]
+struct Managed {
+    task: Arc<Task>,
+    phase: Phase,
+    status: TaskStatus,
+    health_checked: bool,
+    /// Not assigned any more: nothing is reported, and it goes when it is clean.
+    dropped: bool,
+}
+
+/// The tasks of one node.
+#[derive(Debug, Default)]
+pub struct Worker {
+    tasks: BTreeMap<TaskId, Managed>,
+}
+
+impl Worker {
+    /// A worker that knows nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Statuses of all assigned tasks, to report when a session begins.
+    pub fn statuses(&self) -> Vec<(TaskId, TaskStatus)> {
+        let known = self.tasks.iter().filter(|(_, managed)| !managed.dropped);
+        known.map(|(id, managed)| (*id, managed.status.clone())).collect()
+    }
+
+    /// Nothing is being prepared, running or cleaned.
+    pub fn is_idle(&self) -> bool {
+        self.tasks.values().all(|managed| managed.phase == Phase::Ended)
+    }
+
+    /// Takes one input at `now`; `wall` stamps the statuses.
+    pub fn input(&mut self, now: Mono, wall: WallTime, input: Input, out: &mut Effects) {
+        match input {
+            Input::Assigned { complete, tasks, removed } => self.assigned(now, wall, complete, tasks, &removed, out),
+            Input::Observed { task, what } => self.observed(now, wall, task, what, out),
+            Input::Tick => {}
+        }
+        self.drained(now, out);
+    }
+
+    fn assigned(
+        &mut self,
+        now: Mono,
+        wall: WallTime,
+        complete: bool,
+        tasks: Vec<Arc<Task>>,
+        removed: &[TaskId],
+        out: &mut Effects,
+    ) {
+        if complete {
+            let wanted: std::collections::BTreeSet<TaskId> = tasks.iter().map(|task| task.id).collect();
+            let gone: Vec<TaskId> = self.tasks.keys().filter(|id| !wanted.contains(id)).copied().collect();
+            gone.into_iter().for_each(|id| self.drop_task(now, id, out));
+        }
+        removed.iter().for_each(|id| self.drop_task(now, *id, out));
+        for task in tasks {
+            self.assign(now, wall, task, out);
+        }
+    }
+
+    fn assign(&mut self, now: Mono, wall: WallTime, task: Arc<Task>, out: &mut Effects) {
+        let id = task.id;
+        if let Some(managed) = self.tasks.get_mut(&id) {
+            managed.dropped = false;
+            managed.task = task;
+            self.advance(now, wall, id, out);
+            return;
+        }
+        if task.status.state.is_terminal() {
+            return;
+        }
+        let status = TaskStatus { err: String::new(), ..task.status.clone() };
+        let managed =
+            Managed { task: task.clone(), phase: Phase::Ended, status, health_checked: false, dropped: false };
+        self.tasks.insert(id, managed);
+        if task.desired > TaskState::Running {
+            self.report(wall, id, TaskState::Shutdown, "shut down before it was started", String::new(), out);
+            out.commands.push(Command::Clean(id));
+            return;
+        }
+        self.report(wall, id, TaskState::Accepted, "accepted", String::new(), out);
+        self.set_phase(id, Phase::Preparing);
+        self.report(wall, id, TaskState::Preparing, "preparing", String::new(), out);
+        out.commands.push(Command::Prepare(task));
+    }
+
+    /// A task that this node had before the daemon was restarted, as last recorded, with what was found of its
+    /// container: running (`FoundRunning`), ended meanwhile (`Exited`), or, for a task that had ended, nothing.
+    pub fn adopt(&mut self, now: Mono, wall: WallTime, task: Arc<Task>, found: Option<Observation>, out: &mut Effects) {
+        let id = task.id;
+        let status = task.status.clone();
+        let managed = Managed { task, phase: Phase::Ended, status, health_checked: false, dropped: false };
+        self.tasks.insert(id, managed);
+        if let Some(found) = found {
+            self.observed(now, wall, id, found, out);
+        }
+    }
+
+    fn drop_task(&mut self, now: Mono, id: TaskId, out: &mut Effects) {
+        let Some(managed) = self.tasks.get_mut(&id) else { return };
+        managed.dropped = true;
+        match managed.phase {
+            Phase::Ended => {
+                managed.phase = Phase::Cleaning;
+                out.commands.push(Command::Clean(id));
+            }
+            Phase::Running => managed.phase = Phase::Draining { until: now + drain_of(&managed.task) },
+            // The answer to the command under way decides what is left to do.
+            Phase::Preparing | Phase::Prepared | Phase::Starting => self.stop_unstarted(id, out),
+            Phase::Draining { .. } | Phase::Stopping | Phase::Cleaning => {}
+        }
+    }
+
+    fn stop_unstarted(&mut self, id: TaskId, out: &mut Effects) {
+        let Some(managed) = self.tasks.get_mut(&id) else { return };
+        if managed.phase == Phase::Prepared {
+            managed.phase = Phase::Cleaning;
+            out.commands.push(Command::Clean(id));
+        }
+    }
+
+    fn observed(&mut self, now: Mono, wall: WallTime, id: TaskId, what: Observation, out: &mut Effects) {
+        let Some(managed) = self.tasks.get_mut(&id) else { return };
+        match what {
+            Observation::Progress(words) => {
+                if managed.phase == Phase::Preparing {
+                    self.report(wall, id, TaskState::Preparing, &words, String::new(), out);
+                }
+            }
+            Observation::Prepared { container_id, health_checked } => {
+                managed.phase = Phase::Prepared;
+                managed.health_checked = health_checked;
+                let health = if health_checked { Health::Starting } else { Health::None };
+                managed.status.container = Some(ContainerStatus { container_id, health, ..ContainerStatus::default() });
+                self.report(wall, id, TaskState::Ready, "ready", String::new(), out);
+                self.advance(now, wall, id, out);
+            }
+            Observation::NotPrepared(reason) => {
+                self.end(wall, id, TaskState::Rejected, "preparing failed", reason, out)
+            }
+            Observation::Started { pid, host_ports } => {
+                managed.status.host_ports = host_ports;
+                self.started(now, wall, id, pid, out);
+            }
+            Observation::FoundRunning { container_id, pid, health_checked } => {
+                managed.health_checked = health_checked;
+                let container = managed.status.container.get_or_insert_default();
+                container.container_id = container_id;
+                self.started(now, wall, id, pid, out);
+            }
+            Observation::NotStarted(reason) => self.end(wall, id, TaskState::Rejected, "starting failed", reason, out),
+            Observation::Health(health, words) => self.health(wall, id, health, words, out),
+            Observation::Exited { code, oom_killed, error } => self.exited(wall, id, code, oom_killed, error, out),
+            Observation::Cleaned => {
+                if managed.dropped {
+                    self.tasks.remove(&id);
+                }
+            }
+        }
+    }
+
+    fn started(&mut self, now: Mono, wall: WallTime, id: TaskId, pid: u32, out: &mut Effects) {
+        let Some(managed) = self.tasks.get_mut(&id) else { return };
+        managed.phase = Phase::Running;
+        managed.status.container.get_or_insert_default().pid = pid;
+        let healthy = managed.status.container.as_ref().is_some_and(|c| c.health == Health::Healthy);
+        if managed.health_checked && !healthy {
+            managed.status.container.get_or_insert_default().health = Health::Starting;
+            self.report(wall, id, TaskState::Starting, "waiting for the first healthy check", String::new(), out);
+        } else {
+            self.report(wall, id, TaskState::Running, "started", String::new(), out);
+        }
+        self.advance(now, wall, id, out);
+    }
+
+    fn health(&mut self, wall: WallTime, id: TaskId, health: Health, words: String, out: &mut Effects) {
+        let Some(managed) = self.tasks.get_mut(&id) else { return };
+        if managed.phase != Phase::Running {
+            return;
+        }
+        managed.status.container.get_or_insert_default().health = health;
+        match health {
+            Health::Healthy => self.report(wall, id, TaskState::Running, "started", String::new(), out),
+            Health::Unhealthy => {
+                // The exit that follows is then reported as a failure with this reason.
+                managed.status.err = format!("unhealthy container: {words}");
+                managed.phase = Phase::Stopping;
+                let grace = managed.task.spec.container.stop_grace();
+                out.commands.push(Command::Stop { task: id, grace });
+            }
+            Health::None | Health::Starting => {}
+        }
+    }
+
+    fn exited(&mut self, wall: WallTime, id: TaskId, code: i32, oom: bool, error: String, out: &mut Effects) {
+        let Some(managed) = self.tasks.get_mut(&id) else { return };
+        let container = managed.status.container.get_or_insert_default();
+        container.exit_code = Some(code);
+        container.oom_killed = oom;
+        container.pid = 0;
+        let told = managed.dropped || managed.task.desired > TaskState::Running;
+        let unhealthy = std::mem::take(&mut managed.status.err);
+        let (state, words, reason) = if told {
+            (TaskState::Shutdown, "shutdown", String::new())
+        } else if !unhealthy.is_empty() {
+            (TaskState::Failed, "started", unhealthy)
+        } else if !error.is_empty() {
+            (TaskState::Failed, "started", error)
+        } else if code == 0 {
+            (TaskState::Complete, "finished", String::new())
+        } else if oom {
+            let reason = format!("task: out of memory: the container was killed at its limit (exit {code})");
+            (TaskState::Failed, "started", reason)
+        } else {
+            (TaskState::Failed, "started", format!("task: non-zero exit ({code})"))
+        };
+        self.end(wall, id, state, words, reason, out);
+    }
+
+    /// The task has ended: what it held on the node is given back. Logs stay until it is removed.
+    fn end(&mut self, wall: WallTime, id: TaskId, state: TaskState, words: &str, reason: String, out: &mut Effects) {
+        let Some(managed) = self.tasks.get_mut(&id) else { return };
+        managed.phase = if managed.dropped { Phase::Cleaning } else { Phase::Ended };
+        let told = managed.task.desired > TaskState::Running && state == TaskState::Rejected;
+        let state = if told { TaskState::Shutdown } else { state };
+        if managed.dropped {
+            out.commands.push(Command::Clean(id));
+        }
+        self.report(wall, id, state, words, reason, out);
+    }
+
+    /// What the desired state asks for next.
+    fn advance(&mut self, now: Mono, wall: WallTime, id: TaskId, out: &mut Effects) {
+        let Some(managed) = self.tasks.get_mut(&id) else { return };
+        let stop = managed.dropped || managed.task.desired > TaskState::Running;
+        match managed.phase {
+            Phase::Prepared if stop => {
+                self.report(wall, id, TaskState::Shutdown, "shut down before it was started", String::new(), out);
+                self.set_phase(id, Phase::Cleaning);
+                out.commands.push(Command::Clean(id));
+            }
+            Phase::Prepared if managed.task.desired == TaskState::Running => {
+                managed.phase = Phase::Starting;
+                self.report(wall, id, TaskState::Starting, "starting", String::new(), out);
+                out.commands.push(Command::Start(id));
+            }
+            Phase::Running if stop => managed.phase = Phase::Draining { until: now + drain_of(&managed.task) },
+            Phase::Prepared
+            | Phase::Running
+            | Phase::Preparing
+            | Phase::Starting
+            | Phase::Draining { .. }
+            | Phase::Stopping
+            | Phase::Ended
+            | Phase::Cleaning => {}
+        }
+    }
+
+    /// Signals the tasks whose drain is over, and says when the next one is.
+    fn drained(&mut self, now: Mono, out: &mut Effects) {
+        for (id, managed) in &mut self.tasks {
+            let Phase::Draining { until } = managed.phase else { continue };
+            if until <= now {
+                managed.phase = Phase::Stopping;
+                let grace = managed.task.spec.container.stop_grace();
+                out.commands.push(Command::Stop { task: *id, grace });
+            } else {
+                out.wake_at = Some(out.wake_at.map_or(until, |at| at.min(until)));
+            }
+        }
+    }
+
+    fn set_phase(&mut self, id: TaskId, phase: Phase) {
+        if let Some(managed) = self.tasks.get_mut(&id) {
+            managed.phase = phase;
+        }
+    }
+
+    /// Records and reports a status, unless the task is not ours any more. States only rise.
+    fn report(&mut self, wall: WallTime, id: TaskId, state: TaskState, words: &str, reason: String, out: &mut Effects) {
+        let Some(managed) = self.tasks.get_mut(&id) else { return };
+        let status = &mut managed.status;
+        if state < status.state {
+            return;
+        }
+        if state > status.state {
+            status.timestamp = wall;
+        }
+        status.state = state;
+        words.clone_into(&mut status.message);
+        status.err = reason;
+        if !managed.dropped {
+            out.statuses.push((id, managed.status.clone()));
+        }
+    }
+}
+
+/// No drain for what nobody can connect to.
+fn drain_of(task: &Task) -> Duration {
+    if task.attachments.is_empty() && task.host_ports.is_empty() { Duration::ZERO } else { DRAIN }
+}
+
+#[cfg(test)]
+mod tests;

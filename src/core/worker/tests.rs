@@ -1,0 +1,209 @@
+use super::*;
+use crate::model::*;
+use crate::{NodeId, ServiceId};
+
+fn task(id: u128, desired: TaskState) -> Arc<Task> {
+    Arc::new(Task {
+        id: TaskId(id),
+        meta: Meta::default(),
+        service: ServiceId(1),
+        slot: 1,
+        node: Some(NodeId(1)),
+        spec: Arc::new(TaskSpec::default()),
+        spec_version: 1,
+        service_name: "web".to_owned(),
+        service_labels: Labels::new(),
+        status: TaskStatus { state: TaskState::Assigned, ..TaskStatus::default() },
+        desired,
+        attachments: vec![TaskAttachment {
+            network: crate::NetworkId(1),
+            addr: "10.0.0.2".parse().expect("address"),
+            aliases: vec![],
+        }],
+        host_ports: Vec::new(),
+        restarts: RestartHistory::default(),
+        start_after: None,
+        job_iteration: None,
+    })
+}
+
+struct Bench {
+    worker: Worker,
+    now: Mono,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { worker: Worker::new(), now: Mono(1000) }
+    }
+
+    fn give(&mut self, input: Input) -> Effects {
+        let mut out = Effects::default();
+        self.worker.input(self.now, WallTime(5), input, &mut out);
+        out
+    }
+
+    fn assign(&mut self, task: &Arc<Task>) -> Effects {
+        self.give(Input::Assigned { complete: false, tasks: vec![task.clone()], removed: vec![] })
+    }
+
+    fn see(&mut self, id: u128, what: Observation) -> Effects {
+        self.give(Input::Observed { task: TaskId(id), what })
+    }
+
+    fn run(&mut self, id: u128) {
+        self.assign(&task(id, TaskState::Running));
+        self.see(id, prepared());
+        self.see(id, Observation::Started { pid: 7, host_ports: vec![] });
+    }
+}
+
+fn prepared() -> Observation {
+    Observation::Prepared { container_id: "c".to_owned(), health_checked: false }
+}
+
+fn exited(code: i32) -> Observation {
+    Observation::Exited { code, oom_killed: false, error: String::new() }
+}
+
+fn states(out: &Effects) -> Vec<TaskState> {
+    out.statuses.iter().map(|(_, status)| status.state).collect()
+}
+
+#[test]
+fn an_assigned_task_is_prepared_started_and_reported_running() {
+    let mut bench = Bench::new();
+    let out = bench.assign(&task(1, TaskState::Running));
+    assert_eq!(states(&out), [TaskState::Accepted, TaskState::Preparing]);
+    assert!(matches!(out.commands[..], [Command::Prepare(_)]));
+    let out = bench.see(1, prepared());
+    assert_eq!(states(&out), [TaskState::Ready, TaskState::Starting]);
+    assert!(matches!(out.commands[..], [Command::Start(TaskId(1))]));
+    let out = bench.see(1, Observation::Started { pid: 7, host_ports: vec![] });
+    assert_eq!(states(&out), [TaskState::Running]);
+}
+
+#[test]
+fn a_task_whose_desired_state_is_ready_waits_prepared() {
+    let mut bench = Bench::new();
+    bench.assign(&task(1, TaskState::Ready));
+    let out = bench.see(1, prepared());
+    assert_eq!(states(&out), [TaskState::Ready]);
+    assert!(out.commands.is_empty());
+    let out = bench.assign(&task(1, TaskState::Running));
+    assert!(matches!(out.commands[..], [Command::Start(_)]));
+}
+
+#[test]
+fn a_task_told_to_stop_is_drained_before_it_is_signalled() {
+    let mut bench = Bench::new();
+    bench.run(1);
+    let out = bench.assign(&task(1, TaskState::Shutdown));
+    assert!(out.commands.is_empty());
+    assert_eq!(out.wake_at, Some(bench.now + DRAIN));
+    bench.now = bench.now + DRAIN;
+    let out = bench.give(Input::Tick);
+    assert!(matches!(out.commands[..], [Command::Stop { .. }]));
+    let out = bench.see(1, exited(137));
+    assert_eq!(states(&out), [TaskState::Shutdown]);
+}
+
+#[test]
+fn an_exit_by_itself_is_complete_or_failed_with_its_reason() {
+    for (code, state) in [(0, TaskState::Complete), (3, TaskState::Failed)] {
+        let mut bench = Bench::new();
+        bench.run(1);
+        let out = bench.see(1, exited(code));
+        assert_eq!(states(&out), [state]);
+        let status = &out.statuses[0].1;
+        assert_eq!(status.container.as_ref().and_then(|c| c.exit_code), Some(code));
+        assert_eq!(status.err.is_empty(), code == 0);
+    }
+}
+
+#[test]
+fn a_task_that_is_no_longer_assigned_is_stopped_and_cleaned_without_a_report() {
+    let mut bench = Bench::new();
+    bench.run(1);
+    bench.give(Input::Assigned { complete: true, tasks: vec![], removed: vec![] });
+    bench.now = bench.now + DRAIN;
+    assert!(matches!(bench.give(Input::Tick).commands[..], [Command::Stop { .. }]));
+    let out = bench.see(1, exited(0));
+    assert!(out.statuses.is_empty());
+    assert!(matches!(out.commands[..], [Command::Clean(_)]));
+    bench.see(1, Observation::Cleaned);
+    assert!(bench.worker.statuses().is_empty());
+}
+
+#[test]
+fn a_task_dropped_while_it_is_prepared_is_cleaned_when_that_ends() {
+    for what in [prepared(), Observation::NotPrepared("no such image".to_owned())] {
+        let mut bench = Bench::new();
+        bench.assign(&task(1, TaskState::Running));
+        assert!(bench.give(Input::Assigned { complete: true, tasks: vec![], removed: vec![] }).commands.is_empty());
+        let out = bench.see(1, what);
+        assert!(matches!(out.commands[..], [Command::Clean(_)]), "{out:?}");
+        assert!(out.statuses.is_empty());
+    }
+}
+
+#[test]
+fn a_task_stopped_while_it_is_started_is_stopped_when_it_runs() {
+    let mut bench = Bench::new();
+    bench.assign(&task(1, TaskState::Running));
+    bench.see(1, prepared());
+    bench.assign(&task(1, TaskState::Shutdown));
+    bench.see(1, Observation::Started { pid: 7, host_ports: vec![] });
+    bench.now = bench.now + DRAIN;
+    assert!(matches!(bench.give(Input::Tick).commands[..], [Command::Stop { .. }]));
+}
+
+#[test]
+fn a_task_that_cannot_be_prepared_is_rejected_with_the_reason() {
+    let mut bench = Bench::new();
+    bench.assign(&task(1, TaskState::Running));
+    let out = bench.see(1, Observation::NotPrepared("no such image: x".to_owned()));
+    assert_eq!(states(&out), [TaskState::Rejected]);
+    assert_eq!(out.statuses[0].1.err, "no such image: x");
+}
+
+#[test]
+fn a_health_checked_task_runs_when_it_is_healthy_and_fails_when_it_is_not() {
+    let mut bench = Bench::new();
+    bench.assign(&task(1, TaskState::Running));
+    bench.see(1, Observation::Prepared { container_id: "c".to_owned(), health_checked: true });
+    let out = bench.see(1, Observation::Started { pid: 7, host_ports: vec![] });
+    assert_eq!(states(&out), [TaskState::Starting]);
+    let out = bench.see(1, Observation::Health(Health::Healthy, String::new()));
+    assert_eq!(states(&out), [TaskState::Running]);
+    let out = bench.see(1, Observation::Health(Health::Unhealthy, "connection refused".to_owned()));
+    assert!(matches!(out.commands[..], [Command::Stop { .. }]));
+    let out = bench.see(1, exited(0));
+    assert_eq!(states(&out), [TaskState::Failed]);
+    assert!(out.statuses[0].1.err.contains("connection refused"));
+}
+
+#[test]
+fn a_container_that_outlived_the_daemon_goes_on_as_it_was() {
+    let mut bench = Bench::new();
+    let mut before = (*task(1, TaskState::Running)).clone();
+    before.status.state = TaskState::Running;
+    before.status.timestamp = WallTime(2);
+    let mut out = Effects::default();
+    let found = Observation::FoundRunning { container_id: "c".to_owned(), pid: 9, health_checked: false };
+    bench.worker.adopt(bench.now, WallTime(5), Arc::new(before.clone()), Some(found), &mut out);
+    assert_eq!(out.statuses[0].1.timestamp, WallTime(2), "running since then, not since the restart");
+    let out = bench.assign(&Arc::new(before));
+    assert!(out.commands.is_empty() && out.statuses.is_empty());
+    assert_eq!(states(&bench.see(1, exited(1))), [TaskState::Failed]);
+}
+
+#[test]
+fn an_exit_while_the_daemon_was_away_is_reported() {
+    let mut bench = Bench::new();
+    let mut before = (*task(1, TaskState::Running)).clone();
+    before.status.state = TaskState::Running;
+    let mut out = Effects::default();
+    bench.worker.adopt(bench.now, WallTime(5), Arc::new(before), Some(exited(2)), &mut out);
+    assert_eq!(states(&out), [TaskState::Failed]);
+}
