@@ -5,6 +5,7 @@
 //! simulator. The shells around it live in the crates `node`, `overlay` and `runtime`.
 #![forbid(unsafe_code)]
 
+pub mod control;
 pub mod fabric;
 pub mod ids;
 pub mod model;

@@ -1,0 +1,111 @@
+//! Create, update and remove secrets and configs: alike but for their size and their secrecy.
+
+use super::validate::{labels, object_name};
+use super::{Refusal, check_version, invalid, txn};
+use crate::model::*;
+use crate::store::{Change, Object, ObjectRef, Precondition, Txn, View};
+use crate::{ConfigId, SecretId, WallTime};
+use std::sync::Arc;
+
+/// Makes a secret.
+pub fn create_secret(view: &View, spec: SecretSpec, id: SecretId, now: WallTime) -> Result<Txn, Refusal> {
+    object_name(&spec.name)?;
+    labels("Labels", &spec.labels)?;
+    let len = spec.data.expose().len();
+    if len == 0 || len > SECRET_BYTES_MAX {
+        return invalid(format!("secret data must be larger than 0 and less than {SECRET_BYTES_MAX} bytes"));
+    }
+    if view.secret_by_name(&spec.name).is_some() {
+        return Err(Refusal::Exists(format!("secret {} already exists", spec.name)));
+    }
+    let secret = Secret { id, meta: Meta::default(), spec };
+    Ok(txn(now, Vec::new(), vec![Change::Create(Object::Secret(Arc::new(secret)))]))
+}
+
+/// Replaces the labels of a secret. `data` of `None` or as stored: unchanged; anything else is refused.
+pub fn update_secret(
+    view: &View,
+    id: SecretId,
+    version: u64,
+    name: &str,
+    new_labels: Labels,
+    data: Option<&[u8]>,
+    now: WallTime,
+) -> Result<Txn, Refusal> {
+    let old = view.secret(id).ok_or_else(|| Refusal::NotFound(format!("secret {id} not found")))?;
+    check_version(version, old.meta.version)?;
+    labels("Labels", &new_labels)?;
+    let same_name = name.is_empty() || name == old.spec.name;
+    if !same_name || data.is_some_and(|data| data != old.spec.data.expose().as_slice()) {
+        return invalid("only updates to Labels are allowed");
+    }
+    let mut new = (**old).clone();
+    new.spec.labels = new_labels;
+    let preconditions = vec![Precondition::Version(ObjectRef::Secret(id), version)];
+    Ok(txn(now, preconditions, vec![Change::Replace(Object::Secret(Arc::new(new)))]))
+}
+
+/// Removes a secret no service uses.
+pub fn remove_secret(view: &View, id: SecretId, now: WallTime) -> Result<Txn, Refusal> {
+    let old = view.secret(id).ok_or_else(|| Refusal::NotFound(format!("secret {id} not found")))?;
+    let uses = |container: &ContainerSpec| container.secrets.iter().any(|secret| secret.id == id);
+    check_unused(view, "secret", &old.spec.name, uses)?;
+    let object = ObjectRef::Secret(id);
+    Ok(txn(now, vec![Precondition::Present(object)], vec![Change::Delete(object)]))
+}
+
+/// Makes a config.
+pub fn create_config(view: &View, spec: ConfigSpec, id: ConfigId, now: WallTime) -> Result<Txn, Refusal> {
+    object_name(&spec.name)?;
+    labels("Labels", &spec.labels)?;
+    if spec.data.is_empty() || spec.data.len() > CONFIG_BYTES_MAX {
+        return invalid(format!("config data must be larger than 0 and less than {CONFIG_BYTES_MAX} bytes"));
+    }
+    if view.config_by_name(&spec.name).is_some() {
+        return Err(Refusal::Exists(format!("config {} already exists", spec.name)));
+    }
+    let config = Config { id, meta: Meta::default(), spec };
+    Ok(txn(now, Vec::new(), vec![Change::Create(Object::Config(Arc::new(config)))]))
+}
+
+/// Replaces the labels of a config; `data` as for secrets.
+pub fn update_config(
+    view: &View,
+    id: ConfigId,
+    version: u64,
+    name: &str,
+    new_labels: Labels,
+    data: Option<&[u8]>,
+    now: WallTime,
+) -> Result<Txn, Refusal> {
+    let old = view.config(id).ok_or_else(|| Refusal::NotFound(format!("config {id} not found")))?;
+    check_version(version, old.meta.version)?;
+    labels("Labels", &new_labels)?;
+    let same_name = name.is_empty() || name == old.spec.name;
+    if !same_name || data.is_some_and(|data| data != old.spec.data.as_slice()) {
+        return invalid("only updates to Labels are allowed");
+    }
+    let mut new = (**old).clone();
+    new.spec.labels = new_labels;
+    let preconditions = vec![Precondition::Version(ObjectRef::Config(id), version)];
+    Ok(txn(now, preconditions, vec![Change::Replace(Object::Config(Arc::new(new)))]))
+}
+
+/// Removes a config no service uses.
+pub fn remove_config(view: &View, id: ConfigId, now: WallTime) -> Result<Txn, Refusal> {
+    let old = view.config(id).ok_or_else(|| Refusal::NotFound(format!("config {id} not found")))?;
+    let uses = |container: &ContainerSpec| container.configs.iter().any(|config| config.id == id);
+    check_unused(view, "config", &old.spec.name, uses)?;
+    let object = ObjectRef::Config(id);
+    Ok(txn(now, vec![Precondition::Present(object)], vec![Change::Delete(object)]))
+}
+
+fn check_unused(view: &View, kind: &str, name: &str, uses: impl Fn(&ContainerSpec) -> bool) -> Result<(), Refusal> {
+    let used = view.services().filter(|service| !service.removing && uses(&service.spec.task.container));
+    let users: Vec<_> = used.map(|service| service.spec.name.as_str()).collect();
+    match users.as_slice() {
+        [] => Ok(()),
+        [one] => invalid(format!("{kind} '{name}' is in use by the following service: {one}")),
+        many => invalid(format!("{kind} '{name}' is in use by the following services: {}", many.join(", "))),
+    }
+}

@@ -1,0 +1,378 @@
+use super::*;
+use crate::model::*;
+use crate::store::{Conflict, Object, Store, View};
+use crate::{ConfigId, NetworkId, NodeId, SecretId, Sensitive, ServiceId};
+use std::sync::Arc;
+
+const NOW: WallTime = WallTime(1_700_000_000_000);
+
+fn spec(name: &str) -> ServiceSpec {
+    let container = ContainerSpec { image: "redis:7".to_owned(), ..ContainerSpec::default() };
+    ServiceSpec {
+        name: name.to_owned(),
+        labels: Labels::new(),
+        task: TaskSpec { container, ..TaskSpec::default() },
+        mode: ServiceMode::Replicated { replicas: 2 },
+        update: None,
+        rollback: None,
+        endpoint: EndpointSpec::default(),
+    }
+}
+
+struct World {
+    store: Store,
+    index: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = World { store: Store::new(), index: 0 };
+        let networks = predefined_networks([NetworkId(1), NetworkId(2), NetworkId(3)]);
+        world.put(networks.map(|network| Object::Network(Arc::new(network))).to_vec());
+        world
+    }
+
+    fn view(&self) -> View {
+        self.store.view()
+    }
+
+    fn put(&mut self, objects: Vec<Object>) {
+        let changes = objects.into_iter().map(Change::Create).collect();
+        self.commit(Txn { wall: NOW, changes, ..Txn::default() }).unwrap();
+    }
+
+    fn commit(&mut self, txn: Txn) -> Result<(), Conflict> {
+        self.index += 1;
+        self.store.apply(self.index, 1, &txn).map(|_| ())
+    }
+
+    fn service(&mut self, id: u128, spec: ServiceSpec) {
+        let txn = create_service(&self.view(), spec, ServiceId(id), NOW).unwrap();
+        self.commit(txn).unwrap();
+    }
+
+    fn update(&mut self, id: u128, spec: ServiceSpec) {
+        let version = self.get(id).meta.version;
+        let txn = update_service(&self.view(), ServiceId(id), version, spec, NOW).unwrap();
+        self.commit(txn).unwrap();
+    }
+
+    fn get(&self, id: u128) -> Arc<Service> {
+        Arc::clone(self.view().service(ServiceId(id)).unwrap())
+    }
+
+    fn manager(&mut self, id: u128, state: NodeState) {
+        let node = Node {
+            id: NodeId(id),
+            meta: Meta::default(),
+            spec: NodeSpec { role: NodeRole::Manager, ..NodeSpec::default() },
+            description: None,
+            status: NodeStatus { state, ..NodeStatus::default() },
+            raft: Some(RaftMember { raft_id: id as u64, voter: true }),
+            certificate_role: NodeRole::Manager,
+        };
+        self.put(vec![Object::from(node)]);
+    }
+
+    fn demote(&self, id: u128) -> Result<Txn, Refusal> {
+        let node = Arc::clone(self.view().node(NodeId(id)).unwrap());
+        let spec = NodeSpec { role: NodeRole::Worker, ..node.spec.clone() };
+        update_node(&self.view(), NodeId(id), node.meta.version, spec, NOW)
+    }
+}
+
+fn refused(spec: ServiceSpec) -> String {
+    let world = World::new();
+    create_service(&world.view(), spec, ServiceId(77), NOW).unwrap_err().to_string()
+}
+
+fn port(published: u16, mode: PublishMode) -> PortConfig {
+    PortConfig { target_port: 80, published_port: published, mode, ..PortConfig::default() }
+}
+
+#[test]
+fn a_taken_service_name_is_a_conflict_worded_as_docker_words_it() {
+    let mut world = World::new();
+    world.service(10, spec("web"));
+    let refusal = create_service(&world.view(), spec("web"), ServiceId(11), NOW).unwrap_err();
+    let words = "name conflicts with an existing object: service web already exists";
+    assert_eq!(refusal, Refusal::Exists(words.to_owned()));
+}
+
+#[test]
+fn an_update_of_the_task_raises_the_spec_version_and_keeps_the_previous_spec() {
+    let mut world = World::new();
+    world.service(10, spec("web"));
+    let mut wanted = spec("web");
+    wanted.task.container.image = "redis:8".to_owned();
+    world.update(10, wanted.clone());
+    let service = world.get(10);
+    assert_eq!((service.spec_version, service.previous_spec_version), (2, 1));
+    assert_eq!(*service.spec, wanted);
+    assert_eq!(service.previous_spec.as_deref(), Some(&spec("web")));
+}
+
+#[test]
+fn an_update_of_the_scale_alone_keeps_the_spec_version() {
+    let mut world = World::new();
+    world.service(10, spec("web"));
+    world.update(10, ServiceSpec { mode: ServiceMode::Replicated { replicas: 5 }, ..spec("web") });
+    assert_eq!(world.get(10).spec_version, 1);
+}
+
+#[test]
+fn an_update_with_an_old_version_is_out_of_sequence() {
+    let mut world = World::new();
+    world.service(10, spec("web"));
+    let refusal = update_service(&world.view(), ServiceId(10), 999, spec("web"), NOW).unwrap_err();
+    assert_eq!(refusal.to_string(), "update out of sequence");
+}
+
+#[test]
+fn of_two_updates_decided_on_one_snapshot_the_store_takes_one() {
+    let mut world = World::new();
+    world.service(10, spec("web"));
+    let version = world.get(10).meta.version;
+    let wish = |replicas| ServiceSpec { mode: ServiceMode::Replicated { replicas }, ..spec("web") };
+    let one = update_service(&world.view(), ServiceId(10), version, wish(3), NOW).unwrap();
+    let two = update_service(&world.view(), ServiceId(10), version, wish(4), NOW).unwrap();
+    world.commit(one).unwrap();
+    assert!(matches!(world.commit(two), Err(Conflict::OutOfSequence { .. })));
+    assert_eq!(world.get(10).spec.mode, ServiceMode::Replicated { replicas: 3 });
+}
+
+#[test]
+fn a_rollback_brings_the_previous_spec_and_its_version_back() {
+    let mut world = World::new();
+    world.service(10, spec("web"));
+    let mut wanted = spec("web");
+    wanted.task.force_update = 1;
+    world.update(10, wanted);
+    let version = world.get(10).meta.version;
+    world.commit(rollback_service(&world.view(), ServiceId(10), version, NOW).unwrap()).unwrap();
+    let service = world.get(10);
+    assert_eq!((service.spec_version, service.previous_spec_version), (1, 2));
+    assert_eq!(*service.spec, spec("web"));
+    assert_eq!(service.update_status.as_ref().map(|s| s.state), Some(UpdateState::RollbackStarted));
+}
+
+#[test]
+fn a_spec_version_is_never_used_for_two_different_specs() {
+    let mut world = World::new();
+    world.service(10, spec("web"));
+    let forced = |force_update| {
+        let mut spec = spec("web");
+        spec.task.force_update = force_update;
+        spec
+    };
+    world.update(10, forced(1));
+    let version = world.get(10).meta.version;
+    world.commit(rollback_service(&world.view(), ServiceId(10), version, NOW).unwrap()).unwrap();
+    world.update(10, forced(2));
+    assert_eq!(world.get(10).spec_version, 3);
+}
+
+#[test]
+fn a_rollback_without_a_previous_spec_is_refused() {
+    let mut world = World::new();
+    world.service(10, spec("web"));
+    let version = world.get(10).meta.version;
+    let refusal = rollback_service(&world.view(), ServiceId(10), version, NOW).unwrap_err();
+    assert_eq!(refusal.to_string(), "service web does not have a previous spec");
+}
+
+#[test]
+fn a_service_keeps_its_name_and_mode() {
+    let mut world = World::new();
+    world.service(10, spec("web"));
+    let version = world.get(10).meta.version;
+    let update = |spec| update_service(&world.view(), ServiceId(10), version, spec, NOW).unwrap_err().to_string();
+    assert_eq!(update(spec("other")), "renaming services is not supported");
+    assert_eq!(update(ServiceSpec { mode: ServiceMode::Global, ..spec("web") }), "service mode change is not allowed");
+}
+
+#[test]
+fn removal_marks_the_service_and_is_idempotent() {
+    let mut world = World::new();
+    world.service(10, spec("web"));
+    world.commit(remove_service(&world.view(), ServiceId(10), NOW).unwrap()).unwrap();
+    assert!(world.get(10).removing);
+    assert!(remove_service(&world.view(), ServiceId(10), NOW).unwrap().changes.is_empty());
+    assert!(matches!(remove_service(&world.view(), ServiceId(11), NOW), Err(Refusal::NotFound(_))));
+}
+
+#[test]
+fn what_is_wrong_in_a_spec_is_named() {
+    let mut wrong = spec("web");
+    wrong.task.container.image = "No Image".to_owned();
+    assert_eq!(refused(wrong), "ContainerSpec: \"No Image\" is not a valid repository/tag");
+    assert_eq!(refused(spec("")), "name must be provided");
+    assert_eq!(refused(spec("a.b")), "name must be valid as a DNS name component");
+    assert_eq!(refused(spec(&"a".repeat(64))), "name must be 63 characters or fewer");
+
+    let mut wrong = spec("web");
+    wrong.task.resources.limit_memory_bytes = 1024;
+    assert!(refused(wrong).ends_with("invalid memory value 1024: Must be at least 4MiB"));
+    let mut wrong = spec("web");
+    wrong.task.resources.reservations.nano_cpus = 1;
+    assert!(refused(wrong).ends_with("invalid cpu value 0.000000001: Must be at least 0.001"));
+
+    let mut wrong = spec("web");
+    wrong.update = Some(UpdateConfig { max_failure_ratio: 1.5, ..UpdateConfig::default() });
+    assert!(refused(wrong).contains("update-maxfailureratio cannot be less than 0 or bigger than 1"));
+
+    let mut wrong = spec("web");
+    let mount =
+        Mount { target: "/data".to_owned(), source: MountSource::Tmpfs { size_bytes: 0, mode: 0 }, read_only: false };
+    wrong.task.container.mounts = vec![mount.clone(), mount];
+    assert_eq!(refused(wrong), "ContainerSpec: duplicate mount point: /data");
+}
+
+#[test]
+fn ports_that_meet_within_a_service_or_between_services_are_refused() {
+    let with = |name: &str, ports: Vec<PortConfig>| {
+        let mut spec = spec(name);
+        spec.endpoint.ports = ports;
+        spec
+    };
+    let twice = with("web", vec![port(80, PublishMode::Ingress), port(80, PublishMode::Ingress)]);
+    assert_eq!(refused(twice), "EndpointSpec: duplicate published ports provided: 80/tcp");
+
+    let mut dnsrr = with("web", vec![port(80, PublishMode::Ingress)]);
+    dnsrr.endpoint.mode = EndpointMode::Dnsrr;
+    assert_eq!(refused(dnsrr), "EndpointSpec: port published with ingress mode can't be used with dnsrr mode");
+
+    let mut world = World::new();
+    world.service(10, with("web", vec![port(80, PublishMode::Ingress)]));
+    let create = |spec| create_service(&world.view(), spec, ServiceId(11), NOW);
+    let refusal = create(with("api", vec![port(80, PublishMode::Ingress)])).unwrap_err().to_string();
+    assert_eq!(refusal, format!("port '80' is already in use by service 'web' ({})", ServiceId(10)));
+    assert!(create(with("api", vec![port(80, PublishMode::Host)])).is_err());
+    assert!(create(with("api", vec![port(81, PublishMode::Ingress)])).is_ok());
+    let udp = PortConfig { protocol: Protocol::Udp, ..port(80, PublishMode::Ingress) };
+    assert!(create(with("api", vec![udp])).is_ok());
+}
+
+#[test]
+fn the_ingress_network_is_not_for_services_to_name() {
+    let mut wrong = spec("web");
+    let target = NetworkTarget { target: NetworkId(1), aliases: Vec::new(), driver_options: Default::default() };
+    wrong.task.networks = vec![target];
+    assert_eq!(refused(wrong), "Service cannot be explicitly attached to the ingress network \"ingress\"");
+}
+
+#[test]
+fn a_network_in_use_stays() {
+    let mut world = World::new();
+    let wish = NetworkSpec { name: "back".to_owned(), ..NetworkSpec::default() };
+    world.commit(create_network(&world.view(), wish.clone(), NetworkId(50), NOW).unwrap()).unwrap();
+    assert!(matches!(create_network(&world.view(), wish, NetworkId(51), NOW), Err(Refusal::Exists(_))));
+    let mut user = spec("web");
+    let target = NetworkTarget { target: NetworkId(50), aliases: Vec::new(), driver_options: Default::default() };
+    user.task.networks = vec![target];
+    world.service(10, user);
+    let refusal = remove_network(&world.view(), NetworkId(50), NOW).unwrap_err();
+    assert_eq!(refusal.to_string(), "network back is in use by service web");
+    world.commit(remove_service(&world.view(), ServiceId(10), NOW).unwrap()).unwrap();
+    world.commit(remove_network(&world.view(), NetworkId(50), NOW).unwrap()).unwrap();
+    assert!(world.view().network_by_name("back").is_none());
+}
+
+#[test]
+fn subnets_that_overlap_or_make_no_sense_are_refused() {
+    let world = World::new();
+    let create = |subnet: &str, gateway: Option<&str>| {
+        let gateway = gateway.map(|text| text.parse().unwrap());
+        let ipam = vec![IpamSubnet { subnet: subnet.parse().unwrap(), gateway, range: None }];
+        let spec = NetworkSpec { name: "back".to_owned(), ipam, ..NetworkSpec::default() };
+        create_network(&world.view(), spec, NetworkId(60), NOW)
+    };
+    assert!(create("10.9.0.0/24", Some("10.9.0.1")).is_ok());
+    assert!(matches!(create("10.0.0.128/25", None), Err(Refusal::Forbidden(_))));
+    assert!(create("10.9.0.1/24", None).unwrap_err().to_string().contains("it should be 10.9.0.0/24"));
+    assert!(create("10.9.0.0/24", Some("10.8.0.1")).is_err());
+    assert!(create("10.9.0.0/30", None).is_err());
+}
+
+#[test]
+fn predefined_networks_are_kept() {
+    let world = World::new();
+    assert!(matches!(remove_network(&world.view(), NetworkId(2), NOW), Err(Refusal::Forbidden(_))));
+    let host = NetworkSpec { name: "host".to_owned(), ..NetworkSpec::default() };
+    assert!(matches!(create_network(&world.view(), host, NetworkId(60), NOW), Err(Refusal::Forbidden(_))));
+}
+
+#[test]
+fn the_last_manager_is_not_demoted() {
+    let mut world = World::new();
+    world.manager(1, NodeState::Ready);
+    let refusal = world.demote(1).unwrap_err();
+    assert_eq!(refusal.to_string(), "attempting to demote the last manager of the swarm");
+}
+
+#[test]
+fn a_demotion_that_loses_quorum_is_refused() {
+    let mut world = World::new();
+    world.manager(1, NodeState::Ready);
+    world.manager(2, NodeState::Ready);
+    world.manager(3, NodeState::Down);
+    assert!(world.demote(1).unwrap_err().to_string().contains("loss of quorum"));
+    assert!(world.demote(3).is_ok());
+}
+
+#[test]
+fn of_two_demotions_decided_at_once_one_is_taken() {
+    let mut world = World::new();
+    for id in 1..=2 {
+        world.manager(id, NodeState::Ready);
+    }
+    let (one, two) = (world.demote(1).unwrap(), world.demote(2).unwrap());
+    world.commit(one).unwrap();
+    assert!(world.commit(two).is_err());
+}
+
+#[test]
+fn a_node_is_removed_only_when_down_or_forced_and_never_as_a_manager() {
+    let mut world = World::new();
+    world.manager(1, NodeState::Down);
+    let refusal = remove_node(&world.view(), NodeId(1), true, NOW).unwrap_err();
+    assert!(refusal.to_string().contains("It must be demoted to worker before removal"));
+    let mut worker = (**world.view().node(NodeId(1)).unwrap()).clone();
+    worker.id = NodeId(2);
+    worker.raft = None;
+    worker.spec.role = NodeRole::Worker;
+    worker.status.state = NodeState::Ready;
+    world.put(vec![Object::from(worker)]);
+    let refusal = remove_node(&world.view(), NodeId(2), false, NOW).unwrap_err();
+    assert!(refusal.to_string().ends_with("is not down and can't be removed"));
+    assert!(remove_node(&world.view(), NodeId(2), true, NOW).is_ok());
+}
+
+#[test]
+fn a_secret_in_use_stays_and_keeps_its_content() {
+    let mut world = World::new();
+    let secret =
+        |data: &[u8]| SecretSpec { name: "key".to_owned(), labels: Labels::new(), data: Sensitive::new(data.to_vec()) };
+    world.commit(create_secret(&world.view(), secret(b"x"), SecretId(5), NOW).unwrap()).unwrap();
+    assert!(create_secret(&world.view(), secret(b""), SecretId(6), NOW).is_err());
+    let file = FileTarget { name: "key".to_owned(), uid: "0".to_owned(), gid: "0".to_owned(), mode: 0o444 };
+    let mut user = spec("web");
+    user.task.container.secrets = vec![SecretReference { id: SecretId(5), name: "key".to_owned(), file }];
+    world.service(10, user);
+    let refusal = remove_secret(&world.view(), SecretId(5), NOW).unwrap_err();
+    assert_eq!(refusal.to_string(), "secret 'key' is in use by the following service: web");
+    let version = world.view().secret(SecretId(5)).unwrap().meta.version;
+    let update =
+        |data: Option<&[u8]>| update_secret(&world.view(), SecretId(5), version, "key", Labels::new(), data, NOW);
+    assert_eq!(update(Some(b"y")).unwrap_err().to_string(), "only updates to Labels are allowed");
+    assert!(update(Some(b"x")).is_ok());
+    assert!(update(None).is_ok());
+}
+
+#[test]
+fn a_service_that_names_a_config_that_is_gone_is_refused() {
+    let mut wrong = spec("web");
+    let file = FileTarget { name: "/c".to_owned(), uid: "0".to_owned(), gid: "0".to_owned(), mode: 0o444 };
+    wrong.task.container.configs = vec![ConfigReference { id: ConfigId(9), name: "c".to_owned(), file }];
+    assert_eq!(refused(wrong), "config not found: c");
+}
