@@ -5,6 +5,7 @@
 //! simulator. The shells around it live in the crates `node`, `overlay` and `runtime`.
 #![forbid(unsafe_code)]
 
+pub mod consensus;
 pub mod control;
 pub mod fabric;
 pub mod ids;
