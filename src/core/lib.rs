@@ -7,6 +7,7 @@
 
 pub mod consensus;
 pub mod control;
+pub mod dispatch;
 pub mod fabric;
 pub mod ids;
 pub mod model;

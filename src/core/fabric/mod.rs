@@ -3,6 +3,12 @@
 //! Derived from committed state by managers, sent to every node as a whole once and as differences
 //! after, and brought about by the crate `overlay`. Level-triggered: a state says everything.
 
+mod delta;
+mod derive;
+
+pub use delta::{FabricDelta, diff};
+pub use derive::derive;
+
 use crate::model::{EndpointMode, PortConfig, TaskAttachment, VirtualIp};
 use crate::{NetworkId, NodeId, ServiceId, TaskId};
 use ipnet::IpNet;

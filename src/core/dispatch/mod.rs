@@ -1,0 +1,374 @@
+//! The leader's side of its sessions with nodes: who is there, what each shall run, what they report.
+//!
+//! Owned by the leader's dispatch task for one term; a new leader starts with an empty `Dispatch` and
+//! gives every node time to come to it. It never decides placement: it turns sessions, heartbeats and
+//! gossip into node states, and committed tasks into assignments for one node each.
+//!
+//! A node is down when its session is lost and gossip agrees, or when the session has been lost past
+//! [`SESSION_DEADLINE`].
+
+mod assignments;
+
+pub use assignments::{Assignments, NodeWork};
+
+use crate::model::{NodeDescription, NodeState, NodeStatus, TaskState, TaskStatus};
+use crate::store::{Change, View};
+use crate::{Mono, NodeId, TaskId, WallTime};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Without a heartbeat for this long a session counts as lost: two and a half heartbeats of 1 s.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(2500);
+/// A node without a session is down after this even if gossip still sees it: its daemon may be
+/// restarting, and an upgrade takes a few seconds.
+pub const SESSION_DEADLINE: Duration = Duration::from_secs(15);
+/// Status reports wait this long at most for others to be written with them.
+pub const REPORT_DELAY: Duration = Duration::from_millis(20);
+/// Reports in one transaction at most: about 300 bytes each.
+pub const REPORTS_PER_TXN_MAX: usize = 500;
+
+/// Tells sessions of one node apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// What gossip thinks of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    Up,
+    Down,
+}
+
+/// What can happen.
+#[derive(Debug)]
+pub enum Input {
+    /// A node opened a session; an older one of the same node is void.
+    Opened {
+        session: SessionId,
+        node: NodeId,
+        addr: IpAddr,
+        description: NodeDescription,
+    },
+    Heartbeat {
+        session: SessionId,
+    },
+    Reported {
+        session: SessionId,
+        sequence: u64,
+        reports: Vec<(TaskId, TaskStatus)>,
+    },
+    Closed {
+        session: SessionId,
+    },
+    Gossip {
+        node: NodeId,
+        liveness: Liveness,
+    },
+    /// Something was committed.
+    Committed(View),
+    /// The transaction handed out last was committed, or was not (then it is decided anew).
+    Written {
+        committed: bool,
+    },
+    Tick,
+}
+
+/// Something for a session.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    Assign(Assignments),
+    HeartbeatAck,
+    ReportsAck {
+        sequence: u64,
+    },
+    /// The session is void: another took its place, or the node is gone.
+    End {
+        reason: String,
+    },
+}
+
+/// I/O to do.
+#[derive(Debug, Default)]
+pub struct Effects {
+    pub sends: Vec<(SessionId, Message)>,
+    /// To be written; the answer comes back as `Input::Written`. At most one is under way.
+    pub write: Option<Vec<Change>>,
+    pub wake_at: Option<Mono>,
+}
+
+#[derive(Debug)]
+struct Session {
+    node: NodeId,
+    last_heard: Mono,
+    work: NodeWork,
+}
+
+#[derive(Debug)]
+struct Presence {
+    session: Option<SessionId>,
+    /// Since when there is none.
+    lost_since: Mono,
+    gossip: Option<Liveness>,
+    /// What the session said, until it is committed.
+    opened: Option<(IpAddr, NodeDescription)>,
+}
+
+/// The sessions of one term.
+#[derive(Debug)]
+pub struct Dispatch {
+    started: Mono,
+    view: View,
+    sessions: BTreeMap<SessionId, Session>,
+    nodes: BTreeMap<NodeId, Presence>,
+    reports: BTreeMap<TaskId, TaskStatus>,
+    /// Sessions and sequences whose reports are in `reports`, or in the write under way.
+    waiting: Vec<(SessionId, u64)>,
+    writing: Option<Writing>,
+    report_due: Option<Mono>,
+}
+
+#[derive(Debug)]
+struct Writing {
+    acks: Vec<(SessionId, u64)>,
+    reports: BTreeMap<TaskId, TaskStatus>,
+}
+
+impl Dispatch {
+    /// A leader that just took over at `now`, with what is committed.
+    pub fn new(now: Mono, view: View) -> Self {
+        Self {
+            started: now,
+            view,
+            sessions: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            waiting: Vec::new(),
+            writing: None,
+            report_due: None,
+        }
+    }
+
+    /// Takes one input.
+    pub fn input(&mut self, now: Mono, wall: WallTime, input: Input, out: &mut Effects) {
+        match input {
+            Input::Opened { session, node, addr, description } => {
+                self.opened(now, session, node, addr, description, out);
+            }
+            Input::Heartbeat { session } => {
+                if let Some(open) = self.sessions.get_mut(&session) {
+                    open.last_heard = now;
+                    out.sends.push((session, Message::HeartbeatAck));
+                }
+            }
+            Input::Reported { session, sequence, reports } => self.reported(now, session, sequence, reports),
+            Input::Closed { session } => self.close(now, session),
+            Input::Gossip { node, liveness } => self.presence(node).gossip = Some(liveness),
+            Input::Committed(view) => self.committed(now, view, out),
+            Input::Written { committed } => self.written(now, committed, out),
+            Input::Tick => {}
+        }
+        self.expire(now, out);
+        self.write(now, wall, out);
+        self.schedule(now, out);
+    }
+
+    fn presence(&mut self, node: NodeId) -> &mut Presence {
+        let started = self.started;
+        self.nodes.entry(node).or_insert(Presence { session: None, lost_since: started, gossip: None, opened: None })
+    }
+
+    fn opened(
+        &mut self,
+        now: Mono,
+        session: SessionId,
+        node: NodeId,
+        addr: IpAddr,
+        description: NodeDescription,
+        out: &mut Effects,
+    ) {
+        if self.view.node(node).is_none() {
+            out.sends.push((session, Message::End { reason: "this node was removed from the cluster".to_owned() }));
+            return;
+        }
+        let presence = self.presence(node);
+        presence.opened = Some((addr, description));
+        // It talks to us: an older verdict of gossip is void until gossip speaks again.
+        presence.gossip = None;
+        if let Some(old) = presence.session.replace(session) {
+            self.sessions.remove(&old);
+            out.sends.push((old, Message::End { reason: "replaced by a newer session of this node".to_owned() }));
+        }
+        let mut work = NodeWork::new(node);
+        out.sends.push((session, Message::Assign(work.whole(&self.view))));
+        self.sessions.insert(session, Session { node, last_heard: now, work });
+    }
+
+    fn reported(&mut self, now: Mono, session: SessionId, sequence: u64, reports: Vec<(TaskId, TaskStatus)>) {
+        let Some(open) = self.sessions.get_mut(&session) else { return };
+        open.last_heard = now;
+        let node = open.node;
+        for (task, status) in reports {
+            // An agent speaks for the tasks of its own node only.
+            let own = self.view.task(task).is_some_and(|known| known.node == Some(node));
+            let newer = self.reports.get(&task).is_none_or(|pending| pending.state <= status.state);
+            if own && newer {
+                self.reports.insert(task, status);
+            }
+        }
+        self.waiting.push((session, sequence));
+        self.report_due.get_or_insert(now + REPORT_DELAY);
+    }
+
+    fn close(&mut self, now: Mono, session: SessionId) {
+        let Some(open) = self.sessions.remove(&session) else { return };
+        let presence = self.presence(open.node);
+        if presence.session == Some(session) {
+            presence.session = None;
+            presence.lost_since = now;
+        }
+    }
+
+    fn committed(&mut self, now: Mono, view: View, out: &mut Effects) {
+        self.view = view;
+        self.nodes.retain(|node, presence| presence.session.is_some() || self.view.node(*node).is_some());
+        let mut ended = Vec::new();
+        for (id, session) in &mut self.sessions {
+            if self.view.node(session.node).is_none() {
+                ended.push(*id);
+            } else if let Some(changes) = session.work.changes(&self.view) {
+                out.sends.push((*id, Message::Assign(changes)));
+            }
+        }
+        for id in ended {
+            out.sends.push((id, Message::End { reason: "this node was removed from the cluster".to_owned() }));
+            self.close(now, id);
+        }
+    }
+
+    fn written(&mut self, now: Mono, committed: bool, out: &mut Effects) {
+        let Some(writing) = self.writing.take() else { return };
+        if committed {
+            let acks = writing.acks.into_iter();
+            out.sends.extend(acks.map(|(session, sequence)| (session, Message::ReportsAck { sequence })));
+            return;
+        }
+        // Not written: what was reported since wins over what is put back.
+        for (task, status) in writing.reports {
+            self.reports.entry(task).or_insert(status);
+        }
+        self.waiting.splice(0..0, writing.acks);
+        self.report_due = Some(now + REPORT_DELAY);
+    }
+
+    /// Closes the sessions that went silent.
+    fn expire(&mut self, now: Mono, out: &mut Effects) {
+        let silent = |session: &Session| now.since(session.last_heard) >= HEARTBEAT_TIMEOUT;
+        let gone: Vec<SessionId> =
+            self.sessions.iter().filter(|(_, session)| silent(session)).map(|(id, _)| *id).collect();
+        for id in gone {
+            out.sends.push((id, Message::End { reason: "no heartbeat arrived in time".to_owned() }));
+            self.close(now, id);
+        }
+    }
+
+    /// Hands out one transaction if there is something to write and none is under way.
+    fn write(&mut self, now: Mono, wall: WallTime, out: &mut Effects) {
+        if self.writing.is_some() {
+            return;
+        }
+        let mut changes = self.node_changes(now, wall);
+        let mut writing = Writing { acks: Vec::new(), reports: BTreeMap::new() };
+        if self.report_due.is_some_and(|due| due <= now) || !changes.is_empty() {
+            while writing.reports.len() < REPORTS_PER_TXN_MAX {
+                let Some((task, status)) = self.reports.pop_first() else { break };
+                changes.push(Change::TaskStatus { task, status: status.clone() });
+                writing.reports.insert(task, status);
+            }
+            if self.reports.is_empty() {
+                writing.acks = std::mem::take(&mut self.waiting);
+                self.report_due = None;
+            }
+        }
+        if changes.is_empty() {
+            let acks = writing.acks.into_iter();
+            out.sends.extend(acks.map(|(session, sequence)| (session, Message::ReportsAck { sequence })));
+            return;
+        }
+        self.writing = Some(writing);
+        out.write = Some(changes);
+    }
+
+    /// Node states and descriptions that differ from what is committed.
+    fn node_changes(&mut self, now: Mono, wall: WallTime) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let ids: Vec<NodeId> = self.view.nodes().map(|node| node.id).collect();
+        for id in ids {
+            let (state, message) = self.verdict(now, id);
+            let Some(node) = self.view.node(id).cloned() else { continue };
+            let opened = self.presence(id).opened.clone();
+            if let Some((_, description)) = &opened
+                && node.description.as_ref() != Some(description)
+            {
+                changes.push(Change::NodeDescription { node: id, description: description.clone() });
+            }
+            let Some(state) = state else { continue };
+            let addr = opened.map(|(addr, _)| addr).or(node.status.addr);
+            if node.status.state != state || node.status.addr != addr {
+                let status = NodeStatus { state, message, addr, since: wall };
+                changes.push(Change::NodeStatus { node: id, status });
+                if state == NodeState::Down {
+                    changes.extend(self.unfinished(id));
+                }
+            }
+        }
+        changes
+    }
+
+    /// Tasks that were on their way on a node that is down say so; running ones keep their state, which
+    /// nobody can see any more.
+    fn unfinished(&self, node: NodeId) -> Vec<Change> {
+        let waiting = self.view.tasks_of_node(node).filter(|task| task.status.state < TaskState::Running);
+        let waiting = waiting.filter(|task| task.status.state >= TaskState::Assigned);
+        waiting
+            .map(|task| {
+                let mut status = task.status.clone();
+                status.err = "the node is down".to_owned();
+                Change::TaskStatus { task: task.id, status }
+            })
+            .collect()
+    }
+
+    /// What to say of a node: `None` leaves what is committed.
+    fn verdict(&mut self, now: Mono, node: NodeId) -> (Option<NodeState>, String) {
+        let presence = self.presence(node);
+        if presence.session.is_some() {
+            return (Some(NodeState::Ready), String::new());
+        }
+        let lost = now.since(presence.lost_since);
+        // A new leader gives nodes as long to come to it as it would wait for a heartbeat.
+        let agreed = presence.gossip == Some(Liveness::Down) && lost >= self.grace(node);
+        if agreed {
+            (Some(NodeState::Down), "its session is lost and gossip does not see it".to_owned())
+        } else if lost >= SESSION_DEADLINE {
+            (Some(NodeState::Down), format!("no session for {} s", lost.as_secs()))
+        } else {
+            (None, String::new())
+        }
+    }
+
+    fn grace(&self, node: NodeId) -> Duration {
+        let never_here = self.nodes.get(&node).is_none_or(|presence| presence.opened.is_none());
+        if never_here { HEARTBEAT_TIMEOUT } else { Duration::ZERO }
+    }
+
+    fn schedule(&self, now: Mono, out: &mut Effects) {
+        let sessions = self.sessions.values().map(|session| session.last_heard + HEARTBEAT_TIMEOUT);
+        let absent = self.nodes.values().filter(|presence| presence.session.is_none());
+        let deadlines = absent.flat_map(|p| [p.lost_since + HEARTBEAT_TIMEOUT, p.lost_since + SESSION_DEADLINE]);
+        let report = self.report_due.filter(|_| self.writing.is_none());
+        out.wake_at = sessions.chain(deadlines).chain(report).filter(|at| *at > now).min();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+use super::*;
+use crate::ServiceId;
+use crate::model::*;
+use crate::store::{Object, Store, Txn};
+use std::sync::Arc;
+
+const NODE: NodeId = NodeId(1);
+const SESSION: SessionId = SessionId(10);
+
+struct Bench {
+    store: Store,
+    dispatch: Dispatch,
+    now: Mono,
+}
+
+fn node(id: NodeId) -> Object {
+    Object::from(Node {
+        id,
+        meta: Meta::default(),
+        spec: NodeSpec::default(),
+        description: None,
+        status: NodeStatus::default(),
+        raft: None,
+        certificate_role: NodeRole::Worker,
+    })
+}
+
+fn task(id: u128, node: NodeId) -> Object {
+    Object::Task(Arc::new(Task {
+        id: TaskId(id),
+        meta: Meta::default(),
+        service: ServiceId(1),
+        slot: 1,
+        node: Some(node),
+        spec: Arc::new(TaskSpec::default()),
+        spec_version: 1,
+        service_name: "web".to_owned(),
+        service_labels: Labels::new(),
+        status: TaskStatus { state: TaskState::Assigned, ..TaskStatus::default() },
+        desired: TaskState::Running,
+        attachments: Vec::new(),
+        host_ports: Vec::new(),
+        restarts: RestartHistory::default(),
+        start_after: None,
+        job_iteration: None,
+    }))
+}
+
+impl Bench {
+    fn new() -> Self {
+        let store = Store::restore(1, [node(NODE), node(NodeId(2)), task(5, NODE), task(6, NodeId(2))]);
+        let dispatch = Dispatch::new(Mono(0), store.view());
+        Self { store, dispatch, now: Mono(0) }
+    }
+
+    fn give(&mut self, input: Input) -> Effects {
+        let mut out = Effects::default();
+        self.dispatch.input(self.now, WallTime(9), input, &mut out);
+        out
+    }
+
+    fn open(&mut self, session: SessionId) -> Effects {
+        let addr = "192.0.2.1".parse().expect("address");
+        self.give(Input::Opened { session, node: NODE, addr, description: NodeDescription::default() })
+    }
+
+    /// Commits what was handed out, as the leader's shell does.
+    fn commit(&mut self, write: Vec<Change>) -> Effects {
+        let index = self.store.view().index() + 1;
+        let txn = Txn { changes: write, ..Txn::default() };
+        self.store.apply(index, 1, &txn).expect("applies");
+        let mut out = self.give(Input::Committed(self.store.view()));
+        let after = self.give(Input::Written { committed: true });
+        out.sends.extend(after.sends);
+        out
+    }
+
+    fn pass(&mut self, time: Duration) -> Effects {
+        self.now = self.now + time;
+        self.give(Input::Tick)
+    }
+
+    fn state(&self) -> NodeState {
+        self.store.view().node(NODE).expect("is there").status.state
+    }
+}
+
+fn running() -> TaskStatus {
+    TaskStatus { state: TaskState::Running, ..TaskStatus::default() }
+}
+
+#[test]
+fn a_node_that_opens_a_session_is_ready_and_told_all_its_tasks_and_no_others() {
+    let mut bench = Bench::new();
+    let out = bench.open(SESSION);
+    let (_, Message::Assign(all)) = &out.sends[0] else { panic!("{out:?}") };
+    assert!(all.complete && all.fabric.as_ref().is_some_and(|fabric| fabric.complete));
+    assert_eq!(all.tasks.iter().map(|task| task.id).collect::<Vec<_>>(), [TaskId(5)]);
+    bench.commit(out.write.expect("the node's state"));
+    assert_eq!(bench.state(), NodeState::Ready);
+}
+
+#[test]
+fn reports_are_acknowledged_only_when_they_are_committed() {
+    let mut bench = Bench::new();
+    let out = bench.open(SESSION);
+    bench.commit(out.write.expect("state"));
+    let out = bench.give(Input::Reported { session: SESSION, sequence: 3, reports: vec![(TaskId(5), running())] });
+    assert!(out.write.is_none() && out.sends.is_empty());
+    let out = bench.pass(REPORT_DELAY);
+    assert!(out.sends.is_empty());
+    let lost = bench.give(Input::Written { committed: false });
+    assert!(lost.sends.is_empty() && lost.write.is_none());
+    let again = bench.pass(REPORT_DELAY);
+    let out = bench.commit(again.write.expect("the report again"));
+    assert!(out.sends.contains(&(SESSION, Message::ReportsAck { sequence: 3 })));
+    assert_eq!(bench.store.view().task(TaskId(5)).expect("is there").status.state, TaskState::Running);
+}
+
+#[test]
+fn a_report_about_a_task_of_another_node_is_not_taken() {
+    let mut bench = Bench::new();
+    let out = bench.open(SESSION);
+    bench.commit(out.write.expect("state"));
+    bench.give(Input::Reported { session: SESSION, sequence: 1, reports: vec![(TaskId(6), running())] });
+    let out = bench.pass(REPORT_DELAY);
+    assert!(out.write.is_none());
+    assert_eq!(out.sends, [(SESSION, Message::ReportsAck { sequence: 1 })]);
+}
+
+#[test]
+fn a_silent_node_is_down_at_once_when_gossip_agrees() {
+    let mut bench = Bench::new();
+    let out = bench.open(SESSION);
+    bench.commit(out.write.expect("state"));
+    bench.give(Input::Gossip { node: NODE, liveness: Liveness::Down });
+    assert_eq!(bench.state(), NodeState::Ready, "gossip alone decides nothing");
+    let out = bench.pass(HEARTBEAT_TIMEOUT);
+    bench.commit(out.write.expect("down"));
+    assert_eq!(bench.state(), NodeState::Down);
+}
+
+#[test]
+fn a_silent_node_that_gossip_sees_is_down_after_the_deadline() {
+    let mut bench = Bench::new();
+    let out = bench.open(SESSION);
+    bench.commit(out.write.expect("state"));
+    assert!(bench.pass(HEARTBEAT_TIMEOUT).write.is_none());
+    let out = bench.pass(SESSION_DEADLINE);
+    bench.commit(out.write.expect("down"));
+    assert_eq!(bench.state(), NodeState::Down);
+    let out = bench.open(SessionId(11));
+    bench.commit(out.write.expect("ready again"));
+    assert_eq!(bench.state(), NodeState::Ready);
+}
+
+#[test]
+fn a_heartbeat_keeps_a_session() {
+    let mut bench = Bench::new();
+    let out = bench.open(SESSION);
+    bench.commit(out.write.expect("state"));
+    for _ in 0..10 {
+        bench.now = bench.now + Duration::from_secs(1);
+        let out = bench.give(Input::Heartbeat { session: SESSION });
+        assert_eq!(out.sends, [(SESSION, Message::HeartbeatAck)]);
+    }
+}
+
+#[test]
+fn a_new_leader_gives_a_node_that_gossip_does_not_see_time_to_come() {
+    let mut bench = Bench::new();
+    let out = bench.give(Input::Gossip { node: NODE, liveness: Liveness::Down });
+    assert!(out.write.is_none());
+    assert!(bench.pass(HEARTBEAT_TIMEOUT).write.is_some());
+}
+
+#[test]
+fn only_changes_are_sent_after_the_first_assignment() {
+    let mut bench = Bench::new();
+    let out = bench.open(SESSION);
+    let out = bench.commit(out.write.expect("state"));
+    assert!(out.sends.is_empty(), "a node's own state is no news to it: {out:?}");
+    let out = bench.commit(vec![Change::TaskDesired { task: TaskId(5), desired: TaskState::Shutdown }]);
+    let (_, Message::Assign(part)) = &out.sends[0] else { panic!("{out:?}") };
+    assert!(!part.complete);
+    assert_eq!(part.tasks[0].desired, TaskState::Shutdown);
+}
+
+#[test]
+fn a_removed_node_loses_its_session() {
+    let mut bench = Bench::new();
+    let out = bench.open(SESSION);
+    bench.commit(out.write.expect("state"));
+    let out = bench.commit(vec![Change::Delete(crate::store::ObjectRef::Node(NODE))]);
+    assert!(matches!(out.sends[0], (SESSION, Message::End { .. })));
+}
+
+#[test]
+fn a_newer_session_of_a_node_takes_the_place_of_the_older() {
+    let mut bench = Bench::new();
+    let out = bench.open(SESSION);
+    bench.commit(out.write.expect("state"));
+    let out = bench.open(SessionId(11));
+    assert!(matches!(out.sends[0], (SESSION, Message::End { .. })));
+    bench.give(Input::Closed { session: SESSION });
+    assert!(bench.give(Input::Tick).write.is_none(), "the node stays ready");
+}

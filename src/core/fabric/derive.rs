@@ -1,0 +1,118 @@
+//! From committed state to what one node's network must look like.
+
+use super::{FabricEndpoint, FabricNetwork, FabricPeer, FabricService, FabricState};
+use crate::model::{Health, NetworkDriver, Service, Task, TaskState};
+use crate::store::View;
+use crate::{NetworkId, NodeId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+/// The state for node `me`: all peers, the networks its tasks are on and the one of published ports, and
+/// every service and endpoint that can be reached over those.
+pub fn derive(view: &View, me: NodeId) -> FabricState {
+    let networks = networks(view, me);
+    let on = |network: NetworkId| networks.contains_key(&network);
+    let mut services = BTreeMap::new();
+    for service in view.services() {
+        if let Some(visible) = visible_service(service, &on) {
+            services.insert(service.id, visible);
+        }
+    }
+    let mut endpoints = BTreeMap::new();
+    for task in view.tasks() {
+        if let Some(endpoint) = visible_endpoint(view, task, me, &on) {
+            endpoints.insert(task.id, endpoint);
+        }
+    }
+    FabricState { index: view.index(), peers: peers(view, me), networks, services, endpoints }
+}
+
+fn peers(view: &View, me: NodeId) -> BTreeMap<NodeId, FabricPeer> {
+    let others = view.nodes().filter(|node| node.id != me);
+    others
+        .filter_map(|node| {
+            let description = node.description.as_ref()?;
+            if description.wireguard_port == 0 {
+                return None;
+            }
+            let peer = FabricPeer {
+                name: node.display_name(),
+                endpoint: SocketAddr::new(node.status.addr?, description.wireguard_port),
+                wireguard_key: description.wireguard_key,
+            };
+            Some((node.id, peer))
+        })
+        .collect()
+}
+
+fn networks(view: &View, me: NodeId) -> BTreeMap<NetworkId, FabricNetwork> {
+    let mine = view.tasks_of_node(me).filter(|task| !task.status.state.is_terminal());
+    let mut wanted: BTreeSet<NetworkId> = mine.flat_map(|task| task.attachments.iter().map(|a| a.network)).collect();
+    wanted.extend(view.ingress_network().map(|network| network.id));
+    wanted
+        .into_iter()
+        .filter_map(|id| {
+            let network = view.network(id)?;
+            let given = network.allocation.as_ref()?;
+            (network.spec.driver == NetworkDriver::Overlay).then(|| {
+                let visible = FabricNetwork {
+                    name: network.spec.name.clone(),
+                    subnet: given.subnet,
+                    gateway: given.gateway,
+                    overlay_id: given.overlay_id,
+                    internal: network.spec.internal,
+                    ingress: network.spec.ingress,
+                };
+                (id, visible)
+            })
+        })
+        .collect()
+}
+
+fn visible_service(service: &Service, on: &impl Fn(NetworkId) -> bool) -> Option<FabricService> {
+    let targets = service.spec.task.networks.iter().filter(|target| on(target.target));
+    let aliases: BTreeMap<NetworkId, Vec<String>> =
+        targets.map(|target| (target.target, target.aliases.clone())).collect();
+    let vips: Vec<_> = service.endpoint.vips.iter().filter(|vip| on(vip.network)).copied().collect();
+    let ports = service.endpoint.ports.clone();
+    (!aliases.is_empty() || !vips.is_empty() || !ports.is_empty()).then(|| FabricService {
+        name: service.spec.name.clone(),
+        mode: service.endpoint.spec.mode,
+        vips,
+        aliases,
+        ports,
+    })
+}
+
+fn visible_endpoint(view: &View, task: &Task, me: NodeId, on: &impl Fn(NetworkId) -> bool) -> Option<FabricEndpoint> {
+    let node = task.node?;
+    // Before the node knows of it there is nothing to reach; a stopped one is gone.
+    if task.status.state < TaskState::Assigned || task.status.state.is_terminal() {
+        return None;
+    }
+    let attachments: Vec<_> = task.attachments.iter().filter(|a| on(a.network)).cloned().collect();
+    if attachments.is_empty() && (node != me || task.host_ports.is_empty()) {
+        return None;
+    }
+    Some(FabricEndpoint {
+        service: task.service,
+        node,
+        name: task.name(),
+        attachments,
+        receives: receives(view, task),
+        host_ports: task.host_ports.clone(),
+    })
+}
+
+/// New connections go to what runs, is healthy, is meant to run, and is not on a node that is down.
+fn receives(view: &View, task: &Task) -> bool {
+    let healthy = task.status.container.as_ref().is_none_or(|container| match container.health {
+        Health::None | Health::Healthy => true,
+        Health::Starting | Health::Unhealthy => false,
+    });
+    let node_up = task
+        .node
+        .and_then(|node| view.node(node))
+        .is_some_and(|node| node.status.state != crate::model::NodeState::Down);
+    task.status.state == TaskState::Running && task.desired == TaskState::Running && healthy && node_up
+}
