@@ -18,6 +18,8 @@ pub mod pb {
 }
 
 mod convert;
+mod dispatch;
+mod fabric;
 mod log;
 mod objects;
 mod txn;

@@ -1,0 +1,74 @@
+//! Assignments of a node.
+
+use crate::convert::{Wire, WireError};
+use crate::fabric::{ids, ids_from};
+use crate::pb::dispatch as pb;
+use std::sync::Arc;
+use swarm_core::dispatch::Assignments;
+use swarm_core::model::{Config, ConfigSpec, Labels, Meta, Secret, SecretSpec};
+use swarm_core::{Sensitive, Stamp};
+
+impl Wire for Assignments {
+    type Pb = pb::Assignments;
+
+    fn to_wire(&self) -> pb::Assignments {
+        pb::Assignments {
+            complete: self.complete,
+            index: self.index,
+            tasks: self.tasks.iter().map(Wire::to_wire).collect(),
+            removed_tasks: ids(&self.removed_tasks),
+            secrets: self.secrets.iter().map(secret_to_wire).collect(),
+            removed_secrets: ids(&self.removed_secrets),
+            configs: self.configs.iter().map(config_to_wire).collect(),
+            removed_configs: ids(&self.removed_configs),
+            fabric: self.fabric.to_wire(),
+        }
+    }
+
+    fn from_wire(pb: pb::Assignments) -> Result<Self, WireError> {
+        Ok(Assignments {
+            complete: pb.complete,
+            index: pb.index,
+            tasks: pb.tasks.into_iter().map(Wire::from_wire).collect::<Result<_, _>>()?,
+            removed_tasks: ids_from(pb.removed_tasks)?,
+            secrets: pb.secrets.into_iter().map(secret_from_wire).collect::<Result<_, _>>()?,
+            removed_secrets: ids_from(pb.removed_secrets)?,
+            configs: pb.configs.into_iter().map(config_from_wire).collect::<Result<_, _>>()?,
+            removed_configs: ids_from(pb.removed_configs)?,
+            fabric: Wire::from_wire(pb.fabric)?,
+        })
+    }
+}
+
+/// A node gets the content and the name; labels and stamps stay with the managers.
+fn secret_to_wire(secret: &Arc<Secret>) -> pb::SecretContent {
+    pb::SecretContent {
+        id: secret.id.to_wire(),
+        version: secret.meta.version,
+        name: secret.spec.name.clone(),
+        data: secret.spec.data.expose().clone(),
+    }
+}
+
+fn secret_from_wire(pb: pb::SecretContent) -> Result<Arc<Secret>, WireError> {
+    let spec = SecretSpec { name: pb.name, labels: Labels::new(), data: Sensitive::new(pb.data) };
+    Ok(Arc::new(Secret { id: Wire::from_wire(pb.id)?, meta: meta(pb.version), spec }))
+}
+
+fn config_to_wire(config: &Arc<Config>) -> pb::ConfigContent {
+    pb::ConfigContent {
+        id: config.id.to_wire(),
+        version: config.meta.version,
+        name: config.spec.name.clone(),
+        data: config.spec.data.clone(),
+    }
+}
+
+fn config_from_wire(pb: pb::ConfigContent) -> Result<Arc<Config>, WireError> {
+    let spec = ConfigSpec { name: pb.name, labels: Labels::new(), data: pb.data };
+    Ok(Arc::new(Config { id: Wire::from_wire(pb.id)?, meta: meta(pb.version), spec }))
+}
+
+fn meta(version: u64) -> Meta {
+    Meta { version, created: Stamp::default(), updated: Stamp::default() }
+}
