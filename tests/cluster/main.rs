@@ -1,1 +1,14 @@
+//! The real binary on three hosts made of network namespaces: what a user does, what breaks, and what
+//! must hold then. Each scenario is one file and brings up its own cluster.
+//!
+//! Nothing here waits for a time to pass: every wait is for a condition, with a limit that fails.
 
+mod daemon_kill;
+mod deploy;
+mod docker;
+mod encryption;
+mod harness;
+mod leader_kill;
+mod partition;
+mod rejoin;
+mod update;

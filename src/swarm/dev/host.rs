@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sched::{CloneFlags, setns};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use super::process::{MARK, Process};
 use super::state::{Cluster, Host};
@@ -52,10 +52,14 @@ pub(super) fn start(cluster: &mut Cluster, index: u8) -> Result<(), DevError> {
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(DevError::io(failed()))?)
         .stderr(log);
-    // SAFETY: between fork and exec only two system calls are made; nothing is allocated, no lock taken.
+    let hostname = format!("{}-{index}", cluster.state.name.as_str());
+    // SAFETY: between fork and exec only system calls are made; nothing is allocated, no lock taken.
     unsafe {
         command.pre_exec(move || {
             setns(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
+            // A host name of its own, so that the nodes can be told apart by it.
+            unshare(CloneFlags::CLONE_NEWUTS)?;
+            nix::unistd::sethostname(&hostname)?;
             nix::unistd::setsid()?;
             Ok(())
         });

@@ -1,7 +1,7 @@
 //! `swarm dev`: a cluster of several hosts on one machine.
 //!
-//! Owns: the hosts. A host is a network namespace with an address of its own, a data directory, a
-//! socket and one daemon; everything else of the machine (processes, file system, cgroups) is shared
+//! Owns: the hosts. A host is a network namespace with an address and a host name of its own, a data
+//! directory, a socket and one daemon; everything else of the machine (processes, file system, cgroups) is shared
 //! between the hosts. Called by the command line only. What happens *in* the cluster is asked of the
 //! daemons through the same commands a user types.
 //!

@@ -19,7 +19,8 @@ const PACKET_LIMIT: Duration = Duration::from_millis(500);
 #[test]
 fn stand_in_daemon() {
     let Some(socket) = std::env::var_os("STAND_IN_SOCKET") else { return };
-    std::process::Command::new("sleep").arg("1000").spawn().expect("sleep starts");
+    let mut shim = std::process::Command::new("sleep").arg("1000").spawn().expect("sleep starts");
+    std::thread::spawn(move || shim.wait());
     let listener = UnixListener::bind(PathBuf::from(socket)).expect("the socket is free");
     for stream in listener.incoming() {
         let mut stream = stream.expect("accept works");

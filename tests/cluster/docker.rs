@@ -1,0 +1,38 @@
+//! The docker command line against our socket, where it is installed; our own beside it always.
+
+use crate::harness::{Cluster, Probe as _, SOON};
+
+#[test]
+fn docker_lists_nodes_and_services_as_our_own_commands_do() {
+    let cluster = Cluster::up("docker", 3);
+    cluster.load_app(1);
+    cluster.deploy(1, "shop", "services:\n  web: {image: 'app:1', ports: ['8080:8080'], deploy: {replicas: 3}}\n");
+    cluster.wait_running(1, "shop_web", 3, SOON);
+    cluster.wait_all_ready(1);
+    let installed = std::process::Command::new("docker").arg("--version").output().is_ok_and(|o| o.status.success());
+    if !installed {
+        println!("no docker command on this machine: only our own commands are looked at");
+    }
+    let ours = |host: u8, args: &[&str]| cluster.swarm(host, args);
+    let theirs = |host: u8, args: &[&str]| cluster.docker(host, args);
+    type Cli<'a> = &'a dyn Fn(u8, &[&str]) -> String;
+    let both: Vec<(&str, Cli)> =
+        if installed { vec![("swarm", &ours), ("docker", &theirs)] } else { vec![("swarm", &ours)] };
+    for (name, cli) in both {
+        for host in &cluster.hosts {
+            let nodes = cli(host.index, &["node", "ls", "--format", "{{.Hostname}} {{.Status}} {{.ManagerStatus}}"]);
+            let mut nodes: Vec<String> = nodes.lines().map(str::to_owned).collect();
+            nodes.sort();
+            assert_eq!(nodes.len(), 3, "{name} on host {}: {nodes:?}", host.index);
+            assert!(nodes.iter().all(|n| n.contains(" Ready ")), "{name}: {nodes:?}");
+            assert_eq!(nodes.iter().filter(|n| n.ends_with("Leader")).count(), 1, "{name}: {nodes:?}");
+            let services =
+                cli(host.index, &["service", "ls", "--format", "{{.Name}} {{.Mode}} {{.Replicas}} {{.Image}}"]);
+            assert_eq!(services.trim(), "shop_web replicated 3/3 app:1", "{name} on host {}", host.index);
+        }
+        let tasks = cli(2, &["service", "ps", "--format", "{{.Name}} {{.DesiredState}}", "shop_web"]);
+        let mut tasks: Vec<&str> = tasks.lines().collect();
+        tasks.sort_unstable();
+        assert_eq!(tasks, ["shop_web.1 Running", "shop_web.2 Running", "shop_web.3 Running"], "{name}");
+    }
+}
