@@ -139,7 +139,7 @@ message!(Endpoint => pb::Endpoint { ports, vips, pending_reason; spec });
 enumeration!(UpdateState => pb::UpdateState {
     Updating, Paused, Completed, RollbackStarted, RollbackPaused, RollbackCompleted
 });
-message!(UpdateStatus => pb::UpdateStatus { state, started, completed, message, spec_version });
+message!(UpdateStatus => pb::UpdateStatus { state, started, completed, message, spec_version, slots, failures });
 message!(JobStatus => pb::JobStatus { iteration, last_execution });
 message!(Service => pb::Service {
     id, previous_spec, spec_version, previous_spec_version, update_status, job, removing;
@@ -154,10 +154,11 @@ enumeration!(Health => pb::Health { None, Starting, Healthy, Unhealthy });
 message!(ContainerStatus => pb::ContainerStatus { container_id, pid, exit_code, oom_killed, health });
 message!(TaskStatus => pb::TaskStatus { state, timestamp, message, err, container, host_ports });
 message!(TaskAttachment => pb::TaskAttachment { network, addr, aliases });
+enumeration!(TaskOrigin => pb::TaskOrigin { Scale, Restart, Update });
 message!(RestartHistory => pb::RestartHistory { attempts, total });
 message!(Task => pb::Task {
     id, service, slot, node, spec_version, service_name, service_labels, desired, attachments, host_ports,
-    start_after, job_iteration; meta, spec, status, restarts
+    start_after, job_iteration, origin, up_since, ended; meta, spec, status, restarts
 });
 
 /// A mode must be there; as `required`, for callers that hold the generated message.

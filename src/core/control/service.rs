@@ -114,6 +114,8 @@ pub fn rollback_service(view: &View, id: ServiceId, version: u64, now: WallTime)
         completed: None,
         message: "manually requested rollback".to_owned(),
         spec_version: old.previous_spec_version,
+        slots: 0,
+        failures: 0,
     };
     let job = old.job.map(|job| JobStatus { iteration: job.iteration + 1, last_execution: now });
     let new = Service {

@@ -252,6 +252,10 @@ pub struct UpdateStatus {
     pub message: String,
     /// `Service::spec_version` that this update brings in.
     pub spec_version: u64,
+    /// Slots that had to be replaced when it began: what the failure ratio is taken of. 0 until they are counted.
+    pub slots: u64,
+    /// Tasks it brought in that failed within the monitor time.
+    pub failures: u64,
 }
 
 /// Job progress (API `JobStatus`).

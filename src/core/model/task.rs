@@ -136,6 +136,18 @@ pub struct RestartHistory {
     pub total: u64,
 }
 
+/// Why a task was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskOrigin {
+    /// Its slot was missing.
+    #[default]
+    Scale,
+    /// The task before it in the slot ended or lost its node.
+    Restart,
+    /// A rolling update brought it in; its failure counts against the update.
+    Update,
+}
+
 /// The stored task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
@@ -160,6 +172,11 @@ pub struct Task {
     pub restarts: RestartHistory,
     /// While `desired` is `Ready`: when the leader may set it to `Running` (restart delay).
     pub start_after: Option<WallTime>,
+    pub origin: TaskOrigin,
+    /// When it was first running and, where it has a health check, healthy; by the leader's clock. Set by the store.
+    pub up_since: Option<WallTime>,
+    /// When it ended, by the leader's clock. Set by the store.
+    pub ended: Option<WallTime>,
     /// Iteration of the job it belongs to.
     pub job_iteration: Option<u64>,
 }
@@ -171,6 +188,20 @@ impl Task {
             (0, Some(node)) => format!("{}.{}.{}", self.service_name, node, self.id),
             (slot, _) => format!("{}.{}.{}", self.service_name, slot, self.id),
         }
+    }
+
+    /// Runs and, where it has a health check, is healthy.
+    pub fn is_up(&self) -> bool {
+        self.status.state == TaskState::Running
+            && match self.status.container.as_ref().map(|container| container.health).unwrap_or_default() {
+                Health::None | Health::Healthy => true,
+                Health::Starting | Health::Unhealthy => false,
+            }
+    }
+
+    /// Is wanted to run, now or once it may start.
+    pub fn is_wanted(&self) -> bool {
+        self.desired <= TaskState::Running
     }
 
     /// Holds its node's resources, ports and addresses: not ended, and bound.

@@ -53,8 +53,10 @@ pub(super) fn change(view: &mut View, stamp: Stamp, change: &Change, events: &mu
         Change::TaskStatus { task, status } => {
             edit_task(view, stamp, *task, events, |task| {
                 let regresses = status.state < task.status.state;
-                if !regresses {
+                let ended_otherwise = task.status.state.is_terminal() && status.state != task.status.state;
+                if !regresses && !ended_otherwise {
                     task.status = status.clone();
+                    note_times(task, stamp);
                 }
             });
             Ok(())
@@ -108,6 +110,16 @@ pub(super) fn change(view: &mut View, stamp: Stamp, change: &Change, events: &mu
             });
             Ok(())
         }
+    }
+}
+
+/// Keeps when a task came up and when it ended, each once.
+fn note_times(task: &mut Task, stamp: Stamp) {
+    if task.is_up() && task.up_since.is_none() {
+        task.up_since = Some(stamp.wall);
+    }
+    if task.status.state.is_terminal() && task.ended.is_none() {
+        task.ended = Some(stamp.wall);
     }
 }
 

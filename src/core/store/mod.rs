@@ -45,6 +45,11 @@ impl Store {
         Self::default()
     }
 
+    /// A store that goes on from `view`: to try transactions on before they are proposed.
+    pub fn from_view(view: View) -> Self {
+        Self { view }
+    }
+
     /// The state now.
     pub fn view(&self) -> View {
         self.view.clone()

@@ -102,6 +102,9 @@ fn a_task_state_never_goes_back() {
         host_ports: Vec::new(),
         restarts: RestartHistory::default(),
         start_after: None,
+        origin: TaskOrigin::Scale,
+        up_since: None,
+        ended: None,
         job_iteration: None,
     };
     store.apply(1, 1, &txn(vec![Change::Create(Object::Task(Arc::new(task)))])).unwrap();

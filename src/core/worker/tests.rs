@@ -23,6 +23,9 @@ fn task(id: u128, desired: TaskState) -> Arc<Task> {
         host_ports: Vec::new(),
         restarts: RestartHistory::default(),
         start_after: None,
+        origin: TaskOrigin::Scale,
+        up_since: None,
+        ended: None,
         job_iteration: None,
     })
 }

@@ -654,6 +654,10 @@ pub struct UpdateStatus {
     pub message: ::prost::alloc::string::String,
     #[prost(uint64, tag = "5")]
     pub spec_version: u64,
+    #[prost(uint64, tag = "6")]
+    pub slots: u64,
+    #[prost(uint64, tag = "7")]
+    pub failures: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JobStatus {
@@ -768,6 +772,12 @@ pub struct Task {
     pub start_after: ::core::option::Option<i64>,
     #[prost(uint64, optional, tag = "16")]
     pub job_iteration: ::core::option::Option<u64>,
+    #[prost(enumeration = "TaskOrigin", tag = "17")]
+    pub origin: i32,
+    #[prost(int64, optional, tag = "18")]
+    pub up_since: ::core::option::Option<i64>,
+    #[prost(int64, optional, tag = "19")]
+    pub ended: ::core::option::Option<i64>,
 }
 /// --- node ---
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1220,6 +1230,38 @@ impl Health {
             "HEALTH_STARTING" => Some(Self::Starting),
             "HEALTH_HEALTHY" => Some(Self::Healthy),
             "HEALTH_UNHEALTHY" => Some(Self::Unhealthy),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum TaskOrigin {
+    Unspecified = 0,
+    Scale = 1,
+    Restart = 2,
+    Update = 3,
+}
+impl TaskOrigin {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "TASK_ORIGIN_UNSPECIFIED",
+            Self::Scale => "TASK_ORIGIN_SCALE",
+            Self::Restart => "TASK_ORIGIN_RESTART",
+            Self::Update => "TASK_ORIGIN_UPDATE",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "TASK_ORIGIN_UNSPECIFIED" => Some(Self::Unspecified),
+            "TASK_ORIGIN_SCALE" => Some(Self::Scale),
+            "TASK_ORIGIN_RESTART" => Some(Self::Restart),
+            "TASK_ORIGIN_UPDATE" => Some(Self::Update),
             _ => None,
         }
     }

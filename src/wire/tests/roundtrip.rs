@@ -157,6 +157,8 @@ fn service(text: &str, number: u64) -> Service {
             completed: Some(WallTime(2)),
             message: text.into(),
             spec_version: 5,
+            slots: 4,
+            failures: number,
         }),
         job: Some(JobStatus { iteration: 1, last_execution: WallTime(3) }),
         removing: true,
