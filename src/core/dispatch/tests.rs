@@ -42,6 +42,9 @@ fn task(id: u128, node: NodeId) -> Object {
         host_ports: Vec::new(),
         restarts: RestartHistory::default(),
         start_after: None,
+        origin: TaskOrigin::Scale,
+        up_since: None,
+        ended: None,
         job_iteration: None,
     }))
 }
