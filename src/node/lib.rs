@@ -1,3 +1,4 @@
 //! node
 
+pub mod transport;
 pub mod trust;

@@ -58,6 +58,13 @@ impl NodeIdentity {
         Ok(Self { peer, key_pkcs8: key.to_pkcs8(), certificate_der, ca_der })
     }
 
+    /// The same node trusting another CA: a combination no check lets through, to test what the
+    /// other side makes of it.
+    #[cfg(test)]
+    pub(crate) fn trusting(&self, ca_der: &[u8]) -> Self {
+        Self { ca_der: ca_der.to_vec(), ..self.clone() }
+    }
+
     /// Node id, role, cluster and validity.
     #[must_use]
     pub fn peer(&self) -> PeerIdentity {

@@ -12,6 +12,8 @@ mod key;
 mod peer;
 mod random;
 mod seal;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tls;
 
 pub use ca::ClusterCa;
