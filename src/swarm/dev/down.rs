@@ -21,6 +21,12 @@ const END_LIMIT: Duration = Duration::from_secs(20);
 const END_POLL: Duration = Duration::from_millis(20);
 /// A control group stays busy for a moment after its last process ended.
 const CGROUP_LIMIT: Duration = Duration::from_secs(5);
+/// Containers are in `/swarm/<id>` of each hierarchy.
+const CGROUP_PARENT: &str = "swarm";
+/// How deep below a cluster's folder the folders named after containers are: `<host>/<kind>/<id>`.
+const ID_DEPTH: usize = 4;
+/// Namespace files (linux/magic.h `NSFS_MAGIC`).
+const NSFS: nix::sys::statfs::FsType = nix::sys::statfs::FsType(0x6e73_6673);
 /// Mounts can lie on one another; more layers than this are a loop.
 const UMOUNT_ROUNDS_MAX: usize = 64;
 
@@ -42,8 +48,8 @@ pub(super) fn down(args: &NameArg) -> Result<(), DevError> {
 }
 
 /// What there is of a cluster on this machine.
-struct Found {
-    belongs: Belongs,
+pub(super) struct Found {
+    pub(super) belongs: Belongs,
     namespaces: Vec<String>,
     run: PathBuf,
     data: PathBuf,
@@ -51,17 +57,21 @@ struct Found {
 }
 
 impl Found {
-    fn look(name: &ClusterName, data: PathBuf) -> Self {
+    pub(super) fn look(name: &ClusterName, data: PathBuf) -> Self {
         let run = name.run_dir();
         let namespaces = netns::names(|n| name.owns_namespace(n));
         let machine = identity(Path::new("/proc/self/ns/net"));
         let belongs = Belongs {
             mark: name.mark(),
             dirs: vec![run.clone(), data.clone()],
-            // A name whose mount is missing would be the machine's own namespace: never that one.
+            // Those of the hosts, and those the daemons keep for networks and containers in their folders.
+            // Never the machine's own, which a path whose mount is missing cannot be told from.
             namespaces: namespaces
                 .iter()
-                .filter_map(|n| identity(&netns::path(n)))
+                .map(|n| netns::path(n))
+                .chain(mount_points().into_iter().filter(|p| p.starts_with(&run) || p.starts_with(&data)))
+                .filter(|p| nix::sys::statfs::statfs(p).is_ok_and(|f| f.filesystem_type() == NSFS))
+                .filter_map(|p| identity(&p))
                 .filter(|id| Some(*id) != machine)
                 .collect(),
         };
@@ -78,8 +88,14 @@ impl Found {
 
     fn remove(self, name: &ClusterName) -> Result<(), DevError> {
         let mut left = Vec::new();
+        // Before anything is removed: the groups of containers that ended are known by their folders only.
+        let ids: BTreeSet<String> = self.belongs.dirs.iter().flat_map(|d| folder_names(d, ID_DEPTH)).collect();
         let cgroups = self.end_processes(&mut left);
-        remove_cgroups(&cgroups, &mut left);
+        let named = hierarchies().into_iter().flat_map(|(_, point)| {
+            let groups = subfolders(&point.join(CGROUP_PARENT));
+            groups.into_iter().filter(|g| g.file_name().is_some_and(|n| ids.contains(&*n.to_string_lossy())))
+        });
+        remove_cgroups(&folders(&cgroups).into_iter().chain(named).collect(), &mut left);
         self.unmount(&mut left);
         fabric::remove_uplink(name)?;
         for namespace in &self.namespaces {
@@ -173,7 +189,7 @@ fn unescape(field: &str) -> PathBuf {
 }
 
 /// Where each hierarchy is mounted: (controllers as proc_pid_cgroup(5) writes them, mount point).
-fn hierarchies() -> Vec<(String, PathBuf)> {
+pub(super) fn hierarchies() -> Vec<(String, PathBuf)> {
     let text = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let known = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let known: Vec<&str> = known.lines().filter_map(|l| l.split(':').nth(1)).collect();
@@ -226,8 +242,8 @@ fn thaw(cgroups: &BTreeSet<(String, String)>) {
 }
 
 /// Removes the groups that are empty now, with the empty ones below and above them that bear our name.
-fn remove_cgroups(cgroups: &BTreeSet<(String, String)>, left: &mut Vec<String>) {
-    for folder in folders(cgroups).iter().rev() {
+fn remove_cgroups(folders: &BTreeSet<PathBuf>, left: &mut Vec<String>) {
+    for folder in folders.iter().rev() {
         let until = Instant::now() + CGROUP_LIMIT;
         while folder.exists() && is_empty(folder) {
             if remove_tree(folder).is_ok() {
@@ -258,6 +274,15 @@ fn remove_tree(folder: &Path) -> std::io::Result<()> {
         remove_tree(&sub)?;
     }
     fs::remove_dir(folder)
+}
+
+/// Names of all folders down to a depth.
+fn folder_names(dir: &Path, depth: usize) -> Vec<String> {
+    if depth == 0 {
+        return Vec::new();
+    }
+    let name = |f: &PathBuf| f.file_name().map(|n| n.to_string_lossy().into_owned());
+    subfolders(dir).iter().flat_map(|f| name(f).into_iter().chain(folder_names(f, depth - 1))).collect()
 }
 
 fn subfolders(folder: &Path) -> Vec<PathBuf> {

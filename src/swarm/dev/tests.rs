@@ -15,12 +15,45 @@ use super::*;
 /// Long enough for a packet on one machine, short enough to wait for one that never comes.
 const PACKET_LIMIT: Duration = Duration::from_millis(500);
 
-/// Started by the stand-in binary: answers pings for ever, with a child beside it, as a daemon has shims.
+/// The control group of a stand-in's container, in a hierarchy every machine has.
+fn stand_in_cgroup(id: &str) -> PathBuf {
+    let all = down::hierarchies();
+    let (_, point) = all.iter().find(|(c, _)| c.is_empty() || c == "pids").expect("pids or cgroup2 is mounted");
+    point.join("swarm").join(id)
+}
+
+/// Started by the stand-in binary: answers pings for ever. Keeps what a daemon keeps: a mount, a
+/// network namespace, a container in its control group, and the group of a container that ended.
 #[test]
 fn stand_in_daemon() {
-    let Some(socket) = std::env::var_os("STAND_IN_SOCKET") else { return };
-    let mut shim = std::process::Command::new("sleep").arg("1000").spawn().expect("sleep starts");
-    std::thread::spawn(move || shim.wait());
+    let (Some(socket), Some(data)) = (std::env::var_os("STAND_IN_SOCKET"), std::env::var_os("STAND_IN_DATA")) else {
+        return;
+    };
+    let data = PathBuf::from(data);
+    if !data.join("mnt").exists() {
+        let me = std::process::id();
+        for id in [format!("stand-in-{me}"), format!("stand-in-{me}-ended")] {
+            fs::create_dir_all(data.join("containers").join(&id)).expect("data is writable");
+            fs::create_dir_all(stand_in_cgroup(&id)).expect("root may make control groups");
+        }
+        fs::create_dir(data.join("mnt")).expect("data is writable");
+        let flags = nix::mount::MsFlags::empty();
+        nix::mount::mount(None::<&str>, &data.join("mnt"), Some("tmpfs"), flags, None::<&str>).expect("root may mount");
+        let mut container = std::process::Command::new("sleep");
+        container.arg("1000").env_clear().env("PATH", "/usr/bin:/bin");
+        let mut container = netns::on_thread(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("root may make namespaces");
+            let (own, path) = ("/proc/thread-self/ns/net", data.join("netns"));
+            fs::write(&path, "").expect("data is writable");
+            nix::mount::mount(Some(own), &path, None::<&str>, nix::mount::MsFlags::MS_BIND, None::<&str>)
+                .expect("root may mount");
+            Ok(container.spawn().expect("sleep starts"))
+        })
+        .expect("the thread ran");
+        fs::write(stand_in_cgroup(&format!("stand-in-{me}")).join("cgroup.procs"), container.id().to_string())
+            .expect("root may move processes");
+        std::thread::spawn(move || container.wait());
+    }
     let listener = UnixListener::bind(PathBuf::from(socket)).expect("the socket is free");
     for stream in listener.incoming() {
         let mut stream = stream.expect("accept works");
@@ -33,16 +66,18 @@ fn stand_in_daemon() {
 struct Rig {
     name: ClusterName,
     dir: tempfile::TempDir,
+    data_root: PathBuf,
 }
 
 impl Rig {
     fn new(name: &str) -> Self {
-        let rig =
-            Self { name: name.parse().expect("a good name"), dir: tempfile::tempdir().expect("a temporary folder") };
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let data_root = dir.path().join("data");
+        let rig = Self { name: name.parse().expect("a good name"), dir, data_root };
         let script = format!(
             "#!/bin/sh\ncase $1 in\n\
-             daemon) shift; while [ $# -gt 0 ]; do [ \"$1\" = -H ] && socket=${{2#unix://}}; shift; done\n\
-               rm -f \"$socket\"; STAND_IN_SOCKET=$socket exec {exe} --exact dev::tests::stand_in_daemon ;;\n\
+             daemon) shift; while [ $# -gt 0 ]; do case $1 in -H) socket=${{2#unix://}} ;; --data-dir) data=$2 ;; esac; shift; done\n\
+               rm -f \"$socket\"; STAND_IN_SOCKET=$socket STAND_IN_DATA=$data exec {exe} --exact dev::tests::stand_in_daemon ;;\n\
              *) shift 2; echo \"$@\" >> {calls}; [ \"$1\" != join-token ] || echo SWMTKN-1-of-{name} ;;\nesac\n",
             exe = std::env::current_exe().expect("a test has a binary").display(),
             calls = rig.calls().display(),
@@ -70,7 +105,7 @@ impl Rig {
             name: self.arg(),
             nodes,
             subnet: None,
-            data_root: self.dir.path().join("data"),
+            data_root: self.data_root.clone(),
             no_join: false,
             swarm: Some(self.swarm()),
         })
@@ -84,12 +119,20 @@ impl Rig {
     fn traces(&self) -> Vec<String> {
         let mut traces = netns::names(|n| self.name.owns_namespace(n));
         traces.extend(fabric::has_uplink(&self.name).then(|| self.name.uplink()));
-        for dir in [self.name.run_dir(), self.dir.path().join("data").join(self.name.as_str())] {
+        for dir in [self.name.run_dir(), self.data_root.join(self.name.as_str())] {
             traces.extend(dir.exists().then(|| dir.display().to_string()));
         }
-        let belongs = process::Belongs { mark: self.name.mark(), dirs: vec![], namespaces: vec![] };
-        traces.extend(belongs.processes().iter().map(|p| format!("process {}", p.pid)));
+        traces.extend(self.processes().iter().map(|p| format!("process {}", p.pid)));
+        let groups = fs::read_dir(stand_in_cgroup("")).into_iter().flatten().flatten();
+        let groups = groups.map(|e| e.file_name().to_string_lossy().into_owned());
+        // Groups of a daemon that lives are another cluster's, or show as its process.
+        let daemon = |g: &str| g.strip_prefix("stand-in-")?.split('-').next()?.parse().ok();
+        traces.extend(groups.filter(|g| daemon(g).is_some_and(|pid| Process::of(pid).is_none())));
         traces
+    }
+
+    fn processes(&self) -> Vec<Process> {
+        down::Found::look(&self.name, self.data_root.join(self.name.as_str())).belongs.processes()
     }
 }
 
@@ -174,14 +217,13 @@ fn kernel_down_leaves_nothing() {
 
 #[test]
 fn kernel_down_removes_a_cluster_whose_record_is_lost() {
-    let rig = Rig::new("t-lost");
+    let mut rig = Rig::new("t-lost");
+    rig.data_root = state::DATA_ROOT.into();
     rig.up(2).expect("up works");
-    // As if the record was never written, and the default data folder had been used.
     fs::remove_file(rig.name.run_dir().join("state.json")).expect("the record is there");
     assert!(matches!(rig.up(2), Err(DevError::Exists { how: "half removed", .. })));
     rig.down().expect("down works");
-    let data = rig.dir.path().join("data");
-    assert!(rig.traces().iter().all(|t| t.starts_with(&data.display().to_string())), "{:?}", rig.traces());
+    assert_eq!(rig.traces(), Vec::<String>::new());
 }
 
 #[test]
@@ -193,7 +235,7 @@ fn kernel_down_removes_what_is_there_after_any_step_of_up() {
             name: rig.arg(),
             nodes: 2,
             subnet: None,
-            data_root: rig.dir.path().join("data"),
+            data_root: rig.data_root.clone(),
             no_join: true,
             swarm: Some(rig.swarm()),
         };
@@ -218,12 +260,8 @@ fn kernel_down_removes_what_is_there_after_any_step_of_up() {
 fn kernel_a_killed_daemon_starts_again_and_its_children_live_on() {
     let rig = Rig::new("t-kill");
     let mut cluster = rig.up(2).expect("up works");
-    let children = || {
-        let belongs = process::Belongs { mark: rig.name.mark(), dirs: vec![], namespaces: vec![] };
-        belongs.processes()
-    };
-    let before = children();
-    assert_eq!(before.len(), 4, "two daemons, each with a child");
+    let before = rig.processes();
+    assert_eq!(before.len(), 4, "two daemons, each with a container");
     host::kill(cluster.host(2).expect("host 2"), "t-kill").expect("the daemon is killed");
     let killed = cluster.host(2).expect("host 2").daemon.expect("it was started");
     assert!(!killed.is_alive());
@@ -267,7 +305,7 @@ fn kernel_a_subnet_in_use_is_refused_and_nothing_is_made() {
         name: two.arg(),
         nodes: 1,
         subnet: Some(used),
-        data_root: two.dir.path().join("data"),
+        data_root: two.data_root.clone(),
         no_join: true,
         swarm: Some(two.swarm()),
     };
