@@ -1,4 +1,5 @@
 //! node
 
 pub mod transport;
+pub mod storage;
 pub mod trust;
