@@ -1,5 +1,13 @@
-//! node
+//! The daemon's cluster side: one node, its trust, its transport and gossip, its agent, and, when it is a
+//! manager, its share of the log and of leading.
+//!
+//! Binds the pure machines of `core` to sockets, disks and clocks, and the agent's ports to the crates
+//! `runtime` and `overlay`. The binary (crate `swarm`) binds what is exported here to the API's ports.
 
+pub mod agent;
+pub mod clock;
+pub mod error;
+pub mod managers;
 pub mod transport;
 pub mod storage;
 pub mod trust;

@@ -117,9 +117,9 @@ impl Worker {
         known.map(|(id, managed)| (*id, managed.status.clone())).collect()
     }
 
-    /// Nothing is being prepared, running or cleaned.
-    pub fn is_idle(&self) -> bool {
-        self.tasks.values().all(|managed| managed.phase == Phase::Ended)
+    /// Every task with anything on this node, those being removed included.
+    pub fn known(&self) -> impl Iterator<Item = TaskId> {
+        self.tasks.keys().copied()
     }
 
     /// Takes one input at `now`; `wall` stamps the statuses.
@@ -248,6 +248,8 @@ impl Worker {
             Observation::Cleaned => {
                 if managed.dropped {
                     self.tasks.remove(&id);
+                } else {
+                    managed.phase = Phase::Ended;
                 }
             }
         }

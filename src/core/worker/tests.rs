@@ -210,3 +210,16 @@ fn an_exit_while_the_daemon_was_away_is_reported() {
     bench.worker.adopt(bench.now, WallTime(5), Arc::new(before), Some(exited(2)), &mut out);
     assert_eq!(states(&out), [TaskState::Failed]);
 }
+
+#[test]
+fn a_task_shut_down_before_it_started_goes_when_it_is_no_longer_assigned() {
+    let mut bench = Bench::new();
+    bench.assign(&task(1, TaskState::Ready));
+    bench.see(1, prepared());
+    let out = bench.assign(&task(1, TaskState::Shutdown));
+    assert!(matches!(out.commands[..], [Command::Clean(_)]));
+    bench.see(1, Observation::Cleaned);
+    bench.give(Input::Assigned { complete: true, tasks: vec![], removed: vec![] });
+    bench.see(1, Observation::Cleaned);
+    assert_eq!(bench.worker.known().count(), 0);
+}

@@ -1,0 +1,139 @@
+//! What the agent needs of containers and of the network. The agent owns these traits; the daemon binds
+//! them to the crates `runtime` and `overlay`.
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use swarm_core::fabric::FabricState;
+use swarm_core::model::{Config, HealthConfig, PortConfig, Secret, Task};
+use swarm_core::{ConfigId, SecretId, TaskId};
+use tokio::sync::mpsc;
+
+/// Why an engine operation failed: one line for the task's status.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct EngineError(pub String);
+
+/// Contents a task may refer to.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    pub secrets: BTreeMap<SecretId, Arc<Secret>>,
+    pub configs: BTreeMap<ConfigId, Arc<Config>>,
+}
+
+/// Words on what a preparation is doing; a full channel drops them.
+pub type Progress = mpsc::Sender<String>;
+
+/// A container that is ready to start.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub container_id: String,
+    /// The check in force: the task's, or the image's with the task's values over it.
+    pub health: Option<HealthConfig>,
+}
+
+/// A container that runs.
+#[derive(Clone, Debug)]
+pub struct Started {
+    pub pid: u32,
+    pub host_ports: Vec<PortConfig>,
+}
+
+/// How a container ended.
+#[derive(Clone, Debug)]
+pub struct Exited {
+    pub code: i32,
+    pub oom_killed: bool,
+    /// Why it never ran or was lost; empty for an ordinary exit.
+    pub error: String,
+}
+
+/// What is left of a task's container after a restart of the daemon.
+#[derive(Clone, Debug)]
+pub enum Found {
+    Running {
+        container_id: String,
+        pid: u32,
+        health: Option<HealthConfig>,
+    },
+    Exited(Exited),
+    /// Never started, or nothing is left.
+    Nothing,
+}
+
+/// One run of a health check.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    pub healthy: bool,
+    /// The end of its output.
+    pub output: String,
+}
+
+/// A line of a task's log.
+#[derive(Clone, Debug)]
+pub struct LogLine {
+    pub stderr: bool,
+    /// Nanoseconds since 1970.
+    pub time_ns: i64,
+    pub data: bytes::Bytes,
+}
+
+/// Which lines.
+#[derive(Clone, Debug, Default)]
+pub struct LogQuery {
+    pub follow: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+    pub tail: Option<u64>,
+    pub since_ns: Option<i64>,
+    pub until_ns: Option<i64>,
+}
+
+/// Lines of one task, oldest first.
+pub type LogLines = BoxStream<'static, Result<LogLine, EngineError>>;
+
+/// Runs the containers of tasks. One operation per task at a time, `wait` and `probe` excepted.
+pub trait Engine: Send + Sync + 'static {
+    /// Image, volumes, network and container. What a failure leaves behind is removed by `clean`.
+    fn prepare(
+        &self,
+        task: Arc<Task>,
+        contents: Contents,
+        progress: Progress,
+    ) -> BoxFuture<'static, Result<Prepared, EngineError>>;
+
+    /// Starts what was prepared.
+    fn start(&self, task: TaskId) -> BoxFuture<'static, Result<Started, EngineError>>;
+
+    /// Resolves when the task's container has ended.
+    fn wait(&self, task: TaskId) -> BoxFuture<'static, Exited>;
+
+    /// Sends the stop signal, and kills after `grace`. Resolves when the container has ended.
+    fn stop(&self, task: TaskId, grace: Duration) -> BoxFuture<'static, ()>;
+
+    /// Gives back what an ended task holds but its log and its writable layer: network and mounts.
+    fn release(&self, task: TaskId) -> BoxFuture<'static, ()>;
+
+    /// Removes everything the task has here.
+    fn clean(&self, task: TaskId) -> BoxFuture<'static, ()>;
+
+    /// Runs the check once, within `timeout`.
+    fn probe(&self, task: TaskId, test: Vec<String>, timeout: Duration) -> BoxFuture<'static, Probe>;
+
+    /// What is there of this task.
+    fn find(&self, task: Arc<Task>) -> BoxFuture<'static, Found>;
+
+    /// Ids of all tasks that have anything here.
+    fn tasks(&self) -> BoxFuture<'static, Vec<TaskId>>;
+
+    /// Lines of a task's log.
+    fn logs(&self, task: TaskId, query: LogQuery) -> BoxFuture<'static, Result<LogLines, EngineError>>;
+}
+
+/// Brings the node's network to a state.
+pub trait Fabric: Send + Sync + 'static {
+    /// Makes the network look like `state`; called with whole states, the newest wins.
+    fn apply(&self, state: Arc<FabricState>) -> BoxFuture<'static, Result<(), EngineError>>;
+}

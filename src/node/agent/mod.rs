@@ -1,0 +1,512 @@
+//! The agent: brings about on this node what the managers assigned to it.
+//!
+//! One task owns the [`Worker`] and everything around it; engine operations run beside it and come back
+//! as observations. It never talks to a manager of the same process but over the session, like to any
+//! other. It goes on with what it has when no manager answers, and finds its containers again after a
+//! restart.
+
+pub mod engine;
+pub mod health;
+mod record;
+pub mod session;
+
+pub use record::{RecordError, Records};
+pub use session::{ClusterInfo, Introduction};
+
+use crate::clock::Clock;
+use crate::managers::Managers;
+use crate::transport::Endpoint;
+use engine::{Contents, Engine, Fabric, Found, Started};
+use session::{FromSession, Report};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use swarm_core::TaskId;
+use swarm_core::dispatch::Assignments;
+use swarm_core::fabric::FabricState;
+use swarm_core::model::{Health, HealthConfig, Task, TaskStatus};
+use swarm_core::worker::{Command, Effects, Input, Observation, Worker};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Observations of running operations that may wait for the agent.
+const OBSERVATIONS: usize = 1024;
+/// Preparations and starts at once: enough to keep two cores and a disk busy, few enough that the first
+/// container does not wait for the last.
+const OPERATIONS_AT_ONCE: usize = 8;
+/// Reports under way to the leader.
+const REPORTS: usize = 64;
+/// Statuses gathered into one report at most.
+const REPORT_TASKS_MAX: usize = 1000;
+/// Progress words of one preparation that may wait.
+const PROGRESS: usize = 8;
+/// After a failed attempt to bring the network to its state, the next one.
+const FABRIC_RETRY: Duration = Duration::from_secs(2);
+
+/// The parts an agent works with.
+pub struct AgentParts {
+    pub engine: Arc<dyn Engine>,
+    pub fabric: Arc<dyn Fabric>,
+    pub records: Records,
+    pub endpoint: Endpoint,
+    pub managers: Managers,
+    pub introduction: watch::Receiver<Introduction>,
+    pub clock: Clock,
+}
+
+enum Request {
+    /// Stop and remove everything: the node leaves.
+    Clear(oneshot::Sender<()>),
+}
+
+/// Handle of a running agent.
+#[derive(Clone)]
+pub struct Agent {
+    requests: mpsc::Sender<Request>,
+    cluster: watch::Receiver<Option<ClusterInfo>>,
+    connected: watch::Receiver<bool>,
+}
+
+impl Agent {
+    /// Starts the agent; it ends when `stop` is cancelled, leaving its containers as they are.
+    pub async fn start(parts: AgentParts, stop: CancellationToken) -> Result<Self, RecordError> {
+        let (requests, requests_seen) = mpsc::channel(4);
+        let (cluster, cluster_seen) = watch::channel(None);
+        let (connected, connected_seen) = watch::channel(false);
+        let (observations, observed) = mpsc::channel(OBSERVATIONS);
+        let (reports, reports_seen) = mpsc::channel(REPORTS);
+        let (inbox, from_session) = mpsc::channel(REPORTS);
+        let (fabric_state, fabric_seen) = watch::channel(None);
+        tokio::spawn(apply_fabric(parts.fabric, fabric_seen, stop.clone()));
+        let (endpoint, managers, me) = (parts.endpoint, parts.managers, parts.introduction);
+        tokio::spawn(session::run(endpoint, managers, me, reports_seen, inbox));
+        let mut shell = Shell {
+            worker: Worker::new(),
+            engine: parts.engine,
+            records: parts.records,
+            clock: parts.clock,
+            tasks: BTreeMap::new(),
+            contents: Contents::default(),
+            network: FabricState::default(),
+            fabric_state,
+            observations,
+            operations: Arc::new(Semaphore::new(OPERATIONS_AT_ONCE)),
+            reports,
+            unsent: BTreeMap::new(),
+            sequence: 0,
+            connected,
+            cluster,
+            clearing: Vec::new(),
+            wake_at: None,
+        };
+        shell.recover().await?;
+        tokio::spawn(shell.run(requests_seen, observed, from_session, stop));
+        Ok(Self { requests, cluster: cluster_seen, connected: connected_seen })
+    }
+
+    /// What the leader said of the cluster; `None` before the first session.
+    pub fn cluster(&self) -> watch::Receiver<Option<ClusterInfo>> {
+        self.cluster.clone()
+    }
+
+    /// Whether a session with the leader is open.
+    pub fn connected(&self) -> watch::Receiver<bool> {
+        self.connected.clone()
+    }
+
+    /// Stops and removes all tasks of this node; resolves when nothing is left.
+    pub async fn clear(&self) {
+        let (done, cleared) = oneshot::channel();
+        if self.requests.send(Request::Clear(done)).await.is_ok() {
+            let _ = cleared.await;
+        }
+    }
+}
+
+/// What the shell keeps beside the worker for a task.
+struct Local {
+    task: Arc<Task>,
+    health: Option<HealthConfig>,
+    checking: Option<AbortHandle>,
+}
+
+struct Shell {
+    worker: Worker,
+    engine: Arc<dyn Engine>,
+    records: Records,
+    clock: Clock,
+    tasks: BTreeMap<TaskId, Local>,
+    contents: Contents,
+    network: FabricState,
+    fabric_state: watch::Sender<Option<Arc<FabricState>>>,
+    observations: mpsc::Sender<Seen>,
+    operations: Arc<Semaphore>,
+    reports: mpsc::Sender<Report>,
+    /// The newest status of each task that is not on its way yet.
+    unsent: BTreeMap<TaskId, TaskStatus>,
+    sequence: u64,
+    connected: watch::Sender<bool>,
+    cluster: watch::Sender<Option<ClusterInfo>>,
+    clearing: Vec<oneshot::Sender<()>>,
+    wake_at: Option<swarm_core::Mono>,
+}
+
+/// What an operation has to say.
+enum Seen {
+    Worker(TaskId, Observation),
+    /// Prepared or found, with the health check in force.
+    Checked(TaskId, Observation, Option<HealthConfig>),
+}
+
+impl Shell {
+    async fn run(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        mut observed: mpsc::Receiver<Seen>,
+        mut from_session: mpsc::Receiver<FromSession>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            self.send_reports();
+            let wake = self.wake_at;
+            let clock = self.clock.clone();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                Some(request) = requests.recv() => match request {
+                    Request::Clear(done) => self.clear(done),
+                },
+                Some(seen) = observed.recv() => self.seen(seen),
+                message = from_session.recv() => match message {
+                    Some(message) => self.session(message),
+                    None => return,
+                },
+                () = clock.sleep_until(wake), if wake.is_some() => self.input(Input::Tick),
+            }
+            if self.worker.statuses().is_empty() && self.tasks.is_empty() {
+                for done in self.clearing.drain(..) {
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    /// Finds the containers of the recorded tasks, and removes what belongs to none.
+    async fn recover(&mut self) -> Result<(), RecordError> {
+        let recorded = self.records.tasks()?;
+        if let Some(state) = self.records.fabric() {
+            self.fabric_state.send_replace(Some(Arc::new(state.clone())));
+            self.network = state;
+        }
+        let mut known: std::collections::BTreeSet<TaskId> = recorded.iter().map(|task| task.id).collect();
+        for task in recorded {
+            let found = self.engine.find(task.clone()).await;
+            let ended = task.status.state.is_terminal();
+            let (observation, health) = match found {
+                Found::Running { container_id, pid, health } => {
+                    let health_checked = health::is_on(health.as_ref());
+                    (Some(Observation::FoundRunning { container_id, pid, health_checked }), health)
+                }
+                Found::Exited(exit) if !ended => (
+                    Some(Observation::Exited { code: exit.code, oom_killed: exit.oom_killed, error: exit.error }),
+                    None,
+                ),
+                Found::Exited(_) => (None, None),
+                Found::Nothing if ended => (None, None),
+                // The daemon ended while it was made ready: it is made ready anew when it is assigned again.
+                Found::Nothing => {
+                    known.remove(&task.id);
+                    self.records.remove(task.id)?;
+                    continue;
+                }
+            };
+            let running = matches!(observation, Some(Observation::FoundRunning { .. }));
+            self.tasks.insert(task.id, Local { task: task.clone(), health, checking: None });
+            let mut out = Effects::default();
+            self.worker.adopt(self.clock.mono(), self.clock.wall(), task.clone(), observation, &mut out);
+            if running {
+                self.watch_exit(task.id);
+                self.watch_health(task.id);
+            }
+            self.carry_out(out);
+        }
+        for unknown in self.engine.tasks().await.into_iter().filter(|task| !known.contains(task)) {
+            self.engine.clean(unknown).await;
+        }
+        Ok(())
+    }
+
+    fn input(&mut self, input: Input) {
+        let mut out = Effects::default();
+        self.worker.input(self.clock.mono(), self.clock.wall(), input, &mut out);
+        self.carry_out(out);
+    }
+
+    fn carry_out(&mut self, out: Effects) {
+        self.wake_at = out.wake_at;
+        for (id, status) in out.statuses {
+            self.record(id, &status);
+            if status.state.is_terminal() {
+                self.ended(id);
+            }
+            self.unsent.insert(id, status);
+        }
+        for command in out.commands {
+            self.command(command);
+        }
+    }
+
+    /// The record must be there before the container is: otherwise a crash leaves a stranger behind.
+    fn record(&mut self, id: TaskId, status: &TaskStatus) {
+        let Some(local) = self.tasks.get_mut(&id) else { return };
+        let mut task = (*local.task).clone();
+        task.status = status.clone();
+        let task = Arc::new(task);
+        local.task = task.clone();
+        if let Err(error) = self.records.put(&task) {
+            tracing::error!(task = %id, error = %crate::error::chain(&error), "a status was not recorded");
+        }
+    }
+
+    fn ended(&mut self, id: TaskId) {
+        if let Some(checking) = self.tasks.get_mut(&id).and_then(|local| local.checking.take()) {
+            checking.abort();
+        }
+        let engine = self.engine.clone();
+        tokio::spawn(async move { engine.release(id).await });
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::Prepare(task) => self.prepare(task),
+            Command::Start(id) => self.start(id),
+            Command::Stop { task, grace } => {
+                let engine = self.engine.clone();
+                // The exit itself is told by whoever waits for it.
+                tokio::spawn(async move { engine.stop(task, grace).await });
+            }
+            Command::Clean(id) => {
+                let (engine, observations) = (self.engine.clone(), self.observations.clone());
+                tokio::spawn(async move {
+                    engine.clean(id).await;
+                    let _ = observations.send(Seen::Worker(id, Observation::Cleaned)).await;
+                });
+            }
+        }
+    }
+
+    fn prepare(&mut self, task: Arc<Task>) {
+        let (engine, observations, operations) =
+            (self.engine.clone(), self.observations.clone(), self.operations.clone());
+        let contents = self.contents_of(&task);
+        tokio::spawn(async move {
+            let id = task.id;
+            let Ok(_permit) = operations.acquire().await else { return };
+            let (progress, mut words) = mpsc::channel(PROGRESS);
+            let telling = observations.clone();
+            let teller = tokio::spawn(async move {
+                while let Some(words) = words.recv().await {
+                    let _ = telling.send(Seen::Worker(id, Observation::Progress(words))).await;
+                }
+            });
+            let result = engine.prepare(task, contents, progress).await;
+            let _ = teller.await;
+            let seen = match result {
+                Ok(prepared) => {
+                    let health_checked = health::is_on(prepared.health.as_ref());
+                    let observation = Observation::Prepared { container_id: prepared.container_id, health_checked };
+                    Seen::Checked(id, observation, prepared.health)
+                }
+                Err(error) => Seen::Worker(id, Observation::NotPrepared(error.0)),
+            };
+            let _ = observations.send(seen).await;
+        });
+    }
+
+    fn start(&mut self, id: TaskId) {
+        let (engine, observations, operations) =
+            (self.engine.clone(), self.observations.clone(), self.operations.clone());
+        tokio::spawn(async move {
+            let Ok(permit) = operations.acquire().await else { return };
+            let result = engine.start(id).await;
+            drop(permit);
+            let (observation, runs) = match result {
+                Ok(Started { pid, host_ports }) => (Observation::Started { pid, host_ports }, true),
+                Err(error) => (Observation::NotStarted(error.0), false),
+            };
+            if observations.send(Seen::Worker(id, observation)).await.is_ok() && runs {
+                tell_exit(engine, observations, id).await;
+            }
+        });
+    }
+
+    fn watch_exit(&self, id: TaskId) {
+        tokio::spawn(tell_exit(self.engine.clone(), self.observations.clone(), id));
+    }
+
+    fn watch_health(&mut self, id: TaskId) {
+        let Some(local) = self.tasks.get_mut(&id) else { return };
+        let Some(config) = local.health.clone().filter(|config| health::is_on(Some(config))) else { return };
+        let (verdicts, mut told) = mpsc::channel(1);
+        let observations = self.observations.clone();
+        let checking = tokio::spawn(health::watch(self.engine.clone(), id, config, verdicts));
+        local.checking = Some(checking.abort_handle());
+        tokio::spawn(async move {
+            while let Some((id, health, words)) = told.recv().await {
+                let _ = observations.send(Seen::Worker(id, Observation::Health(health, words))).await;
+            }
+        });
+    }
+
+    fn seen(&mut self, seen: Seen) {
+        let (id, what) = match seen {
+            Seen::Worker(id, what) => (id, what),
+            Seen::Checked(id, what, health) => {
+                if let Some(local) = self.tasks.get_mut(&id) {
+                    local.health = health;
+                }
+                (id, what)
+            }
+        };
+        let (started, cleaned) = (matches!(what, Observation::Started { .. }), what == Observation::Cleaned);
+        self.input(Input::Observed { task: id, what });
+        if started {
+            self.watch_health(id);
+        }
+        if cleaned && !self.worker.statuses().iter().any(|(task, _)| *task == id) {
+            self.tasks.remove(&id);
+            self.unsent.remove(&id);
+            if let Err(error) = self.records.remove(id) {
+                tracing::warn!(task = %id, error = %crate::error::chain(&error), "a record stays behind");
+            }
+        }
+    }
+
+    fn session(&mut self, message: FromSession) {
+        match message {
+            FromSession::Opened => {
+                self.connected.send_replace(true);
+                // Whatever was under way may be lost: everything is told again.
+                self.unsent = self.worker.statuses().into_iter().collect();
+            }
+            FromSession::Lost => {
+                self.connected.send_replace(false);
+            }
+            // Reports are told again whole with the next session; until then nothing is repeated.
+            FromSession::Acked(_) => {}
+            FromSession::Cluster(info) => {
+                self.cluster.send_replace(Some(info));
+            }
+            FromSession::Assigned(assignments) => self.assigned(*assignments),
+        }
+    }
+
+    fn assigned(&mut self, assignments: Assignments) {
+        if assignments.complete {
+            self.contents = Contents::default();
+        }
+        for secret in assignments.secrets {
+            self.contents.secrets.insert(secret.id, secret);
+        }
+        for config in assignments.configs {
+            self.contents.configs.insert(config.id, config);
+        }
+        assignments.removed_secrets.iter().for_each(|id| drop(self.contents.secrets.remove(id)));
+        assignments.removed_configs.iter().for_each(|id| drop(self.contents.configs.remove(id)));
+        if let Some(delta) = assignments.fabric {
+            match self.network.apply_delta(delta) {
+                Ok(()) => {
+                    let state = Arc::new(self.network.clone());
+                    if let Err(error) = self.records.put_fabric(&state) {
+                        tracing::warn!(error = %crate::error::chain(&error), "the network state was not recorded");
+                    }
+                    self.fabric_state.send_replace(Some(state));
+                }
+                Err(error) => tracing::error!(%error, "a change of the network was left out"),
+            }
+        }
+        for task in &assignments.tasks {
+            let local = Local { task: task.clone(), health: None, checking: None };
+            let known = self.tasks.entry(task.id).or_insert(local);
+            // The status is the agent's own; what managers want may have changed.
+            let status = known.task.status.clone();
+            let mut newest = (**task).clone();
+            newest.status = status;
+            known.task = Arc::new(newest);
+        }
+        self.input(Input::Assigned {
+            complete: assignments.complete,
+            tasks: assignments.tasks,
+            removed: assignments.removed_tasks,
+        });
+        // A task the worker did not take (it had ended long ago) is nothing to keep.
+        let taken: std::collections::BTreeSet<TaskId> = self.worker.known().collect();
+        self.tasks.retain(|id, _| taken.contains(id));
+    }
+
+    fn contents_of(&self, task: &Task) -> Contents {
+        let spec = &task.spec.container;
+        let secrets = spec.secrets.iter().filter_map(|r| Some((r.id, self.contents.secrets.get(&r.id)?.clone())));
+        let configs = spec.configs.iter().filter_map(|r| Some((r.id, self.contents.configs.get(&r.id)?.clone())));
+        Contents { secrets: secrets.collect(), configs: configs.collect() }
+    }
+
+    /// Hands over what is unsent as far as the session takes it.
+    fn send_reports(&mut self) {
+        while !self.unsent.is_empty() && *self.connected.borrow() {
+            let Ok(place) = self.reports.try_reserve() else { return };
+            let mut reports = Vec::new();
+            while let Some(report) = self.unsent.pop_first() {
+                reports.push(report);
+                if reports.len() == REPORT_TASKS_MAX {
+                    break;
+                }
+            }
+            self.sequence += 1;
+            place.send(Report { sequence: self.sequence, reports });
+        }
+    }
+
+    fn clear(&mut self, done: oneshot::Sender<()>) {
+        self.clearing.push(done);
+        self.input(Input::Assigned { complete: true, tasks: Vec::new(), removed: Vec::new() });
+    }
+}
+
+async fn tell_exit(engine: Arc<dyn Engine>, observations: mpsc::Sender<Seen>, id: TaskId) {
+    let exit = engine.wait(id).await;
+    let what = Observation::Exited { code: exit.code, oom_killed: exit.oom_killed, error: exit.error };
+    let _ = observations.send(Seen::Worker(id, what)).await;
+}
+
+/// Brings the network to the newest state; what fails is tried again.
+async fn apply_fabric(
+    fabric: Arc<dyn Fabric>,
+    mut states: watch::Receiver<Option<Arc<FabricState>>>,
+    stop: CancellationToken,
+) {
+    let mut retry = false;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = states.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep(FABRIC_RETRY), if retry => {}
+        }
+        let Some(state) = states.borrow_and_update().clone() else { continue };
+        let result = fabric.apply(state).await;
+        retry = result.is_err();
+        if let Err(error) = result {
+            tracing::warn!(%error, "the network is not as it should be; trying again");
+        }
+    }
+}
+
+/// The last verdict of a check, for `docker ps`.
+pub fn health_word(health: Health) -> &'static str {
+    match health {
+        Health::None => "none",
+        Health::Starting => "starting",
+        Health::Healthy => "healthy",
+        Health::Unhealthy => "unhealthy",
+    }
+}
