@@ -88,9 +88,10 @@ impl Found {
 
     fn remove(self, name: &ClusterName) -> Result<(), DevError> {
         let mut left = Vec::new();
-        // Before anything is removed: the groups of containers that ended are known by their folders only.
+        let cgroups = self.end_processes(name, &mut left);
+        // Now nothing is made any more, and nothing is removed yet: the groups of containers that ended
+        // are known by their folders only.
         let ids: BTreeSet<String> = self.belongs.dirs.iter().flat_map(|d| folder_names(d, ID_DEPTH)).collect();
-        let cgroups = self.end_processes(&mut left);
         let named = hierarchies().into_iter().flat_map(|(_, point)| {
             let groups = subfolders(&point.join(CGROUP_PARENT));
             groups.into_iter().filter(|g| g.file_name().is_some_and(|n| ids.contains(&*n.to_string_lossy())))
@@ -123,11 +124,12 @@ impl Found {
 
     /// Kills until none is left: a daemon may start a container, a shim may fork, while we read the
     /// table. Returns the control groups they were in.
-    fn end_processes(&self, left: &mut Vec<String>) -> BTreeSet<(String, String)> {
+    fn end_processes(&self, name: &ClusterName, left: &mut Vec<String>) -> BTreeSet<(String, String)> {
         let mut cgroups = BTreeSet::new();
         let until = Instant::now() + END_LIMIT;
         loop {
-            let alive = self.belongs.processes();
+            // Looked at anew: a daemon may have made a namespace and a container in it since.
+            let alive = Self::look(name, self.data.clone()).belongs.processes();
             if alive.is_empty() {
                 return cgroups;
             }

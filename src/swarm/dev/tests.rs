@@ -14,6 +14,8 @@ use super::*;
 
 /// Long enough for a packet on one machine, short enough to wait for one that never comes.
 const PACKET_LIMIT: Duration = Duration::from_millis(500);
+/// After a cut a neighbour may be in the middle of three ARP requests, one a second (arp(7)).
+const NEIGHBOUR_LIMIT: Duration = Duration::from_secs(10);
 
 /// The control group of a stand-in's container, in a hierarchy every machine has.
 fn stand_in_cgroup(id: &str) -> PathBuf {
@@ -147,10 +149,14 @@ impl Drop for Rig {
 
 /// Whether a TCP connection from one namespace reaches a listener in another.
 fn reaches(from: Option<&str>, to: &str, address: Ipv4Addr) -> bool {
+    reaches_within(PACKET_LIMIT, from, to, address)
+}
+
+fn reaches_within(limit: Duration, from: Option<&str>, to: &str, address: Ipv4Addr) -> bool {
     let listener = netns::within(&netns::path(to), || TcpListener::bind((address, 0)).map_err(DevError::io("bind")))
         .expect("the host has its address");
     let target = SocketAddr::from((address, listener.local_addr().expect("bound").port()));
-    let connect = || Ok(TcpStream::connect_timeout(&target, PACKET_LIMIT).is_ok());
+    let connect = || Ok(TcpStream::connect_timeout(&target, limit).is_ok());
     match from {
         Some(name) => netns::within(&netns::path(name), connect),
         None => netns::on_thread(connect),
@@ -187,7 +193,7 @@ fn kernel_a_cut_host_reaches_nobody_until_it_is_healed() {
     assert!(ls::render(&cluster.state, Format::Json).contains("\"State\":\"partitioned\""));
     fabric::set_cut(&mut cluster, 2, false).expect("the cut is mended");
     let [a, b, _] = cluster.state.hosts.as_slice() else { panic!("three hosts") };
-    assert!(reaches(Some(&a.namespace), &b.namespace, b.address));
+    assert!(reaches_within(NEIGHBOUR_LIMIT, Some(&a.namespace), &b.namespace, b.address));
 }
 
 #[test]
