@@ -63,10 +63,9 @@ deny:
 	  $(CARGO) deny --log-level error check advisories; \
 	else echo "deny: advisories NOT checked: the advisory database cannot be fetched from here" >&2; fi
 
-bench: ## measure start rate, failover and memory on a cluster of three; writes BENCHMARKS.md with WRITE=1
+bench: ## measure start rate, failover and memory on three hosts; WRITE=1 puts them into BENCHMARKS.md
 	scripts/setup.sh demo
-	$(CARGO) build --release --locked -p swarm --bin swarm --example bench
-	$(AS_ROOT) target/release/examples/bench --swarm $(SWARM) $(if $(WRITE),--write BENCHMARKS.md)
+	$(CARGO) bench --locked -p swarm --bench figures -- $(if $(WRITE),--write $(CURDIR)/BENCHMARKS.md)
 
 clean: ## remove what was built
 	$(CARGO) clean
