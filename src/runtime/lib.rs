@@ -1,1 +1,10 @@
-//! runtime
+//! runtime: containers of one host.
+
+pub mod caps;
+pub mod cgroup;
+pub mod container;
+pub mod seccomp;
+pub mod shim;
+pub mod spec;
+
+pub use container::{Containers, ContainersOptions};

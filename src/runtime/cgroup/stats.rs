@@ -1,0 +1,157 @@
+//! Figures of a running container, read from its cgroup.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Cgroup, Hierarchy, field};
+
+/// Usage at one moment. A figure that the host does not keep is zero, a limit that is not set is `None`.
+/// Docker API: `GET /containers/{id}/stats`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub cpu_total_ns: u64,
+    pub cpu_user_ns: u64,
+    pub cpu_system_ns: u64,
+    pub periods: u64,
+    pub throttled_periods: u64,
+    pub throttled_ns: u64,
+    /// Bytes, page cache included.
+    pub memory_usage: u64,
+    pub memory_max_usage: u64,
+    pub memory_limit: Option<u64>,
+    /// All counters of `memory.stat`, under the kernel's names.
+    pub memory_stat: BTreeMap<String, u64>,
+    pub oom_kills: u64,
+    pub pids_current: u64,
+    pub pids_limit: Option<u64>,
+    pub block_read_bytes: u64,
+    pub block_write_bytes: u64,
+}
+
+/// v1 shows "no limit" as the largest multiple of a page.
+const V1_UNLIMITED: u64 = i64::MAX as u64 & !0xffff;
+
+impl Cgroup {
+    /// Reads every figure; none of them fails the others.
+    pub fn stats(&self) -> Stats {
+        let mut stats = match &self.hierarchy {
+            Hierarchy::V1 { .. } => self.stats_v1(),
+            Hierarchy::V2 { root } => stats_v2(&root.join(&self.path)),
+        };
+        stats.oom_kills = self.oom_kills();
+        stats
+    }
+
+    fn stats_v1(&self) -> Stats {
+        let text = |controller: &str, file: &str| self.v1(controller).map(|dir| text(&dir, file)).unwrap_or_default();
+        let number = |controller: &str, file: &str| text(controller, file).trim().parse::<u64>().unwrap_or(0);
+        let cpu = text("cpu", "cpu.stat");
+        let io = text("blkio", "blkio.throttle.io_service_bytes");
+        let limit = number("memory", "memory.limit_in_bytes");
+        Stats {
+            cpu_total_ns: number("cpuacct", "cpuacct.usage"),
+            cpu_user_ns: number("cpuacct", "cpuacct.usage_user"),
+            cpu_system_ns: number("cpuacct", "cpuacct.usage_sys"),
+            periods: field(&cpu, "nr_periods").unwrap_or(0),
+            throttled_periods: field(&cpu, "nr_throttled").unwrap_or(0),
+            throttled_ns: field(&cpu, "throttled_time").unwrap_or(0),
+            memory_usage: number("memory", "memory.usage_in_bytes"),
+            memory_max_usage: number("memory", "memory.max_usage_in_bytes"),
+            memory_limit: (limit > 0 && limit < V1_UNLIMITED).then_some(limit),
+            memory_stat: table(&text("memory", "memory.stat")),
+            oom_kills: 0,
+            pids_current: number("pids", "pids.current"),
+            pids_limit: text("pids", "pids.max").trim().parse().ok(),
+            block_read_bytes: v1_io(&io, "Read"),
+            block_write_bytes: v1_io(&io, "Write"),
+        }
+    }
+}
+
+fn stats_v2(dir: &Path) -> Stats {
+    let number = |file: &str| text(dir, file).trim().parse::<u64>().ok();
+    let cpu = text(dir, "cpu.stat");
+    let micros = |key: &str| field(&cpu, key).unwrap_or(0).saturating_mul(1_000);
+    let io = text(dir, "io.stat");
+    Stats {
+        cpu_total_ns: micros("usage_usec"),
+        cpu_user_ns: micros("user_usec"),
+        cpu_system_ns: micros("system_usec"),
+        periods: field(&cpu, "nr_periods").unwrap_or(0),
+        throttled_periods: field(&cpu, "nr_throttled").unwrap_or(0),
+        throttled_ns: micros("throttled_usec"),
+        memory_usage: number("memory.current").unwrap_or(0),
+        memory_max_usage: number("memory.peak").unwrap_or(0),
+        memory_limit: number("memory.max"),
+        memory_stat: table(&text(dir, "memory.stat")),
+        oom_kills: 0,
+        pids_current: number("pids.current").unwrap_or(0),
+        pids_limit: number("pids.max"),
+        block_read_bytes: v2_io(&io, "rbytes="),
+        block_write_bytes: v2_io(&io, "wbytes="),
+    }
+}
+
+fn text(dir: &Path, file: &str) -> String {
+    std::fs::read_to_string(dir.join(file)).unwrap_or_default()
+}
+
+fn table(text: &str) -> BTreeMap<String, u64> {
+    text.lines()
+        .filter_map(|line| {
+            let (key, value) = line.split_once(' ')?;
+            Some((key.to_owned(), value.trim().parse().ok()?))
+        })
+        .collect()
+}
+
+/// `8:0 Read 4096` lines.
+fn v1_io(text: &str, word: &str) -> u64 {
+    text.lines()
+        .filter_map(|line| {
+            let mut parts = line.split(' ').skip(1);
+            (parts.next()? == word).then(|| parts.next()?.parse::<u64>().ok())?
+        })
+        .sum()
+}
+
+/// `8:0 rbytes=4096 wbytes=0 ...` lines.
+fn v2_io(text: &str, key: &str) -> u64 {
+    text.split_whitespace().filter_map(|part| part.strip_prefix(key)?.parse::<u64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_of_a_v2_tree_are_in_nanoseconds_and_bytes() {
+        let root = tempfile::tempdir().expect("temp dir");
+        let dir = root.path().join("a");
+        std::fs::create_dir(&dir).expect("mkdir");
+        for (file, text) in [
+            ("cpu.stat", "usage_usec 7\nuser_usec 4\nsystem_usec 3\nnr_periods 2\nnr_throttled 1\nthrottled_usec 9\n"),
+            ("memory.current", "4096\n"),
+            ("memory.max", "max\n"),
+            ("memory.stat", "anon 1\ninactive_file 2\n"),
+            ("memory.events", "oom_kill 1\n"),
+            ("pids.current", "3\n"),
+            ("pids.max", "10\n"),
+            ("io.stat", "8:0 rbytes=100 wbytes=50 rios=1\n8:16 rbytes=1 wbytes=2 rios=1\n"),
+        ] {
+            std::fs::write(dir.join(file), text).expect("write");
+        }
+        let stats = Cgroup::new(Hierarchy::V2 { root: root.path().into() }, "/a").expect("path").stats();
+        assert_eq!((stats.cpu_total_ns, stats.throttled_ns), (7_000, 9_000));
+        assert_eq!((stats.memory_usage, stats.memory_limit, stats.oom_kills), (4096, None, 1));
+        assert_eq!((stats.pids_current, stats.pids_limit), (3, Some(10)));
+        assert_eq!((stats.block_read_bytes, stats.block_write_bytes), (101, 52));
+        assert_eq!(stats.memory_stat["inactive_file"], 2);
+    }
+
+    #[test]
+    fn v1_block_figures_add_up_over_devices() {
+        let text = "8:0 Read 10\n8:0 Write 5\n8:16 Read 1\nTotal 16\n";
+        assert_eq!((v1_io(text, "Read"), v1_io(text, "Write")), (11, 5));
+    }
+}

@@ -1,0 +1,396 @@
+//! Reading a container's log, also while it grows, without the shim.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use serde::Deserialize;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
+
+use super::{Containers, Output, Result, check_id, io_error};
+use crate::shim::log::parse_rfc3339;
+use crate::shim::protocol::{EXIT_FILE, LOG_FILE};
+
+/// Bytes read at a time.
+const PIECE_BYTES: usize = 64 << 10;
+/// Lines ahead of a reader: enough to keep it busy, little enough to stop when it stops.
+const LINES_AHEAD: usize = 256;
+/// Bytes of one stored entry: 16 KiB of text, each byte escaped to six at worst, and the rest of the object.
+const ENTRY_BYTES_MAX: usize = 256 << 10;
+
+/// Which part of a log (Docker API: `GET /containers/{id}/logs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Go on with what is written later, until the container ends.
+    pub follow: bool,
+    /// Only this many entries before the present.
+    pub tail: Option<usize>,
+    /// Nanoseconds since 1970, inclusive.
+    pub since_ns: Option<u64>,
+    /// Nanoseconds since 1970, inclusive.
+    pub until_ns: Option<u64>,
+    pub stdout: bool,
+    pub stderr: bool,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { follow: false, tail: None, since_ns: None, until_ns: None, stdout: true, stderr: true }
+    }
+}
+
+/// One entry. A line longer than 16 KiB comes in parts, of which only the last ends with a newline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    pub stream: Output,
+    /// Nanoseconds since 1970.
+    pub time_ns: u64,
+    pub bytes: Bytes,
+}
+
+/// Entries in the order in which they were written.
+pub type LogStream = Pin<Box<dyn Stream<Item = io::Result<LogLine>> + Send>>;
+
+impl Containers {
+    /// Reads the log of a container, running or ended.
+    pub async fn logs(&self, id: &str, options: LogOptions) -> Result<LogStream> {
+        check_id(id)?;
+        let dir = self.state_dir(id);
+        if !dir.is_dir() {
+            return Err(super::Error::NotFound(id.to_owned()));
+        }
+        // Before the first look, so that nothing written meanwhile is missed.
+        let watch = options.follow.then(|| Watch::new(&dir)).transpose().map_err(io_error("watch", &dir))?;
+        let (sender, receiver) = mpsc::channel(LINES_AHEAD);
+        tokio::spawn(async move {
+            let mut reader = Reader { dir, options, sender, file: None, rest: Vec::new() };
+            if let Err(error) = reader.run(watch).await {
+                let _ = reader.sender.send(Err(error)).await;
+            }
+        });
+        Ok(Box::pin(futures_util::stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|line| (line, receiver))
+        })))
+    }
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    log: String,
+    stream: String,
+    time: String,
+}
+
+struct Reader {
+    dir: PathBuf,
+    options: LogOptions,
+    sender: mpsc::Sender<io::Result<LogLine>>,
+    /// The file being read, and its number to know it again after a rotation.
+    file: Option<(File, u64)>,
+    /// Bytes behind the last whole entry.
+    rest: Vec<u8>,
+}
+
+impl Reader {
+    async fn run(&mut self, watch: Option<Watch>) -> io::Result<()> {
+        let files = self.files();
+        match self.options.tail {
+            Some(count) => {
+                let dir = self.dir.clone();
+                let options = self.options;
+                let found = tokio::task::spawn_blocking(move || tail(&dir, files, &options, count))
+                    .await
+                    .map_err(io::Error::other)??;
+                self.file = found.file;
+                for line in found.lines {
+                    if !self.give(line).await {
+                        return Ok(());
+                    }
+                }
+            }
+            None => {
+                for path in files {
+                    self.open(&path)?;
+                    if !self.drain().await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        match watch {
+            Some(watch) => self.follow(watch).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Existing log files, oldest first.
+    fn files(&self) -> Vec<PathBuf> {
+        log_files(&self.dir)
+    }
+
+    fn open(&mut self, path: &Path) -> io::Result<()> {
+        match File::open(path) {
+            Ok(file) => {
+                let number = file.metadata()?.ino();
+                self.file = Some((file, number));
+                self.rest.clear();
+                Ok(())
+            }
+            // Rotated away between the listing and now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn follow(&mut self, watch: Watch) -> io::Result<()> {
+        loop {
+            // First the record, then the log: what is in the log by now is all there will be.
+            let ended = self.dir.join(EXIT_FILE).exists();
+            let gone = !self.dir.exists();
+            if !self.drain().await? || !self.next_file().await? {
+                return Ok(());
+            }
+            if ended || gone {
+                return Ok(());
+            }
+            tokio::select! {
+                changed = watch.changed() => changed?,
+                () = self.sender.closed() => return Ok(()),
+            }
+        }
+    }
+
+    /// Moves on when the log was rotated, as often as it was. False when nobody listens.
+    async fn next_file(&mut self) -> io::Result<bool> {
+        loop {
+            let current = self.file.as_ref().map(|(_, number)| *number);
+            let files: Vec<(PathBuf, u64)> = self
+                .files()
+                .into_iter()
+                .filter_map(|path| Some((path.clone(), std::fs::metadata(path).ok()?.ino())))
+                .collect();
+            let position = files.iter().position(|(_, number)| Some(*number) == current);
+            let next = match position {
+                Some(position) => files.get(position + 1),
+                // The file read last has been removed: go on with the oldest there is.
+                None => files.first(),
+            };
+            let Some((path, _)) = next else { return Ok(true) };
+            // The rest of the old one, written between the last look and its rotation.
+            if !self.drain().await? {
+                return Ok(false);
+            }
+            self.open(&path.clone())?;
+            if !self.drain().await? {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Reads to the end of the file. False when nobody listens or `until` has passed.
+    async fn drain(&mut self) -> io::Result<bool> {
+        let mut piece = vec![0u8; PIECE_BYTES];
+        loop {
+            let Some((file, _)) = &mut self.file else { return Ok(true) };
+            let count = file.read(&mut piece)?;
+            if count == 0 {
+                return Ok(true);
+            }
+            self.rest.extend_from_slice(&piece[..count]);
+            let mut rest = std::mem::take(&mut self.rest);
+            let mut begin = 0;
+            while let Some(length) = rest[begin..].iter().position(|byte| *byte == b'\n') {
+                if let Some(line) = parse(&rest[begin..begin + length])
+                    && !self.offer(line).await
+                {
+                    return Ok(false);
+                }
+                begin += length + 1;
+            }
+            rest.drain(..begin);
+            if rest.len() > ENTRY_BYTES_MAX {
+                rest.clear(); // Not written by a shim; the next newline puts us right again.
+            }
+            self.rest = rest;
+        }
+    }
+
+    /// Gives a line if it is wanted. False when the rest is not.
+    async fn offer(&mut self, line: LogLine) -> bool {
+        if self.options.until_ns.is_some_and(|until| line.time_ns > until) {
+            return false;
+        }
+        if wanted(&self.options, &line) { self.give(line).await } else { true }
+    }
+
+    async fn give(&mut self, line: LogLine) -> bool {
+        self.sender.send(Ok(line)).await.is_ok()
+    }
+}
+
+fn wanted(options: &LogOptions, line: &LogLine) -> bool {
+    let stream = match line.stream {
+        Output::Stdout => options.stdout,
+        Output::Stderr => options.stderr,
+    };
+    stream
+        && options.since_ns.is_none_or(|since| line.time_ns >= since)
+        && options.until_ns.is_none_or(|until| line.time_ns <= until)
+}
+
+fn parse(line: &[u8]) -> Option<LogLine> {
+    let entry: Entry = serde_json::from_slice(line).ok()?;
+    let stream = match entry.stream.as_str() {
+        "stdout" => Output::Stdout,
+        "stderr" => Output::Stderr,
+        _ => return None,
+    };
+    Some(LogLine { stream, time_ns: parse_rfc3339(&entry.time)?, bytes: entry.log.into_bytes().into() })
+}
+
+fn log_files(dir: &Path) -> Vec<PathBuf> {
+    let mut numbered: Vec<(u32, PathBuf)> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name().into_string().ok()?;
+            let suffix = name.strip_prefix(LOG_FILE)?;
+            let number = if suffix.is_empty() { 0 } else { suffix.strip_prefix('.')?.parse().ok()? };
+            Some((number, entry.path()))
+        })
+        .collect();
+    numbered.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
+    numbered.into_iter().map(|(_, path)| path).collect()
+}
+
+struct Tail {
+    lines: VecDeque<LogLine>,
+    /// The newest file, positioned behind what was read.
+    file: Option<(File, u64)>,
+}
+
+/// The last `count` wanted entries, read backwards from the newest file.
+fn tail(dir: &Path, mut files: Vec<PathBuf>, options: &LogOptions, count: usize) -> io::Result<Tail> {
+    let mut out = Tail { lines: VecDeque::new(), file: None };
+    if files.is_empty() {
+        files = log_files(dir);
+    }
+    for path in files.iter().rev() {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let end = whole_entries_end(&mut file)?;
+        if count > out.lines.len() {
+            backwards(&mut file, end, options, count, &mut out.lines)?;
+        }
+        if out.file.is_none() {
+            file.seek(SeekFrom::Start(end))?;
+            let number = file.metadata()?.ino();
+            out.file = Some((file, number));
+        }
+        if out.lines.len() >= count {
+            break;
+        }
+    }
+    Ok(out)
+}
+
+/// Offset behind the last newline: an entry that is being written is left for the following.
+fn whole_entries_end(file: &mut File) -> io::Result<u64> {
+    let mut end = file.metadata()?.len();
+    while end > 0 {
+        let begin = end.saturating_sub(PIECE_BYTES as u64);
+        let piece = read_range(file, begin, end)?;
+        if let Some(position) = piece.iter().rposition(|byte| *byte == b'\n') {
+            return Ok(begin + position as u64 + 1);
+        }
+        end = begin;
+    }
+    Ok(0)
+}
+
+fn backwards(
+    file: &mut File,
+    end: u64,
+    options: &LogOptions,
+    count: usize,
+    lines: &mut VecDeque<LogLine>,
+) -> io::Result<()> {
+    let mut end = end;
+    let mut carry: Vec<u8> = Vec::new();
+    while end > 0 && lines.len() < count {
+        let begin = end.saturating_sub(PIECE_BYTES as u64);
+        let mut piece = read_range(file, begin, end)?;
+        piece.extend_from_slice(&carry);
+        // The first line of the piece may begin before it.
+        let whole =
+            if begin == 0 { 0 } else { piece.iter().position(|byte| *byte == b'\n').map_or(piece.len(), |at| at + 1) };
+        for line in piece[whole..].split(|byte| *byte == b'\n').rev().filter(|line| !line.is_empty()) {
+            if lines.len() >= count {
+                return Ok(());
+            }
+            if let Some(line) = parse(line).filter(|line| wanted(options, line)) {
+                lines.push_front(line);
+            }
+        }
+        piece.truncate(whole);
+        carry = piece;
+        if carry.len() > ENTRY_BYTES_MAX {
+            carry.clear();
+        }
+        end = begin;
+    }
+    Ok(())
+}
+
+fn read_range(file: &mut File, begin: u64, end: u64) -> io::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(begin))?;
+    let mut out = Vec::new();
+    file.take(end - begin).read_to_end(&mut out)?;
+    Ok(out)
+}
+
+/// Wakes when something in a directory changes (inotify(7)).
+struct Watch {
+    fd: AsyncFd<OwnedFd>,
+}
+
+impl Watch {
+    fn new(dir: &Path) -> io::Result<Self> {
+        let path = std::ffi::CString::new(dir.as_os_str().as_encoded_bytes())?;
+        // SAFETY: the descriptor returned is new and ours.
+        let fd = unsafe {
+            let fd = libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            OwnedFd::from_raw_fd(fd)
+        };
+        let events = libc::IN_MODIFY | libc::IN_CREATE | libc::IN_MOVED_TO | libc::IN_DELETE | libc::IN_DELETE_SELF;
+        // SAFETY: the path outlives the call.
+        if unsafe { libc::inotify_add_watch(fd.as_raw_fd(), path.as_ptr(), events) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor is owned by what is registered, so it stays open for as long.
+        Ok(Self { fd: unsafe { AsyncFd::register(fd) }? })
+    }
+
+    async fn changed(&self) -> io::Result<()> {
+        let mut guard = self.fd.readable().await?;
+        let mut buffer = [0u8; 4096];
+        // SAFETY: drains the events into a buffer of the given length; the descriptor never blocks.
+        while unsafe { libc::read(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) } > 0 {}
+        guard.clear_ready();
+        Ok(())
+    }
+}
