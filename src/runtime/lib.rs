@@ -8,3 +8,6 @@ pub mod shim;
 pub mod spec;
 
 pub use container::{Containers, ContainersOptions};
+//! runtime
+
+pub mod image;

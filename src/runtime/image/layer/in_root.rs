@@ -1,0 +1,193 @@
+//! File operations that cannot leave a directory, whatever names and links an archive holds.
+//!
+//! A parent directory is found by openat2(2) with RESOLVE_IN_ROOT, which takes `..` and absolute links as
+//! a process with that root would; the last part of a name is never followed. Nobody else writes in the
+//! tree meanwhile: it belongs to one unpacking and lies where only root may enter.
+
+use super::tar_stream::{Entry, Kind};
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmodat, fstatat, makedev, mkdirat, mknodat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The mode of directories that a layer uses but does not list, if no layer below has them.
+const IMPLIED_DIRECTORY_MODE: u32 = 0o755;
+
+/// The directory nothing leaves.
+pub(super) struct InRoot {
+    root: OwnedFd,
+}
+
+fn errno(e: Errno) -> io::Error {
+    io::Error::from_raw_os_error(e as i32)
+}
+
+fn os(bytes: &[u8]) -> &OsStr {
+    OsStr::from_bytes(bytes)
+}
+
+impl InRoot {
+    pub(super) fn new(root: OwnedFd) -> Self {
+        Self { root }
+    }
+
+    /// The root itself.
+    pub(super) fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// Opens an existing directory; links on the way stay inside.
+    pub(super) fn open_dir(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        let path = if path.is_empty() { b"." } else { path };
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let fd = openat2(self.root.as_raw_fd(), os(path), how).map_err(errno)?;
+        // SAFETY: openat2 just gave us this descriptor; nothing else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    /// Opens a directory and makes what is missing of it.
+    pub(super) fn open_or_make_dir(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        match self.open_dir(path) {
+            Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
+            done => return done,
+        }
+        let mut parent = self.open_dir(b"")?;
+        let mut end = 0;
+        for part in path.split(|b| *b == b'/') {
+            end += part.len();
+            let prefix = &path[..end];
+            end += 1;
+            parent = match self.open_dir(prefix) {
+                Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
+                    mkdirat(Some(parent.as_raw_fd()), os(part), Mode::from_bits_truncate(IMPLIED_DIRECTORY_MODE)).map_err(errno)?;
+                    // mkdir is subject to the umask.
+                    chmod(&parent, part, IMPLIED_DIRECTORY_MODE)?;
+                    self.open_dir(prefix)?
+                }
+                done => done?,
+            };
+        }
+        Ok(parent)
+    }
+}
+
+/// What is at `name`, itself and not where it links to.
+pub(super) fn stat(parent: &OwnedFd, name: &[u8]) -> io::Result<Option<FileStat>> {
+    match fstatat(Some(parent.as_raw_fd()), os(name), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(e) => Err(errno(e)),
+    }
+}
+
+pub(super) fn is_dir(stat: &FileStat) -> bool {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+}
+
+/// Opens the directory `name`, which must not be a link.
+pub(super) fn open_child_dir(parent: &OwnedFd, name: &[u8]) -> io::Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = openat(Some(parent.as_raw_fd()), os(name), flags, Mode::empty()).map_err(errno)?;
+    // SAFETY: openat just gave us this descriptor; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The names in a directory.
+pub(super) fn children(dir: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
+    let copy = open_child_dir(dir, b".")?;
+    let mut listing = nix::dir::Dir::from_fd(std::os::fd::IntoRawFd::into_raw_fd(copy)).map_err(errno)?;
+    let mut names = Vec::new();
+    for entry in listing.iter() {
+        let name = entry.map_err(errno)?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Removes `name` with all below it; what is not there is fine.
+pub(super) fn remove(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    match unlinkat(Some(parent.as_raw_fd()), os(name), UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
+        Err(Errno::EISDIR) => {}
+        Err(e) => return Err(errno(e)),
+    }
+    let dir = open_child_dir(parent, name)?;
+    for child in children(&dir)? {
+        remove(&dir, &child)?;
+    }
+    drop(dir);
+    unlinkat(Some(parent.as_raw_fd()), os(name), UnlinkatFlags::RemoveDir).map_err(errno)
+}
+
+/// Makes a new file for writing.
+pub(super) fn create_file(parent: &OwnedFd, name: &[u8]) -> io::Result<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let fd = openat(Some(parent.as_raw_fd()), os(name), flags, Mode::from_bits_truncate(0o600)).map_err(errno)?;
+    // SAFETY: openat just gave us this descriptor; nothing else owns it.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Makes whatever the entry is but files and hard links.
+pub(super) fn make_node(parent: &OwnedFd, name: &[u8], entry: &Entry) -> io::Result<()> {
+    let at = Some(parent.as_raw_fd());
+    let private = Mode::from_bits_truncate(0o600);
+    let device = || makedev(entry.major.into(), entry.minor.into());
+    match entry.kind {
+        Kind::Directory => mkdirat(at, os(name), Mode::from_bits_truncate(0o700)),
+        Kind::Symlink => symlinkat(os(&entry.link), at, os(name)),
+        Kind::CharDevice => mknodat(at, os(name), SFlag::S_IFCHR, private, device()),
+        Kind::BlockDevice => mknodat(at, os(name), SFlag::S_IFBLK, private, device()),
+        Kind::Fifo => mknodat(at, os(name), SFlag::S_IFIFO, private, 0),
+        Kind::File | Kind::HardLink => Err(Errno::EINVAL),
+    }
+    .map_err(errno)
+}
+
+/// Gives `name` in `parent` a second name.
+pub(super) fn hard_link(from: &OwnedFd, from_name: &[u8], parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    linkat(Some(from.as_raw_fd()), os(from_name), Some(parent.as_raw_fd()), os(name), AtFlags::empty()).map_err(errno)
+}
+
+/// Owner, of a link itself.
+pub(super) fn chown(parent: &OwnedFd, name: &[u8], uid: u32, gid: u32) -> io::Result<()> {
+    let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    fchownat(Some(parent.as_raw_fd()), os(name), uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(errno)
+}
+
+/// Permissions of what is known not to be a link.
+pub(super) fn chmod(parent: &OwnedFd, name: &[u8], mode: u32) -> io::Result<()> {
+    fchmodat(Some(parent.as_raw_fd()), os(name), Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink).map_err(errno)
+}
+
+/// Modification time, of a link itself; the access time is the same.
+pub(super) fn set_mtime(parent: &OwnedFd, name: &[u8], seconds: i64, ns: i64) -> io::Result<()> {
+    let time = TimeSpec::new(seconds, ns);
+    utimensat(Some(parent.as_raw_fd()), os(name), &time, &time, UtimensatFlags::NoFollowSymlink).map_err(errno)
+}
+
+/// An extended attribute, of a link itself.
+pub(super) fn set_xattr(parent: &OwnedFd, name: &[u8], key: &[u8], value: &[u8]) -> io::Result<()> {
+    let path = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), name].concat();
+    let (path, key) = (CString::new(path)?, CString::new(key)?);
+    // SAFETY: both strings end in a zero byte, the value is valid for its length; the kernel keeps none of them.
+    let result = unsafe { libc::lsetxattr(path.as_ptr(), key.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Opens a directory of the host.
+pub(super) fn open_host_dir(path: &Path) -> io::Result<OwnedFd> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC).open(path)?;
+    Ok(file.into())
+}
