@@ -16,9 +16,8 @@ pub enum RegistryAuth {
 }
 
 /// The API's `AuthConfig` (Docker Engine API, "Authentication").
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 struct AuthConfig {
     username: String,
     password: String,
@@ -36,14 +35,17 @@ impl RegistryAuth {
     /// Reads the value of an `X-Registry-Auth` header or a service's stored pull credentials: base64
     /// (either alphabet, padded or not) of the JSON `AuthConfig`. `None` when it holds no credentials.
     pub fn from_auth_config(encoded: &str) -> Result<Option<Self>> {
-        let bad = |reason: &str| ImageError::BadManifest { what: "the registry credentials".into(), reason: reason.into() };
+        let bad =
+            |reason: &str| ImageError::BadManifest { what: "the registry credentials".into(), reason: reason.into() };
         let plain = encoded.trim().trim_end_matches('=').replace('-', "+").replace('_', "/");
         let json =
             base64::engine::general_purpose::STANDARD_NO_PAD.decode(plain).map_err(|_| bad("they are not base64"))?;
         if json.is_empty() {
             return Ok(None);
         }
-        let config: AuthConfig = serde_json::from_slice(&json).map_err(|_| bad("they are not an AuthConfig object"))?;
+        let not_object = |_| bad("they are not an AuthConfig object");
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&json).map_err(not_object)?;
+        let config: AuthConfig = serde_json::from_value(object.into()).map_err(not_object)?;
         if !config.registrytoken.is_empty() {
             return Ok(Some(RegistryAuth::Bearer(Sensitive::new(config.registrytoken))));
         }
@@ -114,7 +116,10 @@ mod tests {
         let token = RegistryAuth::from_auth_config(&encode(r#"{"registrytoken":"t"}"#)).expect("parses");
         assert_eq!(token, Some(RegistryAuth::Bearer(Sensitive::new("t".into()))));
         let pair = format!(r#"{{"auth":"{}"}}"#, base64::engine::general_purpose::STANDARD.encode("u:p:q"));
-        assert_eq!(RegistryAuth::from_auth_config(&encode(&pair)).expect("parses"), Some(RegistryAuth::basic("u", "p:q")));
+        assert_eq!(
+            RegistryAuth::from_auth_config(&encode(&pair)).expect("parses"),
+            Some(RegistryAuth::basic("u", "p:q"))
+        );
     }
 
     #[test]

@@ -42,7 +42,8 @@ pub struct ImageConfig {
 impl ImageConfig {
     /// What the image says it runs on.
     pub fn platform(&self) -> Platform {
-        Platform { os: self.os.clone(), architecture: self.architecture.clone(), variant: self.variant.clone() }.normalised()
+        Platform { os: self.os.clone(), architecture: self.architecture.clone(), variant: self.variant.clone() }
+            .normalised()
     }
 }
 

@@ -91,7 +91,9 @@ impl Document {
                     });
                 }
                 if let Some(odd) = layers.iter().find(|l| l.media_type.contains("+encrypted")) {
-                    return Err(ImageError::Unsupported { what: format!("the encrypted layer {} of {what}", odd.digest.short()) });
+                    return Err(ImageError::Unsupported {
+                        what: format!("the encrypted layer {} of {what}", odd.digest.short()),
+                    });
                 }
                 Ok(Document::Image(Manifest { config, layers }))
             }
@@ -118,7 +120,8 @@ pub(crate) fn choose<'a>(entries: &'a [Descriptor], wanted: &Platform, reference
     {
         return Ok(only);
     }
-    let available = images.iter().filter_map(|d| d.platform.as_ref()).map(|p| p.clone().normalised().to_string()).collect();
+    let available =
+        images.iter().filter_map(|d| d.platform.as_ref()).map(|p| p.clone().normalised().to_string()).collect();
     Err(ImageError::PlatformMissing { reference: reference.to_owned(), wanted: wanted.to_string(), available })
 }
 
@@ -143,7 +146,9 @@ mod tests {
     }
 
     fn chosen(platforms: &[&str], wanted: &str) -> Result<usize> {
-        let Document::Index(entries) = Document::parse(index(platforms).as_bytes(), "x")? else { panic!("not an index") };
+        let Document::Index(entries) = Document::parse(index(platforms).as_bytes(), "x")? else {
+            panic!("not an index")
+        };
         let found = choose(&entries, &Platform::parse(wanted)?, "x:1")?.digest.clone();
         Ok((0..platforms.len()).find(|i| Digest::sha256(&[*i as u8]) == found).expect("one of them"))
     }

@@ -23,6 +23,8 @@ mod reference;
 mod registry;
 mod snapshot;
 mod store;
+#[cfg(test)]
+mod testing;
 
 pub use archive::{ImportOptions, Loaded};
 pub use auth::RegistryAuth;

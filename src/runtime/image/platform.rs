@@ -111,7 +111,9 @@ mod tests {
         assert_eq!(p("linux/x86_64"), p("amd64"));
         assert_eq!(p("linux/arm64/v8"), p("linux/aarch64"));
         assert_eq!(p("linux/arm/7"), p("linux/armhf"));
-        assert!(Platform::parse("").is_err() && Platform::parse("a/b/c/d").is_err() && Platform::parse("linux/").is_err());
+        assert!(
+            Platform::parse("").is_err() && Platform::parse("a/b/c/d").is_err() && Platform::parse("linux/").is_err()
+        );
     }
 
     #[test]

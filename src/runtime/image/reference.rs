@@ -231,7 +231,11 @@ fn check_tag(tag: &str) -> std::result::Result<(), &'static str> {
         && tag.len() <= TAG_LENGTH_MAX
         && tag.bytes().next().is_some_and(word)
         && tag.bytes().all(|b| word(b) || b == b'.' || b == b'-');
-    if ok { Ok(()) } else { Err("a tag has at most 128 letters, digits, '_', '.' and '-', and starts with neither of the last two") }
+    if ok {
+        Ok(())
+    } else {
+        Err("a tag has at most 128 letters, digits, '_', '.' and '-', and starts with neither of the last two")
+    }
 }
 
 #[cfg(test)]
@@ -271,8 +275,30 @@ mod tests {
     fn what_is_not_a_reference_is_refused_with_the_reason() {
         let long = "a".repeat(300);
         for text in [
-            "", ":", "web:", "Web", "acme/Web", "web@", "web@sha256:12", "-web", "web-", "a..b", "a___b", "web:-1", "a//b",
-            "/web", "web/", "host:99999/x", "host:/x", "we b", "http://host/x", HEX, &long, "web:a b", "..", "a/../b",
+            "",
+            ":",
+            "web:",
+            "Web",
+            "acme/Web",
+            "web@",
+            "web@sha256:12",
+            "-web",
+            "web-",
+            "a..b",
+            "a___b",
+            "web:-1",
+            "a//b",
+            "/web",
+            "web/",
+            "host:99999/x",
+            "host:/x",
+            "we b",
+            "http://host/x",
+            HEX,
+            &long,
+            "web:a b",
+            "..",
+            "a/../b",
         ] {
             assert!(Reference::parse(text).is_err(), "{text:?}");
         }

@@ -301,9 +301,9 @@ impl ImageStore {
             let id = state.catalog.find(name)?.id.clone();
             let named = Reference::parse(name).ok().filter(|r| state.catalog.id_of(r) == Some(&id));
             let containers = state.containers_of(&id);
-            let removed = self.inner.change(&mut state, |catalog| {
-                remove_from(catalog, &id, named.as_ref(), &containers, name, force)
-            })?;
+            let removed = self
+                .inner
+                .change(&mut state, |catalog| remove_from(catalog, &id, named.as_ref(), &containers, name, force))?;
             if removed.contains(&Removed::Deleted(id.clone())) {
                 state.configs.remove(&id);
                 self.drop_blobs(&state)?;
@@ -374,10 +374,13 @@ impl Inner {
         for id in state.catalog.images.keys() {
             match self.blobs.read(id, CONFIG_BYTES_MAX).and_then(|bytes| ConfigFile::parse(&bytes, id.short())) {
                 Ok(config) => drop(configs.insert(id.clone(), Arc::new(config))),
-                Err(e) => tracing::warn!(image = %id, error = %e.one_line(), "dropping a damaged image; pull or load it again"),
+                Err(e) => {
+                    tracing::warn!(image = %id, error = %e.one_line(), "dropping a damaged image; pull or load it again")
+                }
             }
         }
-        let damaged: Vec<Digest> = state.catalog.images.keys().filter(|id| !configs.contains_key(*id)).cloned().collect();
+        let damaged: Vec<Digest> =
+            state.catalog.images.keys().filter(|id| !configs.contains_key(*id)).cloned().collect();
         self.change(&mut state, |catalog| {
             damaged.iter().for_each(|id| catalog.forget(id));
             Ok(())
@@ -451,3 +454,7 @@ fn remove_from(
     removed.push(Removed::Deleted(id.clone()));
     Ok(removed)
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

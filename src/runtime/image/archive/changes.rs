@@ -44,7 +44,8 @@ fn set(config: &mut ConfigSection, change: &str) -> std::result::Result<(), Stri
         }
         "HEALTHCHECK" => config.healthcheck = Some(health(config, rest)?),
         _ => {
-            let known = "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, SHELL, STOPSIGNAL, USER, VOLUME and WORKDIR are";
+            let known =
+                "CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, SHELL, STOPSIGNAL, USER, VOLUME and WORKDIR are";
             return Err(format!("this instruction is not supported; {known}"));
         }
     }
@@ -230,7 +231,20 @@ mod tests {
 
     #[test]
     fn a_wrong_instruction_is_refused_with_the_reason() {
-        for bad in ["", "CMD", "RUN ls", "CMD [a]", "ENV =x", "ENV \"A", "EXPOSE 0", "EXPOSE 80/http", "USER a b", "HEALTHCHECK --x=1 CMD a", "HEALTHCHECK CMD", "HEALTHCHECK --interval=1 CMD a"] {
+        for bad in [
+            "",
+            "CMD",
+            "RUN ls",
+            "CMD [a]",
+            "ENV =x",
+            "ENV \"A",
+            "EXPOSE 0",
+            "EXPOSE 80/http",
+            "USER a b",
+            "HEALTHCHECK --x=1 CMD a",
+            "HEALTHCHECK CMD",
+            "HEALTHCHECK --interval=1 CMD a",
+        ] {
             assert!(apply(&mut ConfigSection::default(), bad).is_err(), "{bad}");
         }
     }

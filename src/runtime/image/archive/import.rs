@@ -43,7 +43,8 @@ impl ImageStore {
         // Pinned before it has its name, as only then it could be collected.
         let _pins = self.inner.pin(vec![new.meta.chain_id.clone()]);
         let layer = self.inner.layers.commit(new)?;
-        let created = OffsetDateTime::now_utc().format(&Rfc3339).map_err(|e| ImageError::BadArchive { reason: e.to_string() })?;
+        let created =
+            OffsetDateTime::now_utc().format(&Rfc3339).map_err(|e| ImageError::BadArchive { reason: e.to_string() })?;
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         let comment = if options.message.is_empty() { "Imported".to_owned() } else { options.message.clone() };
         let file = ConfigFile {
@@ -54,7 +55,11 @@ impl ImageStore {
             variant: Some(platform.variant).filter(|v| !v.is_empty()),
             config: Some(section),
             rootfs: RootFs { kind: "layers".to_owned(), diff_ids: vec![layer.diff_id.clone()] },
-            history: Some(vec![History { created: Some(created.clone()), comment: Some(comment), ..History::default() }]),
+            history: Some(vec![History {
+                created: Some(created.clone()),
+                comment: Some(comment),
+                ..History::default()
+            }]),
             author: None,
         };
         let config = serde_json::to_vec(&file).map_err(|e| ImageError::BadArchive { reason: e.to_string() })?;

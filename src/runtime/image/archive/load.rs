@@ -83,7 +83,14 @@ impl ImageStore {
     }
 
     /// Unpacks what is not here yet and gives the size of all.
-    fn unpack_layers(&self, spool: &Spool, source: &Source, diff_ids: &[Digest], chain: &[Digest], shown: &str) -> Result<u64> {
+    fn unpack_layers(
+        &self,
+        spool: &Spool,
+        source: &Source,
+        diff_ids: &[Digest],
+        chain: &[Digest],
+        shown: &str,
+    ) -> Result<u64> {
         let mut size = 0;
         for (i, (name, promised)) in source.layers.iter().enumerate() {
             let what = format!("layer {} of {shown}", i + 1);
@@ -95,7 +102,8 @@ impl ImageStore {
             if let Some(promised) = promised {
                 check_file(&what, promised, &file)?;
             }
-            let meta = self.inner.layers.apply(file.open()?, Some(file.bytes), &diff_ids[..i], Some(&diff_ids[i]), &what)?;
+            let meta =
+                self.inner.layers.apply(file.open()?, Some(file.bytes), &diff_ids[..i], Some(&diff_ids[i]), &what)?;
             size += meta.size;
         }
         Ok(size)
@@ -107,7 +115,11 @@ fn check_digest(what: &str, expected: &Digest, bytes: &[u8]) -> Result<()> {
     if actual == *expected {
         return Ok(());
     }
-    Err(ImageError::DigestMismatch { what: what.to_owned(), expected: expected.to_string(), actual: actual.to_string() })
+    Err(ImageError::DigestMismatch {
+        what: what.to_owned(),
+        expected: expected.to_string(),
+        actual: actual.to_string(),
+    })
 }
 
 fn check_file(what: &str, expected: &Digest, file: &Found<'_>) -> Result<()> {
@@ -151,7 +163,9 @@ fn digest_of_blob(name: &str) -> Option<Digest> {
 fn check_count(images: usize) -> Result<()> {
     match images {
         0 => Err(bad("it lists no image")),
-        n if n > IMAGES_MAX => Err(ImageError::TooBig { what: "the archive".into(), limit: format!("{IMAGES_MAX} images") }),
+        n if n > IMAGES_MAX => {
+            Err(ImageError::TooBig { what: "the archive".into(), limit: format!("{IMAGES_MAX} images") })
+        }
         _ => Ok(()),
     }
 }
@@ -210,7 +224,10 @@ fn follow(spool: &Spool, digest: &Digest, shown: &str) -> Result<(Digest, Vec<u8
             Document::Index(entries) => digest = manifest::choose(&entries, &Platform::host(), shown)?.digest.clone(),
         }
     }
-    Err(ImageError::TooBig { what: format!("the index of {shown}"), limit: format!("{INDEX_DEPTH_MAX} indexes within each other") })
+    Err(ImageError::TooBig {
+        what: format!("the index of {shown}"),
+        limit: format!("{INDEX_DEPTH_MAX} indexes within each other"),
+    })
 }
 
 /// The full name where the writer gave it; `ref.name` may also be a bare tag, which names no repository.

@@ -18,7 +18,11 @@ const LINKS_MAX: usize = 8;
 const COPY_BYTES: usize = 256 << 10;
 
 enum Member {
-    File { path: PathBuf, bytes: u64, sha256: Digest },
+    File {
+        path: PathBuf,
+        bytes: u64,
+        sha256: Digest,
+    },
     /// Path within the archive, cleaned.
     Link(String),
 }
@@ -93,7 +97,10 @@ impl Spool {
     pub(super) fn small(&self, name: &str, bytes_max: u64) -> Result<Vec<u8>> {
         let found = self.get(name)?;
         if found.bytes > bytes_max {
-            return Err(ImageError::TooBig { what: format!("{name} in the archive"), limit: format!("{bytes_max} bytes") });
+            return Err(ImageError::TooBig {
+                what: format!("{name} in the archive"),
+                limit: format!("{bytes_max} bytes"),
+            });
         }
         std::fs::read(found.path).map_err(|e| ImageError::io("cannot read", found.path, e))
     }

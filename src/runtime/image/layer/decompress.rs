@@ -12,7 +12,10 @@ pub(crate) fn decompress<'a>(mut source: impl Read + 'a) -> io::Result<Box<dyn R
     let kind = magic.clone();
     let whole = BufReader::with_capacity(BUFFER_BYTES, io::Cursor::new(magic).chain(source));
     let unsupported = |name: &str| {
-        Err(io::Error::new(io::ErrorKind::Unsupported, format!("{name} compression is not supported, use gzip or zstd")))
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            format!("{name} compression is not supported, use gzip or zstd"),
+        ))
     };
     match kind.as_slice() {
         [0x1f, 0x8b, ..] => Ok(Box::new(flate2::bufread::MultiGzDecoder::new(whole))),
@@ -40,7 +43,10 @@ impl<R: Read> Read for LimitedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buffer)?;
         self.left = self.left.checked_sub(n as u64).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::FileTooLarge, format!("it unpacks to more than the limit of {} bytes", self.limit))
+            io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it unpacks to more than the limit of {} bytes", self.limit),
+            )
         })?;
         Ok(n)
     }

@@ -7,7 +7,9 @@
 use super::tar_stream::{Entry, Kind};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
-use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmodat, fstatat, makedev, mkdirat, mknodat, utimensat};
+use nix::sys::stat::{
+    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmodat, fstatat, makedev, mkdirat, mknodat, utimensat,
+};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
 use std::ffi::{CString, OsStr};
@@ -19,6 +21,10 @@ use std::path::Path;
 
 /// The mode of directories that a layer uses but does not list, if no layer below has them.
 const IMPLIED_DIRECTORY_MODE: u32 = 0o755;
+
+/// Times a lookup through `..` is repeated: any rename or mount on the host while it runs makes the kernel
+/// unsure and say EAGAIN (openat2(2)).
+const RACES_MAX: u32 = 10_000;
 
 /// The directory nothing leaves.
 pub(super) struct InRoot {
@@ -49,9 +55,14 @@ impl InRoot {
         let how = OpenHow::new()
             .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        let fd = openat2(self.root.as_raw_fd(), os(path), how).map_err(errno)?;
-        // SAFETY: openat2 just gave us this descriptor; nothing else owns it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        for _ in 0..RACES_MAX {
+            match openat2(self.root.as_raw_fd(), os(path), how) {
+                Err(Errno::EAGAIN) => std::thread::yield_now(),
+                // SAFETY: openat2 just gave us this descriptor; nothing else owns it.
+                done => return done.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).map_err(errno),
+            }
+        }
+        Err(errno(Errno::EAGAIN))
     }
 
     /// Opens a directory and makes what is missing of it.
@@ -68,7 +79,8 @@ impl InRoot {
             end += 1;
             parent = match self.open_dir(prefix) {
                 Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {
-                    mkdirat(Some(parent.as_raw_fd()), os(part), Mode::from_bits_truncate(IMPLIED_DIRECTORY_MODE)).map_err(errno)?;
+                    mkdirat(Some(parent.as_raw_fd()), os(part), Mode::from_bits_truncate(IMPLIED_DIRECTORY_MODE))
+                        .map_err(errno)?;
                     // mkdir is subject to the umask.
                     chmod(&parent, part, IMPLIED_DIRECTORY_MODE)?;
                     self.open_dir(prefix)?
@@ -167,7 +179,8 @@ pub(super) fn chown(parent: &OwnedFd, name: &[u8], uid: u32, gid: u32) -> io::Re
 
 /// Permissions of what is known not to be a link.
 pub(super) fn chmod(parent: &OwnedFd, name: &[u8], mode: u32) -> io::Result<()> {
-    fchmodat(Some(parent.as_raw_fd()), os(name), Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink).map_err(errno)
+    fchmodat(Some(parent.as_raw_fd()), os(name), Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)
+        .map_err(errno)
 }
 
 /// Modification time, of a link itself; the access time is the same.

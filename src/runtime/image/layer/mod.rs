@@ -20,6 +20,7 @@ use overlay::Overlay;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// Layers of one image; Docker's limit, and below overlayfs's of 500.
@@ -32,6 +33,18 @@ pub(crate) struct LayerMeta {
     pub diff_id: Digest,
     /// Bytes of its files.
     pub size: u64,
+}
+
+/// An overlay to unpack into; it must stay mounted meanwhile, as a detached mount does not resolve absolute
+/// links within itself. What a killed process left mounted goes when the store opens.
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Err(error) = overlay::unmount(&self.0) {
+            tracing::warn!(error = %error.one_line(), "a mount stays until the store is opened again");
+        }
+    }
 }
 
 /// A layer that has been unpacked; gone again unless it is committed.
@@ -110,8 +123,10 @@ impl LayerStore {
         disk::make_dir(&diff)?;
         fs::set_permissions(&diff, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .map_err(|e| ImageError::io("cannot set the mode of", &diff, e))?;
-        let root = self.open_merged(scratch.path(), &diff, &chain_ids(below))?;
-        let unpacked = unpack::unpack(source, compressed_bytes, root, &self.dir, what, &self.limits)?;
+        let (root, mounted) = self.open_merged(scratch.path(), &diff, &chain_ids(below))?;
+        let result = unpack::unpack(source, compressed_bytes, root, &self.dir, what, &self.limits);
+        drop(mounted);
+        let unpacked = result?;
         if let Some(expected) = expected
             && unpacked.diff_id != *expected
         {
@@ -131,20 +146,18 @@ impl LayerStore {
         Ok(NewLayer { scratch, meta })
     }
 
-    /// The directory to unpack into. The overlay is detached at once: it lives as long as the descriptor,
-    /// so a killed process leaves no mount.
-    fn open_merged(&self, scratch: &Path, diff: &Path, below: &[Digest]) -> Result<std::os::fd::OwnedFd> {
+    /// The directory to unpack into: the new layer's own, or an overlay on top of those below.
+    fn open_merged(&self, scratch: &Path, diff: &Path, below: &[Digest]) -> Result<(OwnedFd, Option<Mounted>)> {
         let open = |path: &Path| in_root::open_host_dir(path).map_err(|e| ImageError::io("cannot open", path, e));
         let lower: Vec<PathBuf> = below.iter().rev().map(|id| self.diff_dir(id)).collect();
-        let Some(top) = lower.first() else { return open(diff) };
+        let Some(top) = lower.first() else { return Ok((open(diff)?, None)) };
         overlay::copy_root_attributes(top, diff)?;
         let (work, merged) = (scratch.join("work"), scratch.join("merged"));
         disk::make_dir(&work)?;
         disk::make_dir(&merged)?;
         Overlay { lower: &lower, upper: diff, work: &work }.mount(&merged)?;
-        let root = open(&merged);
-        overlay::unmount(&merged)?;
-        root
+        let mounted = Mounted(merged);
+        Ok((open(&mounted.0)?, Some(mounted)))
     }
 
     /// The second half of [`LayerStore::apply`]. Who has pinned the chain id before keeps the layer.

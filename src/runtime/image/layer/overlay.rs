@@ -43,7 +43,8 @@ impl Overlay<'_> {
         let options = if awkward || plain.len() > OPTIONS_BYTES_MAX {
             // Descriptors have short names without separators, whatever the paths are.
             self.options(more, |path| {
-                let fd = super::in_root::open_host_dir(path).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
+                let fd = super::in_root::open_host_dir(path)
+                    .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))?;
                 let name = format!("/proc/self/fd/{}", fd.as_raw_fd());
                 open.push(fd);
                 Ok(name.into())
@@ -104,7 +105,8 @@ fn unescape(field: &[u8]) -> PathBuf {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok());
+        let octal =
+            after.get(..3).and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok());
         match (first, octal) {
             (b'\\', Some(byte)) => {
                 out.push(byte);

@@ -135,7 +135,9 @@ impl<R: Read> TarStream<R> {
             }
             extended_headers += 1;
             if size > EXTENDED_BYTES_MAX || extended_headers > EXTENDED_HEADERS_MAX {
-                return bad(format!("extended headers larger than {EXTENDED_BYTES_MAX} bytes, or more than {EXTENDED_HEADERS_MAX} in a row"));
+                return bad(format!(
+                    "extended headers larger than {EXTENDED_BYTES_MAX} bytes, or more than {EXTENDED_HEADERS_MAX} in a row"
+                ));
             }
             self.start_content(size);
             let mut content = Vec::with_capacity(size as usize);
@@ -178,7 +180,8 @@ impl<R: Read> TarStream<R> {
             return Ok(None);
         }
         let bytes = header.as_bytes();
-        let sum: u32 = bytes.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
+        let sum: u32 =
+            bytes.iter().enumerate().map(|(i, b)| if (148..156).contains(&i) { 32 } else { u32::from(*b) }).sum();
         if header.cksum().ok() != Some(sum) {
             return bad("it is not a tar archive, or a header is damaged");
         }
@@ -204,7 +207,9 @@ impl<R: Read> TarStream<R> {
             EntryType::Block => Kind::BlockDevice,
             EntryType::Directory => Kind::Directory,
             EntryType::Fifo => Kind::Fifo,
-            EntryType::GNUSparse => return bad(format!("{shown}: sparse entries are not supported, pack without --sparse")),
+            EntryType::GNUSparse => {
+                return bad(format!("{shown}: sparse entries are not supported, pack without --sparse"));
+            }
             other => return bad(format!("{shown}: unknown type of entry {:?}", char::from(other.as_byte()))),
         };
         let content = if kind == Kind::File { size } else { 0 };
@@ -313,7 +318,11 @@ fn parse_time(text: &str) -> Option<(i64, i64)> {
         return None;
     }
     let ns: i64 = format!("{:0<9}", fraction.get(..9).unwrap_or(fraction)).parse().ok()?;
-    if text.starts_with('-') && ns > 0 { Some((seconds.checked_sub(1)?, 1_000_000_000 - ns)) } else { Some((seconds, ns)) }
+    if text.starts_with('-') && ns > 0 {
+        Some((seconds.checked_sub(1)?, 1_000_000_000 - ns))
+    } else {
+        Some((seconds, ns))
+    }
 }
 
 #[cfg(test)]
@@ -328,7 +337,12 @@ mod tests {
             let length = (body + 1..).find(|n| n.to_string().len() + body == *n).expect("some length fits");
             [length.to_string().as_bytes(), b" ", key.as_bytes(), b"=", value, b"\n"].concat()
         };
-        let bytes = [record("SCHILY.xattr.security.capability", b"\x01\x0a\x00\n"), record("path", b"a\nb"), record("mtime", b"1.5")].concat();
+        let bytes = [
+            record("SCHILY.xattr.security.capability", b"\x01\x0a\x00\n"),
+            record("path", b"a\nb"),
+            record("mtime", b"1.5"),
+        ]
+        .concat();
         parse_pax(&bytes, &mut out).expect("parses");
         assert_eq!(out.xattrs, [(b"security.capability".to_vec(), b"\x01\x0a\x00\n".to_vec())]);
         assert_eq!(out.path.as_deref(), Some(&b"a\nb"[..]));

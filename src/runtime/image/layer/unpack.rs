@@ -303,7 +303,9 @@ impl Layer {
 
     fn link(&mut self, parent: &OwnedFd, name: &[u8], entry: &Entry) -> std::result::Result<(), Fault> {
         let target = clean(&entry.link)?;
-        let missing = || Fault::Bad(format!("a hard link to {}, which is not in the image", String::from_utf8_lossy(&entry.link)));
+        let missing = || {
+            Fault::Bad(format!("a hard link to {}, which is not in the image", String::from_utf8_lossy(&entry.link)))
+        };
         let (dir, target_name) = split(&target).ok_or_else(missing)?;
         let from = self.root.open_dir(dir).map_err(|_| missing())?;
         match in_root::stat(&from, target_name)? {

@@ -137,7 +137,10 @@ impl RegistryClient {
             }
             StatusCode::TOO_MANY_REQUESTS => {
                 let after = response.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
-                Err(Fault::Passing { error: ImageError::RateLimited { registry }, wait: after.map(Duration::from_secs) })
+                Err(Fault::Passing {
+                    error: ImageError::RateLimited { registry },
+                    wait: after.map(Duration::from_secs),
+                })
             }
             StatusCode::REQUEST_TIMEOUT => Err(passing(self.protocol(status.to_string()))),
             status if status.is_server_error() => Err(passing(self.protocol(status.to_string()))),
@@ -235,7 +238,8 @@ fn roots(endpoint: &Endpoint, mut authorities: Vec<Vec<u8>>) -> Result<Vec<Vec<u
     if !endpoint.plain_http {
         return Err(problem("this host has no certificate authorities, install ca-certificates".into()));
     }
-    let nobody = rcgen::generate_simple_self_signed(vec!["nobody.invalid".to_owned()]).map_err(|e| problem(e.to_string()))?;
+    let nobody =
+        rcgen::generate_simple_self_signed(vec!["nobody.invalid".to_owned()]).map_err(|e| problem(e.to_string()))?;
     authorities.push(nobody.cert.pem().into_bytes());
     Ok(authorities)
 }
@@ -247,7 +251,8 @@ fn http_client(endpoint: &Endpoint, authorities: &[Vec<u8>]) -> Result<reqwest::
         certificates.extend(reqwest::Certificate::from_pem_bundle(pem).map_err(problem)?);
     }
     let redirects = reqwest::redirect::Policy::custom(|attempt| {
-        let downgrade = attempt.url().scheme() == "http" && attempt.previous().iter().any(|url| url.scheme() == "https");
+        let downgrade =
+            attempt.url().scheme() == "http" && attempt.previous().iter().any(|url| url.scheme() == "https");
         if downgrade {
             attempt.error("the registry redirects from https to http")
         } else if attempt.previous().len() > REDIRECTS_MAX {

@@ -146,8 +146,10 @@ impl Download<'_> {
 
     async fn open(&self) -> Result<Position> {
         let (inner, digest) = (self.inner.clone(), self.blob.digest.clone());
-        let (hasher, bytes) = super::pull::blocking("reading a partial download", move || inner.blobs.hash_partial(&digest)).await?;
-        let open = tokio::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(self.path()).await;
+        let (hasher, bytes) =
+            super::pull::blocking("reading a partial download", move || inner.blobs.hash_partial(&digest)).await?;
+        let open =
+            tokio::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(self.path()).await;
         let file = open.map_err(|e| self.disk(e))?;
         let mut position = Position { file, hasher, bytes, continued: bytes > 0, reported: None };
         position.file.seek(std::io::SeekFrom::Start(bytes)).await.map_err(|e| self.disk(e))?;

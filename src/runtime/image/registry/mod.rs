@@ -95,7 +95,9 @@ impl Registries {
         }
         let mut authorities = Vec::new();
         for path in &self.options.ca_files {
-            authorities.push(std::fs::read(path).map_err(|e| ImageError::io("cannot read the certificate authority", path, e))?);
+            authorities.push(
+                std::fs::read(path).map_err(|e| ImageError::io("cannot read the certificate authority", path, e))?,
+            );
         }
         let client = Arc::new(RegistryClient::new(endpoint.clone(), auth.cloned(), authorities)?);
         if clients.len() >= CLIENTS_MAX {

@@ -16,21 +16,34 @@ pub struct PullProgress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PullState {
     /// The registry is asked.
-    Pulling { name: String, tag: String },
+    Pulling {
+        name: String,
+        tag: String,
+    },
     Waiting,
     AlreadyExists,
-    Downloading { current: u64, total: u64 },
+    Downloading {
+        current: u64,
+        total: u64,
+    },
     /// A passing fault; it goes on where it stopped.
-    Retrying { attempt: u32, reason: String },
+    Retrying {
+        attempt: u32,
+        reason: String,
+    },
     DownloadComplete,
     Extracting,
     PullComplete,
     /// What the name stands for in the registry.
     Digest(Digest),
     /// Done; the image was here already.
-    UpToDate { name: String },
+    UpToDate {
+        name: String,
+    },
     /// Done.
-    Downloaded { name: String },
+    Downloaded {
+        name: String,
+    },
 }
 
 impl std::fmt::Display for PullState {

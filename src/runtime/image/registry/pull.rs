@@ -22,11 +22,12 @@ use tokio::task::JoinHandle;
 const LAYERS_AT_ONCE: usize = 3;
 
 type Answer = Result<Image>;
+type Waiting = BoxFuture<'static, Answer>;
 type Key = (Reference, Platform, [u8; 32]);
 
 /// The pulls under way, so that those of the same image are one. Entries are dropped with their last waiter.
 #[derive(Default)]
-pub(super) struct Pulls(Mutex<HashMap<Key, (WeakShared<BoxFuture<'static, Answer>>, Reporter)>>);
+pub(super) struct Pulls(Mutex<HashMap<Key, (WeakShared<Waiting>, Reporter)>>);
 
 /// Ends the task when nobody waits any more.
 struct AbortOnDrop<T>(JoinHandle<T>);
@@ -78,7 +79,8 @@ impl ImageStore {
                 None => {
                     let reporter = Reporter::default();
                     let subscription = reporter.subscribe(sink);
-                    let answer = start(self.inner.clone(), reference.clone(), platform, auth.cloned(), reporter.clone());
+                    let answer =
+                        start(self.inner.clone(), reference.clone(), platform, auth.cloned(), reporter.clone());
                     if let Some(weak) = answer.downgrade() {
                         pulls.insert(key, (weak, reporter));
                     }
@@ -96,7 +98,7 @@ fn start(
     platform: Platform,
     auth: Option<RegistryAuth>,
     reporter: Reporter,
-) -> Shared<BoxFuture<'static, Answer>> {
+) -> Shared<Waiting> {
     async move {
         let pull = Pull { inner, reference, platform, reporter };
         AbortOnDrop(tokio::spawn(async move { pull.run(auth.as_ref()).await })).join("the pull").await
@@ -211,12 +213,17 @@ impl Pull {
         let max = manifest::MANIFEST_BYTES_MAX;
         let fetched = fetch_small(client, self.reference.repository(), &what, manifest::ACCEPT, max, policy).await;
         let (bytes, headers) = fetched.map_err(|e| self.with_name(e))?;
-        let promised = headers.get("docker-content-digest").and_then(|v| v.to_str().ok()).and_then(|d| Digest::parse(d).ok());
+        let promised =
+            headers.get("docker-content-digest").and_then(|v| v.to_str().ok()).and_then(|d| Digest::parse(d).ok());
         for expected in [digest, promised.as_ref()].into_iter().flatten() {
             let actual = digest_like(expected, &bytes);
             if actual != *expected {
                 let what = format!("the manifest of {}", self.reference.familiar());
-                return Err(ImageError::DigestMismatch { what, expected: expected.to_string(), actual: actual.to_string() });
+                return Err(ImageError::DigestMismatch {
+                    what,
+                    expected: expected.to_string(),
+                    actual: actual.to_string(),
+                });
             }
         }
         Ok((digest.cloned().unwrap_or_else(|| Digest::sha256(&bytes)), bytes))
@@ -249,7 +256,11 @@ impl Pull {
         let actual = digest_like(&descriptor.digest, &bytes);
         if actual != descriptor.digest {
             let what = format!("the configuration of {}", self.reference.familiar());
-            return Err(ImageError::DigestMismatch { what, expected: descriptor.digest.to_string(), actual: actual.to_string() });
+            return Err(ImageError::DigestMismatch {
+                what,
+                expected: descriptor.digest.to_string(),
+                actual: actual.to_string(),
+            });
         }
         Ok(bytes)
     }
@@ -292,7 +303,8 @@ impl Pull {
         let downloads = stream::iter(jobs).map(|job| {
             let (inner, client, reporter) = (self.inner.clone(), found.client.clone(), self.reporter.clone());
             let repository = self.reference.repository().to_owned();
-            let task = AbortOnDrop(tokio::spawn(async move { download(inner, client, repository, reporter, job).await }));
+            let task =
+                AbortOnDrop(tokio::spawn(async move { download(inner, client, repository, reporter, job).await }));
             async move { task.join("the download").await }
         });
         let mut downloads = std::pin::pin!(downloads.buffered(LAYERS_AT_ONCE));

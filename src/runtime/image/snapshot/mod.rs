@@ -53,7 +53,9 @@ pub(crate) fn read_all(dir: &Path) -> Result<BTreeMap<String, SnapshotMeta>> {
         let path = dir.join(&name).join("snapshot.json");
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && overlay::mounts_below(&dir.join(&name))?.is_empty() => {
+            Err(e)
+                if e.kind() == std::io::ErrorKind::NotFound && overlay::mounts_below(&dir.join(&name))?.is_empty() =>
+            {
                 disk::remove_tree(&dir.join(&name))?;
                 continue;
             }
@@ -124,8 +126,7 @@ impl ImageStore {
             }
             return Ok((there.clone(), true));
         }
-        let record =
-            state.catalog.images.get(image).ok_or_else(|| ImageError::NotFound { name: image.to_string() })?;
+        let record = state.catalog.images.get(image).ok_or_else(|| ImageError::NotFound { name: image.to_string() })?;
         let meta = SnapshotMeta {
             container_id: container_id.to_owned(),
             image: image.clone(),
