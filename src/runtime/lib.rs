@@ -3,11 +3,9 @@
 pub mod caps;
 pub mod cgroup;
 pub mod container;
+pub mod image;
 pub mod seccomp;
 pub mod shim;
 pub mod spec;
 
 pub use container::{Containers, ContainersOptions};
-//! runtime
-
-pub mod image;
