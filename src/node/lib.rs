@@ -8,6 +8,7 @@ pub mod agent;
 pub mod clock;
 pub mod error;
 pub mod managers;
-pub mod transport;
+pub mod raft;
 pub mod storage;
+pub mod transport;
 pub mod trust;
