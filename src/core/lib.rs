@@ -10,6 +10,7 @@ pub mod control;
 pub mod dispatch;
 pub mod fabric;
 pub mod ids;
+pub mod membership;
 pub mod model;
 pub mod sensitive;
 pub mod store;
