@@ -5,13 +5,18 @@
 //! simulator. The shells around it live in the crates `node`, `overlay` and `runtime`.
 #![forbid(unsafe_code)]
 
+pub mod allocator;
 pub mod consensus;
+pub mod constraint;
 pub mod control;
 pub mod dispatch;
 pub mod fabric;
 pub mod ids;
 pub mod membership;
+pub mod leader;
 pub mod model;
+pub mod plan;
+pub mod scheduler;
 pub mod sensitive;
 pub mod store;
 pub mod time;

@@ -137,6 +137,13 @@ impl Wire for Change {
                     status: Some(status.to_wire()),
                 })
             }
+            Change::ServiceRollback { service, failed_version, message } => {
+                Kind::ServiceRollback(pb::ServiceRollbackChange {
+                    service: service.to_wire(),
+                    failed_version: *failed_version,
+                    message: message.clone(),
+                })
+            }
             Change::NetworkAllocated { network, allocation, reason } => {
                 Kind::NetworkAllocated(pb::NetworkAllocatedChange {
                     network: network.to_wire(),
@@ -191,6 +198,11 @@ impl Wire for Change {
             Kind::ServiceUpdateStatus(c) => Change::ServiceUpdateStatus {
                 service: Wire::from_wire(c.service)?,
                 status: required(c.status, "ServiceUpdateStatusChange.status")?,
+            },
+            Kind::ServiceRollback(c) => Change::ServiceRollback {
+                service: Wire::from_wire(c.service)?,
+                failed_version: c.failed_version,
+                message: c.message,
             },
             Kind::NetworkAllocated(c) => Change::NetworkAllocated {
                 network: Wire::from_wire(c.network)?,

@@ -101,6 +101,14 @@ pub(super) fn change(view: &mut View, stamp: Stamp, change: &Change, events: &mu
             });
             Ok(())
         }
+        Change::ServiceRollback { service, failed_version, message } => {
+            edit_service(view, stamp, *service, events, |service| {
+                if service.spec_version == *failed_version && !service.removing {
+                    roll_back(service, stamp, message);
+                }
+            });
+            Ok(())
+        }
         Change::NetworkAllocated { network, allocation, reason } => {
             edit_network(view, stamp, *network, events, |network| {
                 if allocation.is_some() {
@@ -121,6 +129,22 @@ fn note_times(task: &mut Task, stamp: Stamp) {
     if task.status.state.is_terminal() && task.ended.is_none() {
         task.ended = Some(stamp.wall);
     }
+}
+
+fn roll_back(service: &mut Service, stamp: Stamp, message: &str) {
+    let Some(previous) = service.previous_spec.take() else { return };
+    service.spec = previous;
+    std::mem::swap(&mut service.spec_version, &mut service.previous_spec_version);
+    service.spec_written = stamp;
+    service.update_status = Some(UpdateStatus {
+        state: UpdateState::RollbackStarted,
+        started: stamp.wall,
+        completed: None,
+        message: message.to_owned(),
+        spec_version: service.spec_version,
+        slots: 0,
+        failures: 0,
+    });
 }
 
 fn assign(task: &mut Task, stamp: Stamp, node: Option<crate::NodeId>, message: &str, reason: &str) {

@@ -97,6 +97,9 @@ pub enum Change {
     ServiceEndpoint { service: ServiceId, endpoint: Endpoint },
     /// By the updater; ignored unless `spec_version` inside is the service's.
     ServiceUpdateStatus { service: ServiceId, status: UpdateStatus },
+    /// By the updater, when an update failed: back to the previous spec, with `message` as its status.
+    /// Ignored unless `failed_version` is still the service's spec version and there is a previous spec.
+    ServiceRollback { service: ServiceId, failed_version: u64, message: String },
     /// By the allocator; `None` only explains why it still waits.
     NetworkAllocated { network: NetworkId, allocation: Option<NetworkAllocation>, reason: String },
 }

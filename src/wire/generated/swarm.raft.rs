@@ -129,6 +129,15 @@ pub struct ServiceUpdateStatusChange {
     pub status: ::core::option::Option<super::objects::UpdateStatus>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceRollbackChange {
+    #[prost(bytes = "vec", tag = "1")]
+    pub service: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub failed_version: u64,
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NetworkAllocatedChange {
     #[prost(bytes = "vec", tag = "1")]
     pub network: ::prost::alloc::vec::Vec<u8>,
@@ -141,7 +150,7 @@ pub struct NetworkAllocatedChange {
 pub struct Change {
     #[prost(
         oneof = "change::Change",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
     )]
     pub change: ::core::option::Option<change::Change>,
 }
@@ -177,6 +186,8 @@ pub mod change {
         ServiceUpdateStatus(super::ServiceUpdateStatusChange),
         #[prost(message, tag = "14")]
         NetworkAllocated(super::NetworkAllocatedChange),
+        #[prost(message, tag = "15")]
+        ServiceRollback(super::ServiceRollbackChange),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

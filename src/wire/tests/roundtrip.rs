@@ -205,6 +205,7 @@ fn changes(text: &str, number: u64) -> Vec<Change> {
         Change::NodeCertificate { node: NodeId(1), role: NodeRole::Manager },
         Change::ServiceEndpoint { service: ServiceId(1), endpoint },
         Change::ServiceUpdateStatus { service: ServiceId(1), status: update },
+        Change::ServiceRollback { service: ServiceId(1), failed_version: 7, message: text.into() },
         Change::NetworkAllocated {
             network: NetworkId(1),
             allocation: Some(NetworkAllocation {

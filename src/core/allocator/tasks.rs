@@ -1,0 +1,64 @@
+//! Addresses of tasks.
+
+use super::pool::{Pools, has_addresses};
+use super::services::{obstacle, publishes_on_ingress};
+use crate::model::{Service, Task, TaskAttachment, TaskState};
+use crate::store::{Change, View};
+use std::sync::Arc;
+
+/// Moves new tasks to pending with their addresses, at most `limit` changes; what has to wait gets the
+/// reason, once.
+pub fn allocate_tasks(view: &View, limit: usize) -> Vec<Change> {
+    let mut waiting: Vec<&Arc<Task>> =
+        view.tasks().filter(|task| task.status.state == TaskState::New && task.is_wanted()).collect();
+    if waiting.is_empty() {
+        return Vec::new();
+    }
+    waiting.sort_by_key(|task| (task.meta.created.index, task.service, task.slot, task.id));
+    let mut pools = Pools::of(view);
+    let mut changes = Vec::new();
+    for task in waiting {
+        if changes.len() >= limit {
+            break;
+        }
+        // A task whose service is gone is about to be removed.
+        let Some(service) = view.service(task.service) else { continue };
+        let (attachments, reason) = match serve(view, service, task, &mut pools) {
+            Ok(attachments) => (Some(attachments), String::new()),
+            Err(reason) if reason == task.status.err => continue,
+            Err(reason) => (None, reason),
+        };
+        changes.push(Change::TaskAllocated { task: task.id, attachments, reason });
+    }
+    changes
+}
+
+/// All of its addresses or none.
+fn serve(view: &View, service: &Service, task: &Task, pools: &mut Pools) -> Result<Vec<TaskAttachment>, String> {
+    obstacle(view, service)?;
+    let mut wanted: Vec<(crate::NetworkId, Vec<String>)> = Vec::new();
+    for target in task.spec.networks.iter().filter(|target| has_addresses(view, target.target)) {
+        if !wanted.iter().any(|(network, _)| *network == target.target) {
+            wanted.push((target.target, target.aliases.clone()));
+        }
+    }
+    if publishes_on_ingress(service) {
+        let ingress = view.ingress_network().ok_or("there is no ingress network to publish ports on")?.id;
+        if !wanted.iter().any(|(network, _)| *network == ingress) {
+            wanted.push((ingress, Vec::new()));
+        }
+    }
+    let mut attachments: Vec<TaskAttachment> = Vec::with_capacity(wanted.len());
+    for (network, aliases) in wanted {
+        match pools.take(view, network) {
+            Ok(addr) => attachments.push(TaskAttachment { network, addr, aliases }),
+            Err(reason) => {
+                for taken in attachments {
+                    pools.give_back(taken.network, taken.addr);
+                }
+                return Err(reason);
+            }
+        }
+    }
+    Ok(attachments)
+}

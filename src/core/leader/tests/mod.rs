@@ -1,0 +1,2 @@
+mod scale;
+mod world;

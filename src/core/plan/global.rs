@@ -1,0 +1,41 @@
+//! Global services: one task on every node that fits.
+
+use super::Plan;
+use super::restart::is_finished;
+use super::slots::{SlotKey, slots};
+use super::task::{create, desire, fresh};
+use crate::model::{Availability, Node, NodeState, Service, TaskOrigin, TaskState};
+use crate::scheduler;
+use crate::store::View;
+use rand::RngCore;
+
+/// The node is to have a task of the service, if it has none.
+fn wants_task(service: &Service, node: &Node) -> bool {
+    node.status.state == NodeState::Ready
+        && node.spec.availability == Availability::Active
+        && scheduler::fits(&service.spec.task.placement, node)
+}
+
+pub(super) fn scale<R: RngCore>(view: &View, service: &Service, rng: &mut R, plan: &mut Plan) {
+    let slots = slots(view, service);
+    for node in view.nodes().filter(|node| wants_task(service, node)) {
+        let key = SlotKey::Node(node.id);
+        let occupied = slots.get(&key).is_some_and(|slot| slot.has_wanted() || is_finished(view, service, slot));
+        if !occupied {
+            plan.add(vec![create(fresh(service, key, TaskOrigin::Scale, TaskState::Running, rng))]);
+        }
+        if plan.is_full() {
+            return;
+        }
+    }
+    let gone = slots.iter().filter(|(key, slot)| match key {
+        SlotKey::Node(node) => view.node(*node).is_none() && !slot.has_wanted(),
+        SlotKey::Number(_) => false,
+    });
+    for (_, slot) in gone {
+        plan.add(slot.tasks.iter().map(|task| desire(task, TaskState::Remove)).collect());
+        if plan.is_full() {
+            return;
+        }
+    }
+}

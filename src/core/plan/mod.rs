@@ -1,0 +1,115 @@
+//! The orchestrator: from what services want and what their tasks do, to tasks made, started, stopped
+//! and removed.
+//!
+//! Pure and level-triggered: everything is read from one snapshot and the clock handed in; progress is
+//! kept in services and tasks, so a new leader goes on where the last one stopped. Called by the leader,
+//! phase by phase, each on the result of the one before. It never chooses nodes or addresses, and it
+//! never writes the status of a task that a node has, unless that node is gone.
+
+mod global;
+mod reap;
+mod replicated;
+mod restart;
+mod slots;
+mod start;
+mod task;
+mod update;
+mod version;
+
+pub use reap::{reap_service, reap_strays};
+pub use version::is_current;
+
+use crate::model::{Service, ServiceMode};
+use crate::store::{Change, View};
+use crate::{ServiceId, WallTime};
+use rand::RngCore;
+
+/// Changes of one phase for one service at most; what is left is done in the next round.
+pub const PHASE_CHANGES_MAX: usize = 400;
+
+/// What a phase wants changed.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Changes that belong together: all of one group or none of it, in this order.
+    pub groups: Vec<Vec<Change>>,
+    /// When to look again though nothing changes.
+    pub wake_at: Option<WallTime>,
+}
+
+impl Plan {
+    fn add(&mut self, changes: Vec<Change>) {
+        if !changes.is_empty() {
+            self.groups.push(changes);
+        }
+    }
+
+    fn wake(&mut self, at: WallTime) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// How many changes there are.
+    pub fn len(&self) -> usize {
+        self.groups.iter().map(Vec::len).sum()
+    }
+
+    /// Nothing is to be changed.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.len() >= PHASE_CHANGES_MAX
+    }
+}
+
+/// The phases of one service, in the order they run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Replace what ended or lost its node.
+    Restart,
+    /// As many slots as wanted.
+    Scale,
+    /// Bring tasks to the current spec.
+    Update,
+    /// Start what waited for its delay or its predecessor.
+    Start,
+    /// Forget what is over.
+    Reap,
+}
+
+impl Phase {
+    pub const ALL: [Self; 5] = [Self::Restart, Self::Scale, Self::Update, Self::Start, Self::Reap];
+}
+
+/// What one phase does about one service. `rng` is only for ids.
+pub fn reconcile<R: RngCore>(view: &View, service: ServiceId, phase: Phase, now: WallTime, rng: &mut R) -> Plan {
+    let mut plan = Plan::default();
+    let Some(service) = view.service(service) else {
+        return plan;
+    };
+    match (phase, is_orchestrated(service)) {
+        (Phase::Reap, _) => reap::reap_service(view, service, now, &mut plan),
+        (_, false) => {}
+        (Phase::Restart, true) => restart::restart(view, service, now, rng, &mut plan),
+        (Phase::Scale, true) => match service.spec.mode {
+            ServiceMode::Replicated { replicas } => replicated::scale(view, service, replicas, rng, &mut plan),
+            ServiceMode::Global => global::scale(view, service, rng, &mut plan),
+            ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => {}
+        },
+        (Phase::Update, true) => update::update(view, service, now, rng, &mut plan),
+        (Phase::Start, true) => start::start(view, service, now, &mut plan),
+    }
+    plan
+}
+
+/// Jobs are stored but not run yet: whoever writes services refuses them.
+fn is_orchestrated(service: &Service) -> bool {
+    !service.removing
+        && match service.spec.mode {
+            ServiceMode::Replicated { .. } | ServiceMode::Global => true,
+            ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => false,
+        }
+}
+
+#[cfg(test)]
+mod tests;

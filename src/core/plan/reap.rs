@@ -1,0 +1,111 @@
+//! What is over: tasks nobody has, tasks of nodes that stay away, histories, services that were removed.
+
+use super::Plan;
+use super::slots::slots;
+use super::task::{desire, end};
+use crate::WallTime;
+use crate::model::{ClusterSpec, NodeState, Service, Task, TaskState};
+use crate::store::{Change, ObjectRef, View};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A task on a node that is down for this long counts as gone (as in Docker's swarm mode).
+const ORPHANED_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// Cleans up behind one service.
+pub fn reap_service(view: &View, service: &Service, now: WallTime, plan: &mut Plan) {
+    let tasks: Vec<&Arc<Task>> = view.tasks_of_service(service.id).collect();
+    for task in &tasks {
+        if plan.is_full() {
+            return;
+        }
+        if service.removing && task.desired < TaskState::Remove {
+            plan.add(vec![desire(task, TaskState::Remove)]);
+        } else {
+            reap_task(view, task, now, plan);
+        }
+    }
+    if service.removing {
+        remove_service(view, service, &tasks, plan);
+    } else {
+        trim_histories(view, service, plan);
+    }
+}
+
+/// Cleans up tasks whose service is gone.
+pub fn reap_strays(view: &View, now: WallTime) -> Plan {
+    let mut plan = Plan::default();
+    for task in view.tasks().filter(|task| view.service(task.service).is_none()) {
+        if plan.is_full() {
+            break;
+        }
+        if task.desired < TaskState::Remove {
+            plan.add(vec![desire(task, TaskState::Remove)]);
+        } else {
+            reap_task(view, task, now, &mut plan);
+        }
+    }
+    plan
+}
+
+/// Ends what no node can end any more, and deletes what is to be deleted and has ended.
+fn reap_task(view: &View, task: &Task, now: WallTime, plan: &mut Plan) {
+    if task.is_wanted() && task.node.is_none() {
+        return;
+    }
+    if task.desired == TaskState::Remove && is_over(task) {
+        plan.add(vec![Change::Delete(ObjectRef::Task(task.id))]);
+    } else if task.status.state.is_terminal() {
+    } else if !task.is_wanted() && task.status.state < TaskState::Assigned {
+        plan.add(vec![end(task, TaskState::Shutdown, "shutdown before it was given to a node", "", now)]);
+    } else if let Some(id) = task.node {
+        match view.node(id) {
+            None => plan.add(vec![end(task, TaskState::Orphaned, "orphaned", "its node was removed", now)]),
+            Some(node) if node.status.state == NodeState::Down && task.status.state >= TaskState::Assigned => {
+                let orphaned_at = node.status.since + ORPHANED_AFTER;
+                if orphaned_at <= now {
+                    let hours = ORPHANED_AFTER.as_secs() / 3600;
+                    let err = format!("its node has been down for {hours} hours");
+                    plan.add(vec![end(task, TaskState::Orphaned, "orphaned", &err, now)]);
+                } else {
+                    plan.wake(orphaned_at);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Nothing of it is left on a node.
+fn is_over(task: &Task) -> bool {
+    task.status.state.is_terminal() || task.status.state < TaskState::Assigned
+}
+
+/// The service goes when its tasks are gone. What is on a node that is down does not keep it: those
+/// tasks stay behind, hold their addresses, and go when the node is back or given up.
+fn remove_service(view: &View, service: &Service, tasks: &[&Arc<Task>], plan: &mut Plan) {
+    let unreachable = |task: &Task| {
+        let node = task.node.and_then(|node| view.node(node));
+        task.desired == TaskState::Remove && node.is_some_and(|node| node.status.state == NodeState::Down)
+    };
+    if tasks.iter().all(|task| unreachable(task)) {
+        plan.add(vec![Change::Delete(ObjectRef::Service(service.id))]);
+    }
+}
+
+/// Keeps the newest tasks of each slot, the running one among them, as many as the cluster is to remember.
+fn trim_histories(view: &View, service: &Service, plan: &mut Plan) {
+    let limit = view.cluster().map_or(ClusterSpec::default().task_history_limit, |c| c.spec.task_history_limit);
+    for slot in slots(view, service).into_values() {
+        let excess = slot.tasks.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
+        // The newest tells how the slot stands, even when no history is wanted.
+        let newest = slot.newest().map(|task| task.id);
+        let over = slot.tasks.iter().filter(|task| !task.is_wanted() && task.status.state.is_terminal());
+        for task in over.filter(|task| Some(task.id) != newest).take(excess) {
+            if plan.is_full() {
+                return;
+            }
+            plan.add(vec![Change::Delete(ObjectRef::Task(task.id))]);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Tasks of a service by slot.
+
+use crate::NodeId;
+use crate::model::{Service, ServiceMode, Task, TaskState};
+use crate::store::View;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What a slot is: a number for replicated services, a node for global ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum SlotKey {
+    Number(u64),
+    Node(NodeId),
+}
+
+/// The tasks of one slot that are not being removed, oldest first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Slot {
+    pub tasks: Vec<Arc<Task>>,
+}
+
+impl Slot {
+    /// Tasks that are to run, now or later.
+    pub fn wanted(&self) -> impl DoubleEndedIterator<Item = &Arc<Task>> {
+        self.tasks.iter().filter(|task| task.is_wanted())
+    }
+
+    pub fn has_wanted(&self) -> bool {
+        self.wanted().next().is_some()
+    }
+
+    /// The last one that was made.
+    pub fn newest(&self) -> Option<&Arc<Task>> {
+        self.tasks.last()
+    }
+}
+
+/// The slots of a service. Tasks on their way out for good are in none.
+pub(super) fn slots(view: &View, service: &Service) -> BTreeMap<SlotKey, Slot> {
+    let global = match service.spec.mode {
+        ServiceMode::Global | ServiceMode::GlobalJob => true,
+        ServiceMode::Replicated { .. } | ServiceMode::ReplicatedJob { .. } => false,
+    };
+    let mut slots: BTreeMap<SlotKey, Slot> = BTreeMap::new();
+    for task in view.tasks_of_service(service.id).filter(|task| task.desired < TaskState::Remove) {
+        let key = match (global, task.node) {
+            (true, Some(node)) => SlotKey::Node(node),
+            (true, None) => continue,
+            (false, _) => SlotKey::Number(task.slot),
+        };
+        slots.entry(key).or_default().tasks.push(Arc::clone(task));
+    }
+    for slot in slots.values_mut() {
+        // Of tasks made at once the wanted one counts as the newer.
+        slot.tasks.sort_by_key(|task| (task.meta.created.index, task.is_wanted(), task.id));
+    }
+    slots
+}
+
+/// What holds the node of a task up; also of none yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ground {
+    /// It has no node yet, or the node is fine.
+    Firm,
+    /// The node is down.
+    Down,
+    /// The node is being emptied, or no longer allowed for the task.
+    Leaving,
+    /// The node was removed.
+    Gone,
+}

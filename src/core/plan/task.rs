@@ -1,0 +1,82 @@
+//! New tasks.
+
+use super::slots::SlotKey;
+use super::version::{host_ports, is_current};
+use crate::model::*;
+use crate::store::{Change, Object, ObjectRef, View};
+use crate::{TaskId, WallTime};
+use rand::RngCore;
+use std::sync::Arc;
+
+/// What the API shows of a task that was just made.
+const CREATED_MESSAGE: &str = "created";
+
+/// A task for `slot` as the service wants it now.
+pub(super) fn fresh<R: RngCore>(
+    service: &Service,
+    slot: SlotKey,
+    origin: TaskOrigin,
+    desired: TaskState,
+    rng: &mut R,
+) -> Task {
+    let (number, node) = match slot {
+        SlotKey::Number(number) => (number, None),
+        SlotKey::Node(node) => (0, Some(node)),
+    };
+    Task {
+        id: TaskId::random(rng),
+        meta: Meta::default(),
+        service: service.id,
+        slot: number,
+        node,
+        spec: Arc::new(service.spec.task.clone()),
+        spec_version: service.spec_version,
+        service_name: service.spec.name.clone(),
+        service_labels: service.spec.labels.clone(),
+        status: TaskStatus { message: CREATED_MESSAGE.to_owned(), ..TaskStatus::default() },
+        desired,
+        attachments: Vec::new(),
+        host_ports: host_ports(service),
+        restarts: RestartHistory::default(),
+        start_after: None,
+        origin,
+        up_since: None,
+        ended: None,
+        job_iteration: None,
+    }
+}
+
+/// A task that takes the place of `old`. While a rolling update has not reached the slot it stays what
+/// it was, so that a crash neither jumps the queue nor brings back a version an update stopped at;
+/// unless what it was made from is no longer there.
+pub(super) fn successor<R: RngCore>(view: &View, service: &Service, slot: SlotKey, old: &Task, rng: &mut R) -> Task {
+    let mut new = fresh(service, slot, TaskOrigin::Restart, TaskState::Ready, rng);
+    if !is_current(view, service, old) && can_be_made(view, &old.spec) {
+        new.spec = Arc::clone(&old.spec);
+        new.spec_version = old.spec_version;
+        new.host_ports = old.host_ports.clone();
+    }
+    new
+}
+
+fn can_be_made(view: &View, spec: &TaskSpec) -> bool {
+    let networks = spec.networks.iter().map(|target| ObjectRef::Network(target.target));
+    let secrets = spec.container.secrets.iter().map(|secret| ObjectRef::Secret(secret.id));
+    let configs = spec.container.configs.iter().map(|config| ObjectRef::Config(config.id));
+    networks.chain(secrets).chain(configs).all(|object| view.meta(object).is_some())
+}
+
+pub(super) fn create(task: Task) -> Change {
+    Change::Create(Object::Task(Arc::new(task)))
+}
+
+pub(super) fn desire(task: &Task, desired: TaskState) -> Change {
+    Change::TaskDesired { task: task.id, desired }
+}
+
+/// A status written by the leader, for a task no node has or whose node is gone.
+pub(super) fn end(task: &Task, state: TaskState, message: &str, err: &str, now: WallTime) -> Change {
+    let status =
+        TaskStatus { state, timestamp: now, message: message.to_owned(), err: err.to_owned(), ..task.status.clone() };
+    Change::TaskStatus { task: task.id, status }
+}

@@ -1,0 +1,285 @@
+//! Rolling updates and rollbacks: slot by slot from what is there to what the service asks for now.
+//!
+//! Progress is not remembered beside the tasks: which slots are done, on their way or still to come is
+//! read from the tasks each time. Only what tasks cannot tell is kept in the service's `UpdateStatus`.
+
+use super::Plan;
+use super::restart::is_finished;
+use super::slots::{Slot, SlotKey, slots};
+use super::task::{create, desire, fresh};
+use super::version::is_current;
+use crate::WallTime;
+use crate::model::*;
+use crate::store::{Change, View};
+use rand::RngCore;
+use std::sync::Arc;
+
+/// The settings that hold now: the rollback's while going back.
+fn config(service: &Service) -> UpdateConfig {
+    let config = if is_rollback(service) { &service.spec.rollback } else { &service.spec.update };
+    config.clone().unwrap_or_default()
+}
+
+fn is_rollback(service: &Service) -> bool {
+    service.update_status.as_ref().is_some_and(|status| match status.state {
+        UpdateState::RollbackStarted | UpdateState::RollbackPaused => true,
+        UpdateState::Updating | UpdateState::Paused | UpdateState::Completed | UpdateState::RollbackCompleted => false,
+    })
+}
+
+/// The status of the update to the current spec; `None` when none was begun.
+fn status(service: &Service) -> Option<&UpdateStatus> {
+    service.update_status.as_ref().filter(|status| status.spec_version == service.spec_version)
+}
+
+fn is_going_on(state: UpdateState) -> bool {
+    match state {
+        UpdateState::Updating | UpdateState::RollbackStarted => true,
+        UpdateState::Paused | UpdateState::Completed | UpdateState::RollbackPaused | UpdateState::RollbackCompleted => {
+            false
+        }
+    }
+}
+
+fn is_paused(state: UpdateState) -> bool {
+    match state {
+        UpdateState::Paused | UpdateState::RollbackPaused => true,
+        UpdateState::Updating
+        | UpdateState::Completed
+        | UpdateState::RollbackStarted
+        | UpdateState::RollbackCompleted => false,
+    }
+}
+
+/// Counts the failures of tasks an update brought in, and says what follows from them.
+pub(super) struct Failures {
+    status: Option<UpdateStatus>,
+    config: UpdateConfig,
+    rollback: Option<Change>,
+}
+
+impl Failures {
+    pub fn of(service: &Service) -> Self {
+        let status = status(service).filter(|status| is_going_on(status.state)).cloned();
+        Self { status, config: config(service), rollback: None }
+    }
+
+    /// Notes that `task` ended by itself. Called once per task: in the same transaction the task stops
+    /// being wanted.
+    pub fn note(&mut self, view: &View, service: &Service, task: &Task, now: WallTime, changes: &mut Vec<Change>) {
+        let Some(status) = self.status.as_mut().filter(|status| is_going_on(status.state)) else { return };
+        let ended = task.ended.unwrap_or(now);
+        let monitored = task.up_since.is_none_or(|up| ended.since(up) <= self.config.monitor);
+        if task.origin != TaskOrigin::Update || !monitored || !is_current(view, service, task) {
+            return;
+        }
+        status.failures += 1;
+        let ratio = status.failures as f32 / status.slots.max(1) as f32;
+        let rolling_back = status.state == UpdateState::RollbackStarted;
+        if ratio > self.config.max_failure_ratio {
+            match (self.config.failure_action, rolling_back) {
+                (FailureAction::Continue, _) => {}
+                (FailureAction::Rollback, false) if service.previous_spec.is_some() => {
+                    let message = format!("update rolled back due to failure or early termination of task {}", task.id);
+                    let failed_version = service.spec_version;
+                    self.rollback = Some(Change::ServiceRollback { service: service.id, failed_version, message });
+                }
+                (FailureAction::Pause | FailureAction::Rollback, rolling_back) => {
+                    let what = if rolling_back { "rollback" } else { "update" };
+                    status.state = if rolling_back { UpdateState::RollbackPaused } else { UpdateState::Paused };
+                    status.message = format!("{what} paused due to failure or early termination of task {}", task.id);
+                }
+            }
+        }
+        changes.push(Change::ServiceUpdateStatus { service: service.id, status: status.clone() });
+    }
+
+    /// It came to going back to the previous spec.
+    pub fn calls_for_rollback(&self) -> bool {
+        self.rollback.is_some()
+    }
+
+    /// The change that goes back to the previous spec, when it came to that.
+    pub fn take_rollback(&mut self) -> Option<Change> {
+        self.rollback.take()
+    }
+}
+
+/// How far a slot is.
+struct Progress<'a> {
+    key: SlotKey,
+    slot: &'a Slot,
+    /// Wanted tasks that are what the service asks for.
+    current: Vec<&'a Arc<Task>>,
+    /// Wanted tasks that are not.
+    outdated: Vec<&'a Arc<Task>>,
+    /// Has to be replaced and nothing was begun.
+    is_waiting: bool,
+    /// Brought in by the update and not up yet.
+    is_coming_up: bool,
+    /// The update's task came up, or ended, then.
+    settled: Option<WallTime>,
+}
+
+impl<'a> Progress<'a> {
+    fn of(view: &View, service: &Service, key: SlotKey, slot: &'a Slot) -> Self {
+        let (current, outdated): (Vec<_>, Vec<_>) = slot.wanted().partition(|task| is_current(view, service, task));
+        let over_and_outdated =
+            is_finished(view, service, slot) && slot.newest().is_some_and(|newest| !is_current(view, service, newest));
+        let brought = slot
+            .tasks
+            .iter()
+            .filter(|task| task.origin == TaskOrigin::Update && task.spec_version == service.spec_version);
+        Self {
+            key,
+            slot,
+            is_waiting: current.is_empty() && (!outdated.is_empty() || over_and_outdated),
+            is_coming_up: current.iter().any(|task| task.origin == TaskOrigin::Update && task.up_since.is_none()),
+            settled: brought.filter_map(|task| task.up_since.or(task.ended)).max(),
+            current,
+            outdated,
+        }
+    }
+
+    fn is_pair(&self) -> bool {
+        !self.current.is_empty() && !self.outdated.is_empty()
+    }
+
+    /// Counts against the parallelism: on its way, or within the delay after. Says until when.
+    fn is_busy(&self, config: &UpdateConfig, now: WallTime, plan: &mut Plan) -> bool {
+        if self.is_waiting {
+            return false;
+        }
+        if self.is_pair() || self.is_coming_up {
+            return true;
+        }
+        let free_at = self.settled.map(|settled| settled + config.delay);
+        match free_at.filter(|at| *at > now && at.since(now) <= config.delay) {
+            Some(at) => {
+                plan.wake(at);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Those that lose nothing first, those without a place last, then by slot.
+    fn turn(&self) -> (u8, SlotKey) {
+        let placed = self.outdated.iter().any(|task| task.status.state >= TaskState::Assigned);
+        let up = self.outdated.iter().any(|task| task.is_up());
+        match (up, placed || self.outdated.is_empty()) {
+            (true, _) => (1, self.key),
+            (false, true) => (0, self.key),
+            (false, false) => (2, self.key),
+        }
+    }
+}
+
+pub(super) fn update<R: RngCore>(view: &View, service: &Service, now: WallTime, rng: &mut R, plan: &mut Plan) {
+    let slots = slots(view, service);
+    let reachable = slots.iter().filter(|(key, _)| can_be_updated(view, **key));
+    let progress: Vec<Progress> = reachable.map(|(key, slot)| Progress::of(view, service, *key, slot)).collect();
+    for pair in &progress {
+        finish(pair, plan);
+    }
+    let dirty = progress.iter().filter(|slot| slot.is_waiting || slot.is_pair()).count() as u64;
+    let status = status(service).cloned();
+    if status.as_ref().is_some_and(|status| is_paused(status.state)) {
+        return;
+    }
+    if dirty > 0 {
+        if let Some(begun) = begin(status.as_ref(), service, dirty, now) {
+            plan.add(vec![Change::ServiceUpdateStatus { service: service.id, status: begun }]);
+        }
+        advance(service, progress, now, rng, plan);
+    } else if let Some(status) = status.filter(|status| is_going_on(status.state)) {
+        complete(service, status, &progress, now, plan);
+    }
+}
+
+/// Tasks of global services on nodes that are away or take nothing new wait until the node is back.
+fn can_be_updated(view: &View, key: SlotKey) -> bool {
+    match key {
+        SlotKey::Number(_) => true,
+        SlotKey::Node(node) => view.node(node).is_some_and(|node| {
+            node.status.state == NodeState::Ready && node.spec.availability == Availability::Active
+        }),
+    }
+}
+
+/// Stops the old of a slot once the new is up, and what is twice.
+fn finish(slot: &Progress, plan: &mut Plan) {
+    let Some(keep) = slot.current.iter().max_by_key(|task| (task.is_up(), task.meta.created.index, task.id)) else {
+        return;
+    };
+    let twice = slot.current.iter().filter(|task| task.id != keep.id);
+    let old = slot.outdated.iter().filter(|_| keep.is_up());
+    for task in twice.chain(old) {
+        plan.add(vec![desire(task, TaskState::Shutdown)]);
+    }
+}
+
+/// The status of an update that begins now, or whose slots were not counted yet.
+fn begin(status: Option<&UpdateStatus>, service: &Service, dirty: u64, now: WallTime) -> Option<UpdateStatus> {
+    match status {
+        None => Some(UpdateStatus {
+            state: UpdateState::Updating,
+            started: now,
+            completed: None,
+            message: "update in progress".to_owned(),
+            spec_version: service.spec_version,
+            slots: dirty,
+            failures: 0,
+        }),
+        Some(status) if is_going_on(status.state) && status.slots == 0 => {
+            Some(UpdateStatus { slots: dirty, ..status.clone() })
+        }
+        Some(_) => None,
+    }
+}
+
+/// Replaces as many slots as may be under way at once.
+fn advance<R: RngCore>(service: &Service, mut progress: Vec<Progress>, now: WallTime, rng: &mut R, plan: &mut Plan) {
+    let config = config(service);
+    let busy = progress.iter().filter(|slot| slot.is_busy(&config, now, plan)).count() as u64;
+    let budget = match config.parallelism {
+        0 => u64::MAX,
+        parallelism => parallelism.saturating_sub(busy),
+    };
+    progress.retain(|slot| slot.is_waiting);
+    progress.sort_by_key(Progress::turn);
+    for slot in progress.into_iter().take(usize::try_from(budget).unwrap_or(usize::MAX)) {
+        if plan.is_full() {
+            return;
+        }
+        // There is nothing to keep up while the new one starts unless the old one is up.
+        let start_first = config.order == UpdateOrder::StartFirst && slot.outdated.iter().any(|task| task.is_up());
+        let mut changes: Vec<Change> = match start_first {
+            true => Vec::new(),
+            false => slot.slot.wanted().map(|task| desire(task, TaskState::Shutdown)).collect(),
+        };
+        let desired = if start_first { TaskState::Running } else { TaskState::Ready };
+        changes.push(create(fresh(service, slot.key, TaskOrigin::Update, desired, rng)));
+        plan.add(changes);
+    }
+}
+
+/// The update is complete when everything it brought in has been watched for the monitor time.
+fn complete(service: &Service, status: UpdateStatus, progress: &[Progress], now: WallTime, plan: &mut Plan) {
+    if progress.iter().any(|slot| slot.is_coming_up) {
+        return;
+    }
+    let config = config(service);
+    let last = progress.iter().filter_map(|slot| slot.settled).max();
+    let watched_until = last.map_or(now, |last| last + config.monitor);
+    if watched_until > now && watched_until.since(now) <= config.monitor {
+        plan.wake(watched_until);
+        return;
+    }
+    let (state, message) = match status.state == UpdateState::RollbackStarted {
+        true => (UpdateState::RollbackCompleted, "rollback completed"),
+        false => (UpdateState::Completed, "update completed"),
+    };
+    let status = UpdateStatus { state, message: message.to_owned(), completed: Some(now), ..status };
+    plan.add(vec![Change::ServiceUpdateStatus { service: service.id, status }]);
+}

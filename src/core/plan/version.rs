@@ -1,0 +1,54 @@
+//! Whether a task is what its service asks for now.
+
+use crate::model::{Node, PortConfig, PublishMode, Service, Task, TaskSpec, TaskState};
+use crate::scheduler;
+use crate::store::View;
+
+/// Ports the tasks of a service bind on their nodes.
+pub(super) fn host_ports(service: &Service) -> Vec<PortConfig> {
+    service.spec.endpoint.ports.iter().filter(|port| port.mode == PublishMode::Host).cloned().collect()
+}
+
+/// Whether `task` need not be replaced to be what `service` asks for. Not the restart policy, not the
+/// credentials the image was pulled with, and not the placement as long as the task's node satisfies it:
+/// they take effect without a new container.
+pub fn is_current(view: &View, service: &Service, task: &Task) -> bool {
+    if task.host_ports != host_ports(service) {
+        return false;
+    }
+    if lacks_ingress(view, service, task) {
+        return false;
+    }
+    if task.spec_version == service.spec_version {
+        return true;
+    }
+    let node = task.node.and_then(|node| view.node(node)).map(AsRef::as_ref);
+    same_container(&service.spec.task, &task.spec) && placement_holds(&service.spec.task, &task.spec, node)
+}
+
+/// The service publishes ports and the task has no address for them to lead to.
+fn lacks_ingress(view: &View, service: &Service, task: &Task) -> bool {
+    let publishes = service.spec.endpoint.ports.iter().any(|port| port.mode == PublishMode::Ingress);
+    let Some(ingress) = view.ingress_network().filter(|_| publishes) else {
+        return false;
+    };
+    task.status.state > TaskState::New && !task.attachments.iter().any(|a| a.network == ingress.id)
+}
+
+/// All that goes into making the container is the same.
+fn same_container(new: &TaskSpec, old: &TaskSpec) -> bool {
+    let mut old = old.clone();
+    old.container.pull_auth.clone_from(&new.container.pull_auth);
+    old.restart = new.restart.clone();
+    old.placement = new.placement.clone();
+    old == *new
+}
+
+/// A task without a node yet is placed anew when the placement changed.
+fn placement_holds(new: &TaskSpec, old: &TaskSpec, node: Option<&Node>) -> bool {
+    if new.placement == old.placement {
+        return true;
+    }
+    new.placement.max_replicas_per_node == old.placement.max_replicas_per_node
+        && node.is_some_and(|node| scheduler::fits(&new.placement, node))
+}

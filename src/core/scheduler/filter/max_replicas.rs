@@ -1,0 +1,16 @@
+//! Not more tasks of the service on one node than it allows.
+
+use crate::scheduler::demand::Demand;
+use crate::scheduler::nodes::NodeInfo;
+
+fn limit(demand: &Demand) -> u64 {
+    demand.task.spec.placement.max_replicas_per_node
+}
+
+pub fn accepts(demand: &Demand, node: &NodeInfo) -> bool {
+    limit(demand) == 0 || u64::from(node.of_service(demand.task.service)) < limit(demand)
+}
+
+pub fn explain(demand: &Demand, rejected: &[&NodeInfo], all: usize, reasons: &mut Vec<String>) {
+    reasons.push(format!("{} of {all} have the most replicas allowed per node: {}", rejected.len(), limit(demand)));
+}

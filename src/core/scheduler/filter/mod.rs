@@ -1,0 +1,51 @@
+//! The filters a node must pass, each in its own file with the words for what it leaves out.
+
+mod constraints;
+mod host_ports;
+mod max_replicas;
+mod platform;
+mod ready;
+mod resources;
+
+use super::demand::Demand;
+use super::nodes::NodeInfo;
+
+/// In the order they are asked: what a person can't change quickly comes first, so that the reason
+/// names what stands in the way of the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filter {
+    Ready,
+    Platform,
+    Constraints,
+    MaxReplicas,
+    Resources,
+    HostPorts,
+}
+
+impl Filter {
+    pub const ALL: [Self; 6] =
+        [Self::Ready, Self::Platform, Self::Constraints, Self::MaxReplicas, Self::Resources, Self::HostPorts];
+
+    pub fn accepts(self, demand: &Demand, node: &NodeInfo) -> bool {
+        match self {
+            Self::Ready => ready::accepts(node),
+            Self::Platform => platform::accepts(demand, node),
+            Self::Constraints => constraints::accepts(demand, node),
+            Self::MaxReplicas => max_replicas::accepts(demand, node),
+            Self::Resources => resources::accepts(demand, node),
+            Self::HostPorts => host_ports::accepts(demand, node),
+        }
+    }
+
+    /// Adds the reasons why it left out `rejected`, out of `all` nodes.
+    pub fn explain(self, demand: &Demand, rejected: &[&NodeInfo], all: usize, reasons: &mut Vec<String>) {
+        match self {
+            Self::Ready => ready::explain(rejected, all, reasons),
+            Self::Platform => platform::explain(demand, rejected, all, reasons),
+            Self::Constraints => constraints::explain(demand, rejected, all, reasons),
+            Self::MaxReplicas => max_replicas::explain(demand, rejected, all, reasons),
+            Self::Resources => resources::explain(demand, rejected, all, reasons),
+            Self::HostPorts => host_ports::explain(demand, rejected, all, reasons),
+        }
+    }
+}
