@@ -36,6 +36,27 @@ cargo_tool() {
     cargo install --quiet --locked "$2"
 }
 
+# The docker command line alone, for the test that uses it as a client: taken out of its package, which
+# would start a daemon if it was installed.
+docker_cli() {
+    local tools=$top/target/tools work package
+    command -v docker >/dev/null || [ -x "$tools/docker" ] || {
+        say "fetching the docker command line (not its daemon) into target/tools"
+        as_root apt-get -qq update >&2
+        work=$(mktemp -d); mkdir -p "$tools"
+        # Its package is docker-cli where that exists, docker.io before.
+        for package in docker-cli docker.io; do
+            (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$package" 2>/dev/null) || continue
+            dpkg-deb --fsys-tarfile "$work"/*.deb | tar -xO ./usr/bin/docker > "$tools/docker.part" 2>/dev/null || { rm -f "$work"/*.deb; continue; }
+            chmod 755 "$tools/docker.part"; mv "$tools/docker.part" "$tools/docker"
+            break
+        done
+        rm -rf "$work"
+        [ -x "$tools/docker" ] || die "neither docker-cli nor docker.io can be fetched: install the docker command line by hand"
+    }
+}
+
+top=$(cd "$(dirname "$0")/.." && pwd)
 command -v cargo >/dev/null || die "no cargo in PATH; install Rust first: https://rustup.rs"
 [ $# -gt 0 ] || die "usage: scripts/setup.sh build|test|check|demo ..."
 # A C linker for Rust; nft, which the daemon drives; busybox and redis, of which the images of the
@@ -44,7 +65,7 @@ for part in "$@"; do
     case $part in
         build) packages cc=gcc ;;
         demo) packages cc=gcc nft=nftables busybox=busybox-static redis-check-rdb=redis-tools ;;
-        test) packages cc=gcc nft=nftables busybox=busybox-static redis-check-rdb=redis-tools; cargo_tool nextest cargo-nextest ;;
+        test) packages cc=gcc nft=nftables busybox=busybox-static redis-check-rdb=redis-tools; docker_cli; cargo_tool nextest cargo-nextest ;;
         check) packages cc=gcc; cargo_tool deny cargo-deny ;;
         *) die "unknown part '$part'; known: build test check demo" ;;
     esac

@@ -5,6 +5,7 @@
 
 mod daemon_kill;
 mod deploy;
+mod dev;
 mod docker;
 mod encryption;
 mod harness;

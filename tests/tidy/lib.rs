@@ -50,19 +50,13 @@ pub fn sources(root: &Path) -> io::Result<Vec<Source>> {
             let name = name.to_string_lossy();
             let kind = entry.file_type()?;
             if kind.is_dir() {
-                if !matches!(name.as_ref(), ".git" | "node_modules" | ".vagrant")
-                    && !name.starts_with("target")
-                {
+                if !matches!(name.as_ref(), ".git" | "node_modules" | ".vagrant") && !name.starts_with("target") {
                     todo.push(path);
                 }
             } else if kind.is_file()
                 && let Ok(text) = String::from_utf8(std::fs::read(&path)?)
             {
-                let path = path
-                    .strip_prefix(root)
-                    .unwrap_or(&path)
-                    .to_string_lossy()
-                    .into_owned();
+                let path = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
                 out.push(Source { path, text });
             }
         }
@@ -109,9 +103,7 @@ impl Manifest {
     fn table(&mut self, section: &str) -> Option<&mut BTreeSet<String>> {
         let last = section.rsplit('.').next().unwrap_or("");
         match last {
-            "dependencies" if section == last || section.starts_with("target.") => {
-                Some(&mut self.normal)
-            }
+            "dependencies" if section == last || section.starts_with("target.") => Some(&mut self.normal),
             "dev-dependencies" | "build-dependencies" => Some(&mut self.dev),
             _ => None,
         }

@@ -13,9 +13,7 @@ const FILE_LINES_MAX: usize = 1000;
 const FILE_LINES_TARGET: usize = 500;
 
 /// The crates of the workspace, by the name of their folder in `src/`.
-const CRATES: [&str; 8] = [
-    "core", "wire", "overlay", "runtime", "node", "api", "sim", "swarm",
-];
+const CRATES: [&str; 8] = ["core", "wire", "overlay", "runtime", "node", "api", "sim", "swarm"];
 
 fn read_sources() -> Vec<Source> {
     sources(&root()).expect("the source tree is readable")
@@ -95,24 +93,10 @@ const IMPORTS: [Imports; 8] = [
     Imports {
         name: "api",
         ours: &["core"],
-        never: &[
-            "bollard",
-            "quinn",
-            "raft",
-            "redb",
-            "prost",
-            "rtnetlink",
-            "libcontainer",
-            "clap",
-        ],
+        never: &["bollard", "quinn", "raft", "redb", "prost", "rtnetlink", "libcontainer", "clap"],
         only: None,
     },
-    Imports {
-        name: "sim",
-        ours: &["core"],
-        never: &["tokio"],
-        only: Some(&["rand", "serde", "serde_json"]),
-    },
+    Imports { name: "sim", ours: &["core"], never: &["tokio"], only: Some(&["rand", "serde", "serde_json"]) },
     Imports {
         name: "swarm",
         ours: &["core", "wire", "overlay", "runtime", "node", "api"],
@@ -127,11 +111,7 @@ fn a_crate_depends_only_on_what_the_import_table_allows() {
     let mut found = Vec::new();
     for rule in IMPORTS {
         let m = read_manifest(rule.name);
-        assert!(
-            !m.normal.is_empty(),
-            "src/{}/Cargo.toml: no dependencies read, is the reader broken?",
-            rule.name
-        );
+        assert!(!m.normal.is_empty(), "src/{}/Cargo.toml: no dependencies read, is the reader broken?", rule.name);
         for dep in &m.normal {
             let dep = dep.as_str();
             let allowed = if ours.contains(dep) {
@@ -144,22 +124,14 @@ fn a_crate_depends_only_on_what_the_import_table_allows() {
             }
         }
     }
-    assert_none(
-        "these dependencies are not in the import table (tests/tidy/main.rs)",
-        &found,
-    );
+    assert_none("these dependencies are not in the import table (tests/tidy/main.rs)", &found);
 }
 
 #[test]
 fn every_crate_of_src_is_in_the_import_table() {
     let mut folders: Vec<String> = std::fs::read_dir(root().join("src"))
         .expect("src is readable")
-        .map(|e| {
-            e.expect("src is readable")
-                .file_name()
-                .to_string_lossy()
-                .into_owned()
-        })
+        .map(|e| e.expect("src is readable").file_name().to_string_lossy().into_owned())
         .collect();
     folders.sort();
     let mut known: Vec<String> = CRATES.iter().map(|s| (*s).to_owned()).collect();
@@ -186,31 +158,19 @@ const DECISIONS: [(&str, &[&str]); 11] = [
 
 #[test]
 fn decision_modules_of_core_do_not_import_one_another() {
-    let all: BTreeSet<&str> = DECISIONS
-        .iter()
-        .map(|(m, _)| *m)
-        .chain(["constraint", "audit"])
-        .collect();
+    let all: BTreeSet<&str> = DECISIONS.iter().map(|(m, _)| *m).chain(["constraint", "audit"]).collect();
     let allowed: BTreeMap<&str, &[&str]> = DECISIONS.into_iter().collect();
     let mut found = Vec::new();
     for s in read_sources().iter().filter(|s| s.is_rust()) {
         let Some(rest) = s.path.strip_prefix("src/core/") else {
             continue;
         };
-        let module = rest
-            .split('/')
-            .next()
-            .unwrap_or(rest)
-            .trim_end_matches(".rs");
+        let module = rest.split('/').next().unwrap_or(rest).trim_end_matches(".rs");
         let Some(may) = allowed.get(module) else {
             continue;
         };
         let body = s.text.split("#[cfg(test)]").next().unwrap_or("");
-        for (n, line) in body
-            .lines()
-            .enumerate()
-            .filter(|(_, l)| !l.trim_start().starts_with("//"))
-        {
+        for (n, line) in body.lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//")) {
             for other in all.iter().filter(|o| **o != module && !may.contains(o)) {
                 if line.contains(&format!("crate::{other}::")) {
                     found.push(format!("{}:{}: {module} uses {other}", s.path, n + 1));
@@ -218,10 +178,7 @@ fn decision_modules_of_core_do_not_import_one_another() {
             }
         }
     }
-    assert_none(
-        "decision modules are put together by their shells, not by one another",
-        &found,
-    );
+    assert_none("decision modules are put together by their shells, not by one another", &found);
 }
 
 #[test]
@@ -231,44 +188,27 @@ fn the_store_and_the_model_do_not_know_the_decisions() {
         let Some(rest) = s.path.strip_prefix("src/core/") else {
             continue;
         };
-        let module = rest
-            .split('/')
-            .next()
-            .unwrap_or(rest)
-            .trim_end_matches(".rs");
+        let module = rest.split('/').next().unwrap_or(rest).trim_end_matches(".rs");
         if !matches!(module, "ids" | "time" | "model" | "store") {
             continue;
         }
         let body = s.text.split("#[cfg(test)]").next().unwrap_or("");
-        for (n, line) in body
-            .lines()
-            .enumerate()
-            .filter(|(_, l)| !l.trim_start().starts_with("//"))
-        {
-            let upward = DECISIONS
-                .iter()
-                .any(|(m, _)| line.contains(&format!("crate::{m}::")));
-            let model_to_store =
-                matches!(module, "ids" | "time" | "model") && line.contains("crate::store::");
+        for (n, line) in body.lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//")) {
+            let upward = DECISIONS.iter().any(|(m, _)| line.contains(&format!("crate::{m}::")));
+            let model_to_store = matches!(module, "ids" | "time" | "model") && line.contains("crate::store::");
             if upward || model_to_store {
                 found.push(format!("{}:{}: {}", s.path, n + 1, line.trim()));
             }
         }
     }
-    assert_none(
-        "ids, time -> model -> store -> decisions: nothing points back",
-        &found,
-    );
+    assert_none("ids, time -> model -> store -> decisions: nothing points back", &found);
 }
 
 #[test]
 fn no_source_file_is_longer_than_the_limit() {
     let mut found = Vec::new();
     let mut long = Vec::new();
-    for s in read_sources()
-        .iter()
-        .filter(|s| s.is_rust() && !s.is_generated())
-    {
+    for s in read_sources().iter().filter(|s| s.is_rust() && !s.is_generated()) {
         let lines = s.text.lines().count();
         if lines > FILE_LINES_MAX {
             found.push(format!("{}: {lines} lines", s.path));
@@ -277,15 +217,9 @@ fn no_source_file_is_longer_than_the_limit() {
         }
     }
     if !long.is_empty() {
-        println!(
-            "over the target of {FILE_LINES_TARGET} lines:\n  {}",
-            long.join("\n  ")
-        );
+        println!("over the target of {FILE_LINES_TARGET} lines:\n  {}", long.join("\n  "));
     }
-    assert_none(
-        &format!("files over {FILE_LINES_MAX} lines: split them by idea"),
-        &found,
-    );
+    assert_none(&format!("files over {FILE_LINES_MAX} lines: split them by idea"), &found);
 }
 
 #[test]
@@ -293,8 +227,7 @@ fn unsafe_code_is_forbidden_where_nothing_needs_it() {
     let mut found = Vec::new();
     for name in ["core", "wire", "sim", "api"] {
         let path = root().join("src").join(name).join("lib.rs");
-        let text =
-            std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         if !text.lines().any(|l| l.trim() == "#![forbid(unsafe_code)]") {
             found.push(format!("src/{name}/lib.rs"));
         }
@@ -306,31 +239,21 @@ fn unsafe_code_is_forbidden_where_nothing_needs_it() {
 fn forbidden() -> Vec<(String, &'static str)> {
     let join = |a: &str, b: &str| format!("{a}{b}");
     vec![
-        (
-            join("todo", "!("),
-            "what is missing is an error that names it",
-        ),
-        (
-            join("unimplemented", "!("),
-            "what is missing is an error that names it",
-        ),
+        (join("todo", "!("), "what is missing is an error that names it"),
+        (join("unimplemented", "!("), "what is missing is an error that names it"),
         (join("dbg", "!("), "left over from a search for a bug"),
-        (
-            join("FIX", "ME"),
-            "fix it, or say what is missing where a user sees it",
-        ),
-        (
-            join("TO", "DO"),
-            "do it, or say what is missing where a user sees it",
-        ),
+        (join("FIX", "ME"), "fix it, or say what is missing where a user sees it"),
+        (join("TO", "DO"), "do it, or say what is missing where a user sees it"),
         (join("/wo", "rk/"), "a path of one machine"),
         (join("/home", "/vagrant/work"), "a path of one machine"),
         (join("<<<<", "<<< "), "a conflict that was not resolved"),
         (join(">>>>", ">>> "), "a conflict that was not resolved"),
-        (
-            join("Co-auth", "ored-by"),
-            "commit trailers have no place in the tree",
-        ),
+        (join("ghcr", ".io"), "images are named as on the default registry, or after registry.example"),
+        (join("quay", ".io"), "images are named as on the default registry, or after registry.example"),
+        (join("gcr", ".io"), "images are named as on the default registry, or after registry.example"),
+        (join("registry.k8s", ".io"), "images are named as on the default registry, or after registry.example"),
+        (join("mcr.micro", "soft.com"), "images are named as on the default registry, or after registry.example"),
+        (join("Co-auth", "ored-by"), "commit trailers have no place in the tree"),
     ]
 }
 
@@ -374,9 +297,7 @@ fn names_an_issue(line: &str) -> Option<String> {
 
 /// The lock file and the licence text come from elsewhere, generated code from proto/, goldens from the product.
 fn is_ours(s: &Source) -> bool {
-    !matches!(s.path.as_str(), "Cargo.lock" | "LICENSE" | ".git")
-        && !s.is_generated()
-        && !s.path.contains("/testdata/")
+    !matches!(s.path.as_str(), "Cargo.lock" | "LICENSE" | ".git") && !s.is_generated() && !s.path.contains("/testdata/")
 }
 
 #[test]
@@ -385,30 +306,13 @@ fn the_reader_of_manifests_sees_every_way_to_name_a_dependency() {
         "[package]\nname = \"x\"\n[dependencies]\na.workspace = true\nb = \"1\" # why\n[dependencies.c]\nversion = \"1\"\n\
          [target.'cfg(unix)'.dependencies]\nd = { version = \"1\" }\n[dev-dependencies]\ne = \"1\"\n[features]\nf = []\n",
     );
-    let set = |names: &[&str]| {
-        names
-            .iter()
-            .map(|s| (*s).to_owned())
-            .collect::<BTreeSet<String>>()
-    };
-    assert_eq!(
-        m,
-        Manifest {
-            normal: set(&["a", "b", "c", "d"]),
-            dev: set(&["e"])
-        }
-    );
+    let set = |names: &[&str]| names.iter().map(|s| (*s).to_owned()).collect::<BTreeSet<String>>();
+    assert_eq!(m, Manifest { normal: set(&["a", "b", "c", "d"]), dev: set(&["e"]) });
 }
 
 #[test]
 fn an_issue_number_is_found_in_any_spelling() {
-    assert_eq!(
-        names_an_issue(&format!("see iss{} 12", "ue")),
-        Some("ticket number 12".to_owned())
-    );
-    assert_eq!(
-        names_an_issue(&format!("see Iss{} #7.", "ue")),
-        Some("ticket number 7".to_owned())
-    );
+    assert_eq!(names_an_issue(&format!("see iss{} 12", "ue")), Some("ticket number 12".to_owned()));
+    assert_eq!(names_an_issue(&format!("see Iss{} #7.", "ue")), Some("ticket number 7".to_owned()));
     assert_eq!(names_an_issue("an issue with the disk"), None);
 }

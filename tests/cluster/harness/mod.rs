@@ -107,7 +107,7 @@ impl Cluster {
 
     /// The docker command line against host `index`.
     pub fn docker(&self, index: u8, args: &[&str]) -> String {
-        let output = run(Command::new("docker").arg("-H").arg(self.socket(index)).args(args));
+        let output = run(Command::new(docker()).arg("-H").arg(self.socket(index)).args(args));
         assert_success(&format!("host {index}: docker {}", args.join(" ")), &output);
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
@@ -190,6 +190,12 @@ impl Cluster {
         }
         found
     }
+}
+
+/// The docker command line: the machine's own, or the one scripts/setup.sh fetched.
+fn docker() -> PathBuf {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/docker");
+    if ours.exists() { ours } else { "docker".into() }
 }
 
 /// Runs `f` on a thread of its own in a named network namespace.
