@@ -2,6 +2,7 @@
 
 use super::digest::Digest;
 use super::store::{ImageStore, StoreOptions};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use tar::{Builder, EntryType, Header};
@@ -137,6 +138,25 @@ impl TestImage {
         let manifest = serde_json::json!([{ "Config": config, "RepoTags": tags, "Layers": names }]);
         archive.add("manifest.json", manifest.to_string().as_bytes());
         archive.finish()
+    }
+
+    /// As a registry holds it, with gzip layers: the manifest, and the blobs by digest.
+    pub(crate) fn for_registry(&self) -> (Vec<u8>, BTreeMap<String, Vec<u8>>) {
+        let mut blobs = BTreeMap::new();
+        let mut layers = Vec::new();
+        for layer in &self.layers {
+            let packed = gzip(layer);
+            let digest = Digest::sha256(&packed).to_string();
+            let kind = "application/vnd.oci.image.layer.v1.tar+gzip";
+            layers.push(serde_json::json!({ "mediaType": kind, "digest": digest, "size": packed.len() }));
+            blobs.insert(digest, packed);
+        }
+        blobs.insert(self.id().to_string(), self.config.clone());
+        let manifest = serde_json::json!({ "schemaVersion": 2, "layers": layers,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": { "mediaType": "application/vnd.oci.image.config.v1+json",
+                "digest": self.id(), "size": self.config.len() } });
+        (manifest.to_string().into_bytes(), blobs)
     }
 
     /// An OCI archive with gzip layers; the annotation is given as it is.

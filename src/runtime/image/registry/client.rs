@@ -12,6 +12,7 @@ use oci_client::{Reference as OciReference, RegistryOperation};
 use reqwest::{Response, StatusCode, header};
 use std::collections::HashMap;
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use swarm_core::Sensitive;
 use tokio::sync::Mutex;
@@ -38,8 +39,10 @@ enum Login {
 pub(super) struct RegistryClient {
     pub endpoint: Endpoint,
     auth: Option<RegistryAuth>,
+    authorities: Vec<Vec<u8>>,
+    /// Starts as the endpoint says, and ends when a server turns out to speak TLS.
+    plain_http: AtomicBool,
     http: reqwest::Client,
-    oci: oci_client::Client,
     /// By repository; learned when the registry first refuses.
     logins: Mutex<HashMap<String, Login>>,
 }
@@ -49,8 +52,8 @@ impl RegistryClient {
         install_provider();
         let authorities = roots(&endpoint, authorities)?;
         let http = http_client(&endpoint, &authorities)?;
-        let oci = oci_login(&endpoint, &authorities)?;
-        Ok(Self { endpoint, auth, http, oci, logins: Mutex::default() })
+        let plain_http = AtomicBool::new(endpoint.plain_http);
+        Ok(Self { endpoint, auth, authorities, plain_http, http, logins: Mutex::default() })
     }
 
     /// GET below `/v2/<repository>/`, logging in when asked to. The answer is 200, or 206 if `from` was given.
@@ -65,6 +68,15 @@ impl RegistryClient {
         let mut retried = false;
         loop {
             let response = self.send(repository, what, accept, from, login.as_ref()).await?;
+            if response.status() == StatusCode::BAD_REQUEST && self.plain_http.load(Ordering::Relaxed) {
+                let body = error_body(response).await;
+                if !body.contains("HTTPS") {
+                    return Err(self.protocol(format!("{} for {what}: {body}", StatusCode::BAD_REQUEST)).into());
+                }
+                // What servers say who expect TLS. From here on it is, with all its checks.
+                self.plain_http.store(false, Ordering::Relaxed);
+                continue;
+            }
             if response.status() != StatusCode::UNAUTHORIZED || retried {
                 return self.check(repository, what, response).await;
             }
@@ -81,7 +93,7 @@ impl RegistryClient {
         from: Option<u64>,
         login: Option<&Login>,
     ) -> std::result::Result<Response, Fault> {
-        let scheme = if self.endpoint.plain_http { "http" } else { "https" };
+        let scheme = if self.plain_http.load(Ordering::Relaxed) { "http" } else { "https" };
         let url = format!("{scheme}://{}/v2/{repository}/{what}", self.endpoint.host);
         let mut request = self.http.get(url).header(header::ACCEPT, accept);
         if let Some(from) = from {
@@ -102,7 +114,8 @@ impl RegistryClient {
             return Ok(known.clone()); // another request was faster
         }
         let image = OciReference::with_tag(self.endpoint.host.clone(), repository.to_owned(), "latest".to_owned());
-        let answer = self.oci.auth(&image, &RegistryAuth::to_oci(self.auth.as_ref()), RegistryOperation::Pull).await;
+        let oci = self.oci_client()?;
+        let answer = oci.auth(&image, &RegistryAuth::to_oci(self.auth.as_ref()), RegistryOperation::Pull).await;
         let login = match (answer, &self.auth) {
             (Ok(Some(token)), _) => Login::Bearer(Sensitive::new(token)),
             (Ok(None), Some(RegistryAuth::Basic { username, password })) => {
@@ -120,6 +133,32 @@ impl RegistryClient {
         }
         logins.insert(repository.to_owned(), login.clone());
         Ok(login)
+    }
+
+    /// Used for one login: it keeps nothing we need.
+    fn oci_client(&self) -> Result<oci_client::Client> {
+        let certificate = |pem: &Vec<u8>| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone() };
+        let plain = self.plain_http.load(Ordering::Relaxed);
+        let mut config = ClientConfig {
+            protocol: if plain { ClientProtocol::Http } else { ClientProtocol::Https },
+            extra_root_certificates: self.authorities.iter().map(certificate).collect(),
+            read_timeout: Some(READ_TIMEOUT),
+            connect_timeout: Some(CONNECT_TIMEOUT),
+            user_agent: USER_AGENT,
+            ..ClientConfig::default()
+        };
+        if super::is_loopback(&self.endpoint.host) {
+            // Naming a proxy and exempting the hosts is this builder's way of saying none.
+            config.http_proxy = Some("http://127.0.0.1:9".to_owned());
+            config.no_proxy = Some("localhost,127.0.0.0/8,::1".to_owned());
+        }
+        oci_client::Client::try_from(config).map_err(|e| ImageError::Unreachable {
+            registry: self.endpoint.host.clone(),
+            reason: match e {
+                oci_client::errors::OciDistributionError::RequestError(e) => deepest(&e),
+                other => other.to_string(),
+            },
+        })
     }
 
     /// Sorts the answers.
@@ -207,17 +246,17 @@ fn deepest(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
+/// Follows what an I/O error wraps, which `source` skips.
 fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(this) = cause {
         if let Some(found) = this.downcast_ref::<rustls::Error>() {
             return Some(found);
         }
-        let inner = this.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref());
-        if let Some(found) = inner.and_then(|e| e.downcast_ref::<rustls::Error>()) {
-            return Some(found);
-        }
-        cause = this.source();
+        cause = match this.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => this.source(),
+        };
     }
     None
 }
@@ -271,28 +310,4 @@ fn http_client(endpoint: &Endpoint, authorities: &[Vec<u8>]) -> Result<reqwest::
         builder = builder.no_proxy();
     }
     builder.build().map_err(problem)
-}
-
-fn oci_login(endpoint: &Endpoint, authorities: &[Vec<u8>]) -> Result<oci_client::Client> {
-    let certificate = |pem: &Vec<u8>| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone() };
-    let mut config = ClientConfig {
-        protocol: if endpoint.plain_http { ClientProtocol::Http } else { ClientProtocol::Https },
-        extra_root_certificates: authorities.iter().map(certificate).collect(),
-        read_timeout: Some(READ_TIMEOUT),
-        connect_timeout: Some(CONNECT_TIMEOUT),
-        user_agent: USER_AGENT,
-        ..ClientConfig::default()
-    };
-    if super::is_loopback(&endpoint.host) {
-        // Naming a proxy and exempting every host is this builder's way of saying none.
-        config.http_proxy = Some("http://127.0.0.1:9".to_owned());
-        config.no_proxy = Some("*".to_owned());
-    }
-    oci_client::Client::try_from(config).map_err(|e| ImageError::Unreachable {
-        registry: endpoint.host.clone(),
-        reason: match e {
-            oci_client::errors::OciDistributionError::RequestError(e) => deepest(&e),
-            other => other.to_string(),
-        },
-    })
 }

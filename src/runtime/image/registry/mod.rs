@@ -118,7 +118,10 @@ fn is_loopback(host: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+mod tests;
+
+#[cfg(test)]
+mod endpoint_tests {
     use super::*;
 
     #[test]
