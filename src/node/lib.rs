@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod clock;
 pub mod error;
+pub mod gossip;
 pub mod managers;
 pub mod raft;
 pub mod storage;

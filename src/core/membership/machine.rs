@@ -90,6 +90,8 @@ pub struct Membership {
     hints: mpsc::Receiver<EndpointHint>,
     hint_count: u64,
     members: Members,
+    /// Grows with every change of `members`.
+    revision: u64,
     /// Lives that ended with the removal of their node: echoes of them are not shown again.
     forgotten: BTreeMap<NodeId, u64>,
     timers: BinaryHeap<Reverse<Timed>>,
@@ -137,6 +139,7 @@ impl Membership {
             hints,
             hint_count: 0,
             members: Members::new(),
+            revision: 0,
             forgotten: BTreeMap::new(),
             timers: BinaryHeap::new(),
             timer_count: 0,
@@ -164,6 +167,12 @@ impl Membership {
     #[must_use]
     pub fn members(&self) -> &Members {
         &self.members
+    }
+
+    /// Grows whenever [`Membership::members`] changes.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Whether some member knows this node.
@@ -308,6 +317,7 @@ impl Membership {
             self.forgotten.insert(node, known.identity.generation);
             self.drive(now, out, |foca, runtime| foca.handle_timer(event, runtime));
             self.members.remove(&node);
+            self.revision += 1;
         }
     }
 
@@ -426,6 +436,7 @@ impl Membership {
             };
             let member = Member { identity: identity.clone(), state, since };
             self.members.insert(identity.node, member);
+            self.revision += 1;
         }
     }
 
