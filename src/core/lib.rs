@@ -10,6 +10,7 @@ pub mod consensus;
 pub mod constraint;
 pub mod control;
 pub mod dispatch;
+pub mod dns;
 pub mod fabric;
 pub mod ids;
 pub mod membership;
