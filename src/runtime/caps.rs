@@ -129,6 +129,7 @@ impl CapSet {
     }
 
     /// Makes the set this thread's effective and permitted capabilities, with nothing inheritable or ambient.
+    /// What the thread itself lacks is left out: a daemon with fewer capabilities cannot give more.
     /// At exec a program of another user than root then loses them, as with Docker.
     pub fn apply(self) -> io::Result<()> {
         // SAFETY: prctl(2) with plain numbers.
@@ -137,8 +138,14 @@ impl CapSet {
             return Err(io::Error::last_os_error());
         }
         const VERSION_3: u32 = 0x2008_0522;
-        let header: [u32; 2] = [VERSION_3, 0];
-        let (low, high) = (self.0 as u32, (self.0 >> 32) as u32);
+        let mut header: [u32; 2] = [VERSION_3, 0];
+        // Effective, permitted, inheritable; then the same for the high halves.
+        let mut data: [u32; 6] = [0; 6];
+        // SAFETY: header and data are the two arrays that capget(2) version 3 fills, and outlive the call.
+        if unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), data.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let (low, high) = (self.0 as u32 & data[1], (self.0 >> 32) as u32 & data[4]);
         let data: [u32; 6] = [low, low, 0, high, high, 0];
         // SAFETY: header and data are the two arrays that capset(2) version 3 reads, and outlive the call.
         let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) };

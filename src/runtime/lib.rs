@@ -6,6 +6,10 @@ pub mod container;
 pub mod image;
 pub mod seccomp;
 pub mod shim;
+mod signals;
 pub mod spec;
+pub mod volumes;
 
 pub use container::{Containers, ContainersOptions};
+pub use signals::signal_number;
+pub use volumes::{Volume, VolumeError, Volumes};

@@ -159,7 +159,10 @@ impl Cgroup {
     /// inside. On an error the caller removes what was made.
     pub fn create(&self, resources: &Resources, devices: &[DeviceRule]) -> Result<()> {
         match &self.hierarchy {
-            Hierarchy::V1 { mounts, .. } => {
+            Hierarchy::V1 { mounts, others } => {
+                for root in others {
+                    make_dir(&root.join(&self.path))?;
+                }
                 for mount in mounts {
                     // cpuset must inherit its parent's CPUs first; libcontainer does that when it moves the process.
                     if !mount.controllers.iter().any(|name| name == "cpuset") {
@@ -307,14 +310,15 @@ impl Cgroup {
         field(&text, "oom_kill").unwrap_or(0)
     }
 
-    /// Where each v1 controller's part of this container is, for the read-only view inside the container.
+    /// Where each v1 hierarchy's part of this container is, for the read-only view inside the container: those with
+    /// controllers and the named ones, under their names.
     pub fn v1_views(&self) -> Vec<(String, PathBuf)> {
-        match &self.hierarchy {
-            Hierarchy::V1 { mounts, .. } => {
-                mounts.iter().map(|mount| (mount.name.clone(), mount.path.join(&self.path))).collect()
-            }
-            Hierarchy::V2 { .. } => Vec::new(),
-        }
+        let Hierarchy::V1 { mounts, others } = &self.hierarchy else { return Vec::new() };
+        let named = others.iter().filter(|path| !path.join("cgroup.controllers").exists()).filter_map(|path| {
+            let name = path.file_name()?.to_str()?.to_owned();
+            Some((name, path.join(&self.path)))
+        });
+        mounts.iter().map(|mount| (mount.name.clone(), mount.path.join(&self.path))).chain(named).collect()
     }
 
     fn directories(&self) -> Vec<PathBuf> {

@@ -30,7 +30,7 @@ pub use recover::{Found, Recovered};
 use crate::cgroup::{Cgroup, CgroupError, Hierarchy, Stats};
 use crate::shim::Arguments;
 use crate::shim::protocol::{EXIT_FILE, Request, Response, SPEC_FILE};
-use crate::spec::ContainerSpec;
+use crate::spec::{ContainerSpec, MountKind};
 use link::Link;
 
 /// Longest creation, in milliseconds: a little more than the shim itself allows.
@@ -405,6 +405,26 @@ impl Containers {
             .collect();
         ids.sort();
         Ok(ids)
+    }
+
+    /// Containers that mount this path of the host, such as a volume's, whether they run or not.
+    pub fn binding(&self, source: &Path) -> Result<Vec<String>> {
+        let mut out = Vec::new();
+        for id in self.list()? {
+            let spec = match self.spec(&id) {
+                Ok(spec) => spec,
+                Err(Error::NotFound(_)) => continue,
+                Err(error) => return Err(error),
+            };
+            let binds = spec.mounts.iter().any(|mount| match &mount.kind {
+                MountKind::Bind { source: found, .. } => found.starts_with(source),
+                MountKind::Tmpfs { .. } => false,
+            });
+            if binds {
+                out.push(id);
+            }
+        }
+        Ok(out)
     }
 
     /// Sets the size of the first process's terminal.

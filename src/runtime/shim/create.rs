@@ -9,8 +9,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+use libcontainer::container::ContainerStatus;
 use libcontainer::container::builder::ContainerBuilder;
-use libcontainer::container::{Container, ContainerStatus};
 use libcontainer::syscall::syscall::SyscallType;
 
 use super::executor::{Plan, RUNTIME_FAILED, Report, report, reset_signals};
@@ -77,19 +77,19 @@ fn work(run_dir: &Path, job: &Job, plan: Plan, stdio: Stdio, tty: bool) -> Resul
         builder = builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr);
     }
     let pid = match job {
-        Job::Container => builder
-            .as_init(run_dir)
-            .with_systemd(false)
-            .with_detach(true)
-            .build()
-            .map_err(|error| chain(&error))?
-            .pid()
-            .ok_or("the container has no process")?,
-        Job::Exec { process, .. } => {
-            // Starting is the shim's own doing, so the library is told here.
-            Container::load(run_dir.join(ROOT).join(NAME))
-                .and_then(|mut container| container.set_status(ContainerStatus::Running).save())
+        Job::Container => {
+            let mut container = builder
+                .as_init(run_dir)
+                .with_systemd(false)
+                .with_detach(true)
+                .build()
                 .map_err(|error| chain(&error))?;
+            // Starting is the shim's own doing. The library is told here, once: execs at the same time would write
+            // over each other, and the shim lets none begin before the start.
+            container.set_status(ContainerStatus::Running).save().map_err(|error| chain(&error))?;
+            container.pid().ok_or("the container has no process")?
+        }
+        Job::Exec { process, .. } => {
             builder.as_tenant().with_process(Some(process)).with_detach(true).build().map_err(|error| chain(&error))?
         }
     };

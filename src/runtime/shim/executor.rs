@@ -249,9 +249,12 @@ fn execve(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
 
 /// Every signal to its default, none blocked: Rust ignores SIGPIPE and the shim ignores more.
 pub(crate) fn reset_signals() {
+    // The kernel's own call, because the C library keeps 32 and 33 to itself, which a parent may have left ignored.
+    // Four words: handler (default), flags, restorer, mask; what cannot be set (KILL, STOP) is refused.
+    let default = [0u64; 4];
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL installs no handler; numbers that cannot be set are refused without effect.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the structure outlives the call and no old one is asked for; the mask has eight bytes.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null_mut::<u64>(), 8) };
     }
     // SAFETY: the set is initialised by sigemptyset before use and outlives the calls.
     unsafe {

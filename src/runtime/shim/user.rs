@@ -116,7 +116,7 @@ fn read(root: &Path, path: &'static str) -> Result<String, UserError> {
 }
 
 /// Opens a path with `root` as `/`; no symbolic link leads out of it.
-fn open_in_root(root: &Path, path: &str, flags: i32) -> io::Result<File> {
+pub(crate) fn open_in_root(root: &Path, path: &str, flags: i32) -> io::Result<File> {
     let directory = File::open(root)?;
     let path = CString::new(path)?;
     // SAFETY: `open_how` is plain numbers, for which zero is valid (openat2(2)).
