@@ -1,2 +1,5 @@
+mod addresses;
+mod restart;
 mod scale;
+mod update;
 mod world;

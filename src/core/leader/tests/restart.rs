@@ -1,0 +1,150 @@
+use super::world::*;
+use crate::ServiceId;
+use crate::model::*;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn failing(world: &mut World, image: &str, fate: Fate, restart: RestartPolicy) -> ServiceId {
+    world.fate(image, fate);
+    let mut spec = replicated("job", image, 1);
+    spec.task.restart = restart;
+    world.create(spec)
+}
+
+fn history(world: &World, id: ServiceId) -> Vec<(TaskState, TaskState)> {
+    world.tasks(id).iter().map(|task| (task.status.state, task.desired)).collect()
+}
+
+#[test]
+fn a_task_that_fails_is_replaced_at_once_and_started_after_the_delay() {
+    let mut world = World::new(1);
+    let job = failing(&mut world, "job", Fate::FailsAfter(SECOND), RestartPolicy::default());
+    world.pass(SECOND);
+    world.settle();
+    assert_eq!(
+        history(&world, job),
+        [(TaskState::Failed, TaskState::Shutdown), (TaskState::Ready, TaskState::Ready)],
+        "the next one is prepared already"
+    );
+    assert_eq!(world.wake_at, Some(world.now + Duration::from_secs(5)));
+    world.pass(Duration::from_millis(4900));
+    assert_eq!(world.running(job).len(), 0);
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.running(job).len(), 1);
+}
+
+#[test]
+fn a_task_whose_image_is_missing_is_retried_once_per_delay_and_keeps_its_reason() {
+    let mut world = World::new(1);
+    let job = failing(&mut world, "gone", Fate::Rejected, RestartPolicy::default());
+    world.settle();
+    let tasks = world.tasks(job);
+    let last = tasks.last().expect("a task");
+    assert_eq!(last.status.state, TaskState::Rejected);
+    assert_eq!(last.status.err, "no such image: gone");
+    let before = last.restarts.total;
+    world.pass(Duration::from_secs(20));
+    let after = world.tasks(job).last().expect("a task").restarts.total;
+    assert!((3..=5).contains(&(after - before)), "{before} to {after} in 20 s with a delay of 5 s");
+}
+
+#[test]
+fn a_task_that_completes_is_restarted_only_when_the_policy_is_any() {
+    for (condition, fate, restarted) in [
+        (RestartCondition::Any, Fate::CompletesAfter(SECOND), true),
+        (RestartCondition::OnFailure, Fate::CompletesAfter(SECOND), false),
+        (RestartCondition::OnFailure, Fate::FailsAfter(SECOND), true),
+        (RestartCondition::None, Fate::FailsAfter(SECOND), false),
+    ] {
+        let mut world = World::new(1);
+        let policy = RestartPolicy { condition, delay: SECOND, ..RestartPolicy::default() };
+        let job = failing(&mut world, "job", fate, policy);
+        world.pass(Duration::from_secs(10));
+        assert_eq!(world.tasks(job).len() > 1, restarted, "{condition:?} {fate:?}");
+    }
+}
+
+#[test]
+fn attempts_are_counted_per_slot_and_end_at_the_maximum() {
+    let mut world = World::new(1);
+    let policy = RestartPolicy { delay: SECOND, max_attempts: 2, ..RestartPolicy::default() };
+    let job = failing(&mut world, "job", Fate::FailsAfter(SECOND), policy);
+    world.pass(Duration::from_secs(60));
+    let states = history(&world, job);
+    assert_eq!(states, vec![(TaskState::Failed, TaskState::Shutdown); 3], "one start and two restarts");
+}
+
+#[test]
+fn attempts_outside_the_window_do_not_count() {
+    let policy = |seconds| RestartPolicy {
+        delay: SECOND,
+        max_attempts: 2,
+        window: Duration::from_secs(seconds),
+        ..RestartPolicy::default()
+    };
+    for (window, goes_on) in [(3, true), (600, false)] {
+        let mut world = World::new(1);
+        let job = failing(&mut world, "job", Fate::FailsAfter(4 * SECOND), policy(window));
+        world.pass(Duration::from_secs(120));
+        let last = world.tasks(job).pop().expect("a task");
+        assert_eq!(last.is_wanted(), goes_on, "window {window} s, {:?}", last.restarts);
+        assert!(last.restarts.attempts.len() <= 2, "the history is bounded");
+    }
+}
+
+#[test]
+fn the_history_of_a_slot_is_limited() {
+    let mut world = World::new(1);
+    let policy = RestartPolicy { delay: SECOND, ..RestartPolicy::default() };
+    let job = failing(&mut world, "job", Fate::FailsAfter(SECOND), policy);
+    world.pass(Duration::from_secs(60));
+    assert_eq!(world.tasks(job).len(), 5);
+    assert!(world.tasks(job)[4].is_wanted());
+}
+
+#[test]
+fn a_node_where_a_service_keeps_failing_is_avoided() {
+    let mut world = World::new(2);
+    world.edit_node(2, |node| node.spec.availability = Availability::Pause);
+    let policy = RestartPolicy { delay: SECOND, ..RestartPolicy::default() };
+    let job = failing(&mut world, "job", Fate::FailsAfter(SECOND), policy);
+    world.pass(Duration::from_secs(10));
+    world.edit_node(2, |node| node.spec.availability = Availability::Active);
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.tasks(job).last().and_then(|task| task.node), Some(crate::NodeId(2)));
+}
+
+#[test]
+fn a_restart_during_a_paused_update_brings_back_the_version_the_slot_had() {
+    let mut world = World::new(1);
+    let mut spec = replicated("web", "web:1", 2);
+    spec.update = Some(UpdateConfig { delay: 2 * SECOND, ..UpdateConfig::default() });
+    let web = world.create(spec);
+    world.settle();
+    world.fate("web:2", Fate::FailsAfter(SECOND));
+    world.update(web, |spec| spec.task.container.image = "web:2".into());
+    world.pass(Duration::from_secs(3));
+    assert_eq!(world.update_state(web).map(|(state, _)| state), Some(UpdateState::Paused));
+    let old = world.running(web).into_iter().find(|t| t.spec.container.image == "web:1").expect("an old one");
+    world.fate("web:1", Fate::FailsAfter(Duration::ZERO));
+    world.agents();
+    world.fate("web:1", Fate::Runs);
+    world.pass(Duration::from_secs(10));
+    let now = world.running(web).into_iter().find(|t| t.slot == old.slot).expect("it runs again");
+    assert_ne!(now.id, old.id);
+    assert_eq!(now.spec.container.image, "web:1");
+}
+
+#[test]
+fn a_task_that_may_not_run_twice_is_not_moved_when_its_node_is_lost() {
+    let mut world = World::new(2);
+    let mut spec = replicated("once", "once:1", 2);
+    spec.task.restart.condition = RestartCondition::None;
+    let once = world.create(spec);
+    world.settle();
+    world.node_state(2, NodeState::Down);
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.spread(once), [(1, 1)].into());
+    assert_eq!(world.tasks(once).len(), 2);
+}
