@@ -110,6 +110,3 @@ fn is_orchestrated(service: &Service) -> bool {
             ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => false,
         }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,1 +1,265 @@
+use super::*;
+use crate::model::*;
+use crate::store::{Object, Store, Txn};
+use crate::{Stamp, TaskId};
+use std::time::Duration;
 
+const GIB: i64 = 1 << 30;
+
+struct Table {
+    store: Store,
+    index: u64,
+    tasks: u128,
+}
+
+impl Table {
+    /// Nodes 1 to `nodes`, each with 4 CPUs and 8 GiB.
+    fn new(nodes: u128) -> Self {
+        let mut table = Self { store: Store::new(), index: 0, tasks: 0 };
+        (1..=nodes).for_each(|id| table.put(Object::from(node(id)), true));
+        table
+    }
+
+    fn put(&mut self, object: Object, new: bool) {
+        self.index += 1;
+        let change = if new { Change::Create(object) } else { Change::Replace(object) };
+        let txn = Txn { changes: vec![change], ..Txn::default() };
+        self.store.apply(self.index, 1, &txn).unwrap();
+    }
+
+    fn edit(&mut self, id: u128, edit: impl FnOnce(&mut Node)) {
+        let mut node = (**self.store.view().node(NodeId(id)).unwrap()).clone();
+        edit(&mut node);
+        self.put(node.into(), false);
+    }
+
+    /// A task of service `service`, on `on` when it has one.
+    fn task(&mut self, service: u128, on: Option<u128>, edit: impl FnOnce(&mut TaskSpec, &mut Task)) -> TaskId {
+        self.tasks += 1;
+        let mut spec = TaskSpec::default();
+        let state = if on.is_some() { TaskState::Running } else { TaskState::Pending };
+        let mut task = Task {
+            id: TaskId(self.tasks),
+            meta: Meta::default(),
+            service: ServiceId(service),
+            slot: u64::try_from(self.tasks).unwrap(),
+            node: on.map(NodeId),
+            spec: Arc::new(TaskSpec::default()),
+            spec_version: 1,
+            service_name: "web".into(),
+            service_labels: Labels::new(),
+            status: TaskStatus { state, ..TaskStatus::default() },
+            desired: TaskState::Running,
+            attachments: Vec::new(),
+            host_ports: Vec::new(),
+            restarts: RestartHistory::default(),
+            start_after: None,
+            origin: TaskOrigin::Scale,
+            up_since: None,
+            ended: None,
+            job_iteration: None,
+        };
+        edit(&mut spec, &mut task);
+        task.spec = Arc::new(spec);
+        self.put(Object::Task(Arc::new(task)), true);
+        TaskId(self.tasks)
+    }
+
+    fn place(&mut self) -> Vec<Change> {
+        let changes = place(&self.store.view(), WallTime(0), usize::MAX);
+        self.index += 1;
+        self.store.apply(self.index, 1, &Txn { changes: changes.clone(), ..Txn::default() }).unwrap();
+        changes
+    }
+
+    fn node_of(&self, task: TaskId) -> Option<u128> {
+        self.store.view().task(task).unwrap().node.map(|node| node.0)
+    }
+
+    fn reason(&self, task: TaskId) -> String {
+        self.store.view().task(task).unwrap().status.err.clone()
+    }
+}
+
+fn node(id: u128) -> Node {
+    Node {
+        id: NodeId(id),
+        meta: Meta { version: 0, created: Stamp::default(), updated: Stamp::default() },
+        spec: NodeSpec::default(),
+        description: Some(NodeDescription {
+            hostname: format!("host{id}"),
+            platform: Platform { os: "linux".into(), architecture: "x86_64".into() },
+            resources: Resources { nano_cpus: 4_000_000_000, memory_bytes: 8 * GIB, ..Resources::default() },
+            ..NodeDescription::default()
+        }),
+        status: NodeStatus { state: NodeState::Ready, ..NodeStatus::default() },
+        raft: None,
+        certificate_role: NodeRole::Worker,
+    }
+}
+
+fn reserve(spec: &mut TaskSpec, cpus: i64, gib: i64) {
+    spec.resources.reservations.nano_cpus = cpus * 1_000_000_000;
+    spec.resources.reservations.memory_bytes = gib * GIB;
+}
+
+#[test]
+fn fewest_of_the_service_goes_before_fewest_of_all() {
+    let mut table = Table::new(2);
+    for _ in 0..3 {
+        table.task(2, Some(2), |_, _| {});
+    }
+    table.task(1, Some(1), |_, _| {});
+    let next = table.task(1, None, |_, _| {});
+    table.place();
+    assert_eq!(table.node_of(next), Some(2));
+}
+
+#[test]
+fn among_equals_the_node_with_less_reserved_is_taken() {
+    let mut table = Table::new(2);
+    table.task(2, Some(1), |spec, _| reserve(spec, 2, 0));
+    table.task(2, Some(2), |spec, _| reserve(spec, 1, 0));
+    let next = table.task(1, None, |_, _| {});
+    table.place();
+    assert_eq!(table.node_of(next), Some(2));
+}
+
+#[test]
+fn tasks_are_spread_over_the_values_of_a_label_before_over_nodes() {
+    let mut table = Table::new(5);
+    for (id, zone) in [(1, "a"), (2, "a"), (3, "a"), (4, "a"), (5, "b")] {
+        table.edit(id, |node| drop(node.spec.labels.insert("zone".into(), zone.into())));
+    }
+    let tasks: Vec<TaskId> = (0..4)
+        .map(|_| table.task(1, None, |spec, _| spec.placement.spread = vec!["node.labels.zone".into()]))
+        .collect();
+    table.place();
+    let on_b = tasks.iter().filter(|task| table.node_of(**task) == Some(5)).count();
+    assert_eq!(on_b, 2, "half of four in each zone");
+}
+
+#[test]
+fn a_node_is_never_given_more_than_it_has() {
+    let mut table = Table::new(2);
+    let tasks: Vec<TaskId> = (0..5).map(|_| table.task(1, None, |spec, _| reserve(spec, 2, 1))).collect();
+    table.place();
+    let placed = tasks.iter().filter(|task| table.node_of(**task).is_some()).count();
+    assert_eq!(placed, 4);
+    assert_eq!(table.reason(tasks[4]), "no suitable node (2 of 2 lack CPUs: want 2, most free 0)");
+}
+
+#[test]
+fn a_task_that_is_being_stopped_still_holds_what_it_reserved_but_does_not_count_for_the_spread() {
+    let mut table = Table::new(1);
+    table.task(1, Some(1), |spec, task| {
+        reserve(spec, 4, 1);
+        task.desired = TaskState::Shutdown;
+    });
+    let next = table.task(1, None, |spec, _| reserve(spec, 1, 1));
+    let small = table.task(1, None, |spec, _| spec.placement.max_replicas_per_node = 1);
+    table.place();
+    assert_eq!(table.node_of(next), None);
+    assert_eq!(table.node_of(small), Some(1));
+}
+
+#[test]
+fn host_ports_are_bound_once_per_node_and_address() {
+    let port = |ip: Option<&str>| PortConfig {
+        target_port: 80,
+        published_port: 8080,
+        mode: PublishMode::Host,
+        host_ip: ip.map(|ip| ip.parse().unwrap()),
+        ..PortConfig::default()
+    };
+    let mut table = Table::new(1);
+    table.task(2, Some(1), |_, task| task.host_ports = vec![port(Some("127.0.0.1"))]);
+    let same = table.task(1, None, |_, task| task.host_ports = vec![port(None)]);
+    let other = table.task(1, None, |_, task| task.host_ports = vec![port(Some("10.0.0.1"))]);
+    table.place();
+    assert_eq!(table.reason(same), "no suitable node (1 of 1 have host port 8080/tcp in use)");
+    assert_eq!(table.node_of(other), Some(1));
+}
+
+#[test]
+fn each_filter_says_how_many_nodes_it_left_out_and_why() {
+    let mut table = Table::new(9);
+    table.edit(1, |node| node.status.state = NodeState::Down);
+    table.edit(2, |node| node.spec.availability = Availability::Drain);
+    table.edit(3, |node| node.spec.availability = Availability::Pause);
+    table.edit(4, |node| node.description.as_mut().unwrap().platform.architecture = "aarch64".into());
+    table.edit(5, |node| drop(node.spec.labels.insert("disk".into(), "hdd".into())));
+    for id in 6..=9 {
+        table.edit(id, |node| drop(node.spec.labels.insert("disk".into(), "ssd".into())));
+    }
+    table.task(1, Some(6), |_, _| {});
+    table.task(2, Some(7), |spec, _| reserve(spec, 0, 7));
+    table.edit(8, |node| node.description.as_mut().unwrap().resources.memory_bytes = 3 * GIB / 2);
+    table.task(2, Some(9), |spec, _| reserve(spec, 4, 0));
+    let task = table.task(1, None, |spec, _| {
+        reserve(spec, 1, 2);
+        spec.placement = Placement {
+            constraints: vec!["node.labels.disk==ssd".into()],
+            max_replicas_per_node: 1,
+            platforms: vec![Platform { os: "linux".into(), architecture: "amd64".into() }],
+            ..Placement::default()
+        };
+    });
+    table.place();
+    let expected = "no suitable node (1 of 9 down; 1 of 9 drained; 1 of 9 paused; \
+                    1 of 9 have another platform: want linux/amd64; \
+                    1 of 9 do not match node.labels.disk==ssd; \
+                    1 of 9 have the most replicas allowed per node: 1; \
+                    1 of 9 lack CPUs: want 1, most free 0; \
+                    2 of 9 lack memory: want 2 GiB, most free 1.5 GiB)";
+    assert_eq!(table.reason(task), expected);
+    assert!(table.place().is_empty(), "the reason is written once");
+    table.edit(2, |node| node.spec.availability = Availability::Active);
+    table.edit(2, |node| drop(node.spec.labels.insert("disk".into(), "ssd".into())));
+    table.place();
+    assert_eq!((table.node_of(task), table.reason(task)), (Some(2), String::new()));
+}
+
+#[test]
+fn a_constraint_that_is_none_is_the_reason() {
+    let mut table = Table::new(1);
+    let task = table.task(1, None, |spec, _| spec.placement.constraints = vec!["node.color==red".into()]);
+    table.place();
+    assert!(table.reason(task).starts_with("constraint \"node.color==red\": unknown key"), "{}", table.reason(task));
+}
+
+#[test]
+fn without_nodes_the_reason_says_so() {
+    let mut table = Table::new(0);
+    let task = table.task(1, None, |_, _| {});
+    table.place();
+    assert_eq!(table.reason(task), "no suitable node (the cluster has no nodes)");
+}
+
+#[test]
+fn a_task_bound_to_a_node_goes_there_or_waits() {
+    let mut table = Table::new(2);
+    let bound = table.task(1, None, |_, task| task.node = Some(NodeId(2)));
+    table.edit(2, |node| node.spec.availability = Availability::Pause);
+    table.place();
+    assert_eq!(table.reason(bound), "no suitable node (1 of 1 paused)");
+    table.edit(2, |node| node.spec.availability = Availability::Active);
+    table.place();
+    assert_eq!(table.store.view().task(bound).unwrap().status.state, TaskState::Assigned);
+}
+
+#[test]
+fn failures_long_ago_do_not_count_against_a_node() {
+    let mut table = Table::new(2);
+    for _ in 0..3 {
+        table.task(1, Some(1), |_, task| {
+            task.status.state = TaskState::Failed;
+            task.ended = Some(WallTime(0));
+        });
+    }
+    let task = table.task(1, None, |_, _| {});
+    let view = table.store.view();
+    let best = |now| place_one(&NodeTable::of(&view, now), view.task(task).unwrap()).unwrap();
+    assert_eq!(best(WallTime(0)), NodeId(2));
+    assert_eq!(best(WallTime(0) + Duration::from_secs(301)), NodeId(1));
+}
