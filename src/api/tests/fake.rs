@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use swarm_core::control;
 use swarm_core::model::{
     self, ClusterCa, ClusterSpec, ContainerStatus, JoinSecret, Meta, Node, NodeDescription, NodeRole, NodeSpec,
-    NodeState, NodeStatus, Platform, RaftMember, Resources, RestartHistory, Task, TaskState, TaskStatus,
+    NodeState, NodeStatus, Platform, RaftMember, Resources, RestartHistory, Task, TaskOrigin, TaskState, TaskStatus,
 };
 use swarm_core::store::{Change, Object, Store, Txn, View};
 use swarm_core::{ClusterId, NetworkId, NodeId, Sensitive, ServiceId, TaskId, WallTime};
@@ -158,6 +158,9 @@ impl FakeCluster {
             host_ports: Vec::new(),
             restarts: RestartHistory::default(),
             start_after: None,
+            origin: TaskOrigin::Scale,
+            up_since: None,
+            ended: None,
             job_iteration: None,
         };
         self.apply(vec![Change::Create(Object::Task(Arc::new(task)))]);
