@@ -16,6 +16,8 @@ mod config;
 mod digest;
 mod disk;
 mod error;
+#[cfg(test)]
+mod kill_tests;
 mod layer;
 mod manifest;
 mod platform;
