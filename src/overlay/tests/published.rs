@@ -1,0 +1,187 @@
+//! Published ports: on every host, from outside, from the host and its containers, beside firewalls
+//! that drop what is forwarded.
+
+mod lab;
+
+use lab::{INGRESS, Lab, greet, greet_udp, inside, port, run, wait};
+use overlay::FabricError;
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use swarm_core::TaskId;
+use swarm_core::model::{EndpointMode, Protocol, PublishMode};
+
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
+
+/// Tasks 1 and 2 on hosts 1 and 2 of 3, published at 8080/tcp and 8080/udp.
+async fn published(lab: &mut Lab) -> Vec<std::path::PathBuf> {
+    lab.network(1, false);
+    lab.network(INGRESS, false);
+    let ports = [Protocol::Tcp, Protocol::Udp].map(|p| port(8080, p, PublishMode::Ingress)).to_vec();
+    lab.service(1, "web", EndpointMode::Vip, &[(1, [10, 0, 1, 2])], ports);
+    let mut tasks = Vec::new();
+    for n in 1..=2u8 {
+        tasks.push(lab.task(n.into(), n, &[(1, [10, 0, 1, 10 + n]), (INGRESS, [10, 0, 9, 10 + n])]).await);
+    }
+    lab.apply().await;
+    tasks
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_host_answers_and_the_task_sees_the_client() {
+    let mut lab = Lab::new(3).await;
+    published(&mut lab).await;
+    for host in 1..=3 {
+        let mut names = BTreeSet::new();
+        for _ in 0..4 {
+            let (name, client) = greet(&lab.outside, (lab.host(host).addr(), 8080)).expect("greeted");
+            assert_eq!(client, OUTSIDE, "host {host}, task {name}");
+            names.insert(name);
+            let (_, client) = greet_udp(&lab.outside, (lab.host(host).addr(), 8080), b"x").expect("greeted");
+            assert_eq!(client, OUTSIDE);
+        }
+        assert_eq!(names.len(), 2, "host {host} uses one task only");
+        // Bigger than a packet, both ways.
+        greet_udp(&lab.outside, (lab.host(host).addr(), 8080), &[1; 1900]).expect("greeted");
+        greet_udp(&lab.outside, (lab.host(host).addr(), 8080), &[1; 1900]).expect("greeted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_and_containers_reach_published_ports_by_any_address() {
+    let mut lab = Lab::new(3).await;
+    let tasks = published(&mut lab).await;
+    for from in 1..=3 {
+        let netns = lab.host(from).netns.clone();
+        for to in [Ipv4Addr::LOCALHOST, lab.host(1).addr(), lab.host(2).addr(), lab.host(3).addr()] {
+            // Both tasks in turn: the local one and the one behind the tunnel.
+            for _ in 0..2 {
+                let (_, client) = greet(&netns, (to, 8080)).unwrap_or_else(|e| panic!("h{from} to {to}: {e}"));
+                assert_eq!(client, lab.host(from).addr());
+                greet_udp(&netns, (to, 8080), b"x").unwrap_or_else(|e| panic!("h{from} to {to}, udp: {e}"));
+            }
+        }
+    }
+    for (i, task) in tasks.iter().enumerate() {
+        for to in 1..=3 {
+            for _ in 0..2 {
+                greet(task, (lab.host(to).addr(), 8080)).unwrap_or_else(|e| panic!("t{} to h{to}: {e}", i + 1));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_with_a_published_port_still_reaches_the_outside_and_its_own_network() {
+    let mut lab = Lab::new(2).await;
+    let tasks = published(&mut lab).await;
+    lab::serve(&lab.outside, 80, "out");
+    assert_eq!(greet(&tasks[0], (OUTSIDE, 80)).expect("greeted"), ("out".into(), lab.host(1).addr()));
+    assert_eq!(greet(&tasks[0], (Ipv4Addr::new(10, 0, 1, 12), 80)).expect("greeted").0, "t2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn firewalls_that_drop_forwarded_packets_do_not_stop_it() {
+    let mut lab = Lab::new(2).await;
+    for host in &lab.hosts {
+        // As Docker leaves it, and as firewalld does.
+        inside(&host.netns, || {
+            run("iptables -P FORWARD DROP");
+            run("nft add table inet fw");
+            run("nft add chain inet fw passing { type filter hook forward priority 10 ; policy drop ; }");
+            run("nft add rule inet fw passing counter reject");
+        });
+    }
+    let tasks = published(&mut lab).await;
+    lab::serve(&lab.outside, 80, "out");
+    for host in 1..=2 {
+        for _ in 0..2 {
+            greet(&lab.outside, (lab.host(host).addr(), 8080)).expect("greeted");
+            greet(&lab.host(host).netns, (Ipv4Addr::LOCALHOST, 8080)).expect("greeted");
+        }
+    }
+    greet(&tasks[0], (OUTSIDE, 80)).expect("greeted");
+    // iptables still understands its own table.
+    let listed = inside(&lab.host(1).netns, || run("iptables -S FORWARD"));
+    assert!(listed.contains("-P FORWARD DROP") && listed.matches("ACCEPT").count() == 2, "{listed}");
+    lab.host(1).fabric().teardown().await.expect("torn down");
+    let listed = inside(&lab.host(1).netns, || run("iptables -S FORWARD"));
+    assert!(!listed.contains("ACCEPT"), "{listed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_clients_go_where_tasks_receive_and_are_refused_where_none_does() {
+    let mut lab = Lab::new(3).await;
+    published(&mut lab).await;
+    lab.state.endpoints.get_mut(&TaskId(1)).expect("task").receives = false;
+    lab.apply().await;
+    for _ in 0..4 {
+        assert_eq!(greet(&lab.outside, (lab.host(1).addr(), 8080)).expect("greeted").0, "t2");
+    }
+    lab.state.endpoints.get_mut(&TaskId(2)).expect("task").receives = false;
+    lab.apply().await;
+    let refused = greet(&lab.outside, (lab.host(3).addr(), 8080)).expect_err("nobody is there");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_published_at_one_address_answers_there_only() {
+    let mut lab = Lab::new(2).await;
+    lab.network(INGRESS, false);
+    let local = |ip: &str| {
+        let mut port = port(8080, Protocol::Tcp, PublishMode::Ingress);
+        port.host_ip = Some(ip.parse().expect("address"));
+        vec![port]
+    };
+    lab.service(1, "web", EndpointMode::Vip, &[], local("127.0.0.1"));
+    lab.task(1, 2, &[(INGRESS, [10, 0, 9, 11])]).await;
+    lab.apply().await;
+    greet(&lab.host(1).netns, (Ipv4Addr::LOCALHOST, 8080)).expect("greeted");
+    assert!(greet(&lab.outside, (lab.host(1).addr(), 8080)).is_err());
+    // An address of one host: that host alone answers, for the others it is no error.
+    lab.service(1, "web", EndpointMode::Vip, &[], local("192.0.2.1"));
+    lab.apply().await;
+    greet(&lab.outside, (lab.host(1).addr(), 8080)).expect("greeted");
+    assert!(greet(&lab.outside, (lab.host(2).addr(), 8080)).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_of_another_process_is_left_to_it_and_taken_when_it_ends() {
+    let mut lab = Lab::new(1).await;
+    let other = inside(&lab.host(1).netns.clone(), || std::net::TcpListener::bind("0.0.0.0:8080").expect("bind"));
+    lab.network(INGRESS, false);
+    let ports = vec![port(8080, Protocol::Tcp, PublishMode::Ingress), port(8081, Protocol::Tcp, PublishMode::Ingress)];
+    lab.service(1, "web", EndpointMode::Vip, &[], ports);
+    lab.task(1, 1, &[(INGRESS, [10, 0, 9, 11])]).await;
+    let errors = lab.host(1).fabric().apply(Arc::new(lab.state.clone())).await;
+    assert!(matches!(errors.as_slice(), [FabricError::PortInUse { port: 8080, .. }]), "{errors:?}");
+    greet(&lab.outside, (lab.host(1).addr(), 8081)).expect("the other port works");
+    drop(other);
+    lab.apply().await;
+    greet(&lab.outside, (lab.host(1).addr(), 8080)).expect("greeted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_from_outside_live_on_after_the_ingress_host_restarts_its_daemon() {
+    let mut lab = Lab::new(2).await;
+    published(&mut lab).await;
+    drop(lab.hosts[0].fabric.take());
+    let options = lab.hosts[0].options.clone();
+    let fabric = wait_start(options).await;
+    lab.hosts[0].fabric = Some(fabric);
+    wait("both tasks through the restarted host", || {
+        let names: BTreeSet<String> =
+            (0..2).filter_map(|_| Some(greet(&lab.outside, (lab.host(1).addr(), 8080)).ok()?.0)).collect();
+        (names.len() == 2).then_some(())
+    });
+}
+
+async fn wait_start(options: overlay::FabricOptions) -> overlay::Fabric {
+    let begin = std::time::Instant::now();
+    loop {
+        match overlay::Fabric::start(options.clone()).await {
+            Ok(fabric) => return fabric,
+            Err(error) => assert!(begin.elapsed() < lab::PATIENCE, "{error}"),
+        }
+    }
+}
