@@ -6,9 +6,16 @@
 
 pub mod agent;
 pub mod clock;
+pub mod disk;
+pub mod engine;
 pub mod error;
 pub mod gossip;
+pub mod gossip_view;
+pub mod logs;
+pub mod manager;
 pub mod managers;
+mod member;
+pub mod node;
 pub mod raft;
 pub mod storage;
 pub mod transport;

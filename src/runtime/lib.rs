@@ -6,7 +6,7 @@ pub mod container;
 pub mod image;
 pub mod seccomp;
 pub mod shim;
-mod signals;
+pub mod signals;
 pub mod spec;
 pub mod volumes;
 

@@ -22,6 +22,7 @@ impl Wire for Assignments {
             configs: self.configs.iter().map(config_to_wire).collect(),
             removed_configs: ids(&self.removed_configs),
             fabric: self.fabric.to_wire(),
+            more: false,
         }
     }
 

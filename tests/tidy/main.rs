@@ -57,7 +57,6 @@ const IMPORTS: [Imports; 8] = [
             "slog",
             "imbl",
             "rand",
-            "rand_core",
             "bincode",
             "saphyr",
             "saphyr-parser",

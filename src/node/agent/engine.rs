@@ -4,11 +4,12 @@
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use swarm_core::fabric::FabricState;
+use swarm_core::fabric::{FabricNetwork, FabricState};
 use swarm_core::model::{Config, HealthConfig, PortConfig, Secret, Task};
-use swarm_core::{ConfigId, SecretId, TaskId};
+use swarm_core::{ConfigId, NetworkId, NodeId, SecretId, TaskId};
 use tokio::sync::mpsc;
 
 /// Why an engine operation failed: one line for the task's status.
@@ -16,11 +17,12 @@ use tokio::sync::mpsc;
 #[error("{0}")]
 pub struct EngineError(pub String);
 
-/// Contents a task may refer to.
+/// What a task refers to: contents, and the networks it is on.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
     pub secrets: BTreeMap<SecretId, Arc<Secret>>,
     pub configs: BTreeMap<ConfigId, Arc<Config>>,
+    pub networks: BTreeMap<NetworkId, FabricNetwork>,
 }
 
 /// Words on what a preparation is doing; a full channel drops them.
@@ -132,8 +134,24 @@ pub trait Engine: Send + Sync + 'static {
     fn logs(&self, task: TaskId, query: LogQuery) -> BoxFuture<'static, Result<LogLines, EngineError>>;
 }
 
+/// This node's place in the overlay.
+#[derive(Clone, Debug)]
+pub struct FabricMember {
+    pub node: NodeId,
+    /// Where WireGuard listens (UDP).
+    pub listen: SocketAddr,
+    /// Where others reach this node.
+    pub advertise: IpAddr,
+}
+
 /// Brings the node's network to a state.
 pub trait Fabric: Send + Sync + 'static {
+    /// Takes up what an earlier daemon left and listens for peers: once per membership, before anything else.
+    fn open(&self, member: FabricMember) -> BoxFuture<'static, Result<(), EngineError>>;
+
+    /// Removes everything of the network from this host: the node left its cluster.
+    fn close(&self) -> BoxFuture<'static, Result<(), EngineError>>;
+
     /// Makes the network look like `state`; called with whole states, the newest wins.
     fn apply(&self, state: Arc<FabricState>) -> BoxFuture<'static, Result<(), EngineError>>;
 }

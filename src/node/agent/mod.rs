@@ -448,7 +448,10 @@ impl Shell {
         let spec = &task.spec.container;
         let secrets = spec.secrets.iter().filter_map(|r| Some((r.id, self.contents.secrets.get(&r.id)?.clone())));
         let configs = spec.configs.iter().filter_map(|r| Some((r.id, self.contents.configs.get(&r.id)?.clone())));
-        Contents { secrets: secrets.collect(), configs: configs.collect() }
+        let networks = task.attachments.iter().filter_map(|attachment| {
+            Some((attachment.network, self.network.networks.get(&attachment.network)?.clone()))
+        });
+        Contents { secrets: secrets.collect(), configs: configs.collect(), networks: networks.collect() }
     }
 
     /// Hands over what is unsent as far as the session takes it.

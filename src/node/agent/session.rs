@@ -237,9 +237,10 @@ fn statuses(report: &Report) -> pb::dispatch::from_node::Message {
 }
 
 async fn read(mut receiver: FrameReceiver, incoming: mpsc::Sender<Result<Option<FromSession>, String>>) {
+    let mut parts = None;
     loop {
         let message = match receiver.receive().await {
-            Ok(Some(frame)) => understand(&frame),
+            Ok(Some(frame)) => understand(&frame, &mut parts),
             Ok(None) => return,
             Err(error) => Err(error.to_string()),
         };
@@ -250,20 +251,46 @@ async fn read(mut receiver: FrameReceiver, incoming: mpsc::Sender<Result<Option<
     }
 }
 
-/// A message of the manager; `None` for a mere sign of life.
-fn understand(frame: &[u8]) -> Result<Option<FromSession>, String> {
+/// A message of the manager; `None` for a mere sign of life, and for a part whose rest (gathered in `parts`) is
+/// still to come.
+fn understand(frame: &[u8], parts: &mut Option<pb::dispatch::Assignments>) -> Result<Option<FromSession>, String> {
     use pb::dispatch::to_node::Message as To;
     let wrong = |error: WireError| format!("the manager sent what this version does not understand: {error}");
     let message = pb::dispatch::ToNode::decode(frame).map_err(|error| wrong(error.into()))?;
     Ok(match message.message {
-        Some(To::Assignments(assignments)) => {
-            Some(FromSession::Assigned(Box::new(Assignments::from_wire(assignments).map_err(wrong)?)))
+        Some(To::Assignments(part)) => {
+            let more = part.more;
+            let whole = match parts.take() {
+                Some(gathered) => join(gathered, part)?,
+                None => part,
+            };
+            if more {
+                *parts = Some(whole);
+                return Ok(None);
+            }
+            Some(FromSession::Assigned(Box::new(Assignments::from_wire(whole).map_err(wrong)?)))
         }
         Some(To::StatusesAck(ack)) => Some(FromSession::Acked(ack.sequence)),
         Some(To::Cluster(info)) => Some(FromSession::Cluster(cluster_info(info).map_err(wrong)?)),
         Some(To::Failure(failure)) => return Err(failure.message),
         Some(To::HeartbeatAck(_) | To::Opened(_)) | None => None,
     })
+}
+
+/// Assignments of a node in all: a thousand tasks of 4 KiB are 4 MiB.
+const ASSIGNMENTS_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+fn join(
+    mut gathered: pb::dispatch::Assignments,
+    part: pb::dispatch::Assignments,
+) -> Result<pb::dispatch::Assignments, String> {
+    gathered.tasks.extend(part.tasks);
+    gathered.secrets.extend(part.secrets);
+    gathered.configs.extend(part.configs);
+    if gathered.encoded_len() > ASSIGNMENTS_BYTES_MAX {
+        return Err(format!("the manager assigned more than {ASSIGNMENTS_BYTES_MAX} bytes"));
+    }
+    Ok(gathered)
 }
 
 fn cluster_info(info: pb::dispatch::ClusterInfo) -> Result<ClusterInfo, WireError> {

@@ -35,9 +35,9 @@ const SMALL_BYTES_MAX: u32 = 64 * 1024;
 /// Parts of something long (an image layer, a snapshot, a log): large enough to be efficient,
 /// small enough that a slow reader holds little.
 const CHUNK_BYTES_MAX: u32 = 1024 * 1024;
-/// Raft messages: raft-rs cuts appends to its `max_size_per_msg`, but one entry may be a large
-/// batch of writes.
-const RAFT_BYTES_MAX: u32 = 16 * 1024 * 1024;
+/// Raft messages: mostly small, but a snapshot is one message (`consensus::limits::MESSAGE_BYTES_MAX` and its
+/// envelope).
+const RAFT_BYTES_MAX: u32 = 66 * 1024 * 1024;
 
 /// How long a connection without traffic is kept for the next call.
 const IDLE: Duration = Duration::from_secs(30);

@@ -16,8 +16,6 @@ mod config;
 mod digest;
 mod disk;
 mod error;
-#[cfg(test)]
-mod kill_tests;
 mod layer;
 mod manifest;
 mod platform;

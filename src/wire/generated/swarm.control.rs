@@ -50,10 +50,13 @@ pub struct RaftPeer {
     #[prost(bool, tag = "4")]
     pub voter: bool,
 }
+/// The key that opens the CA's key in the store: managers only, over the encrypted link.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JoinedRaft {
     #[prost(message, repeated, tag = "1")]
     pub peers: ::prost::alloc::vec::Vec<RaftPeer>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub sealing_key: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Left {}

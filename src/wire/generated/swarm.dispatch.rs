@@ -115,7 +115,8 @@ pub struct ConfigContent {
     #[prost(bytes = "vec", tag = "4")]
     pub data: ::prost::alloc::vec::Vec<u8>,
 }
-/// With `complete`, what is not named is no longer assigned.
+/// With `complete`, what is not named is no longer assigned. With `more`, the next message belongs to it: they
+/// count as one.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Assignments {
     #[prost(bool, tag = "1")]
@@ -136,6 +137,8 @@ pub struct Assignments {
     pub removed_configs: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     #[prost(message, optional, tag = "9")]
     pub fabric: ::core::option::Option<Fabric>,
+    #[prost(bool, tag = "10")]
+    pub more: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FabricPeer {

@@ -223,14 +223,11 @@ pub struct Snapshot {
     #[prost(message, repeated, tag = "2")]
     pub objects: ::prost::alloc::vec::Vec<Object>,
 }
-/// One log message between two managers; `message` is the log library's own protobuf.
+/// One log message between two managers; `message` is the log library's own protobuf. Whom it is from and for
+/// stands inside, and who sent it is proven by the connection.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Envelope {
-    #[prost(uint64, tag = "1")]
-    pub from: u64,
-    #[prost(uint64, tag = "2")]
-    pub to: u64,
-    #[prost(bytes = "bytes", tag = "3")]
+    #[prost(bytes = "bytes", tag = "1")]
     pub message: ::prost::bytes::Bytes,
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

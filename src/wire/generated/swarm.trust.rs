@@ -49,6 +49,22 @@ pub struct JoinReply {
     #[prost(string, tag = "4")]
     pub advertise_addr: ::prost::alloc::string::String,
 }
+/// The answer to a request to join: a refusal is one line for people.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Joined {
+    #[prost(oneof = "joined::Result", tags = "1, 2")]
+    pub result: ::core::option::Option<joined::Result>,
+}
+/// Nested message and enum types in `Joined`.
+pub mod joined {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Result {
+        #[prost(message, tag = "1")]
+        Reply(super::JoinReply),
+        #[prost(string, tag = "2")]
+        Refusal(::prost::alloc::string::String),
+    }
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewRequest {
     #[prost(bytes = "vec", tag = "1")]

@@ -14,7 +14,7 @@ async fn an_image_is_pulled_by_tag_and_by_digest_and_again_without_a_download() 
     let steps = Steps::default();
     let pulled = store.pull(&reference(&name), None, None, steps.sink()).await.expect("pulls");
     assert_eq!(pulled.id, image().id());
-    assert_eq!(pulled.repo_tags, std::slice::from_ref(&name));
+    assert_eq!(pulled.repo_tags, [name.clone()]);
     assert_eq!(pulled.repo_digests, [format!("{}/team/x@{digest}", registry.host)]);
     assert_eq!(pulled.config.cmd, ["/run"]);
     let states = steps.states();

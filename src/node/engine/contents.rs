@@ -1,0 +1,56 @@
+//! Secrets and configs as files for one task: in memory (the run directory is a tmpfs), owned and with the
+//! mode that was asked for, gone with the task.
+
+use super::EngineError;
+use crate::agent::engine::Contents;
+use runtime::spec::{Mount, MountKind, Propagation};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use swarm_core::model::{ContainerSpec, FileTarget};
+
+/// Where relative names of secrets go (as in Docker).
+const SECRETS: &str = "/run/secrets";
+
+/// Writes the files below `dir` and returns the mounts that bring them into the container.
+pub fn materialise(dir: &Path, spec: &ContainerSpec, contents: &Contents) -> Result<Vec<Mount>, EngineError> {
+    let mut mounts = Vec::new();
+    for (number, reference) in spec.secrets.iter().enumerate() {
+        let secret = contents.secrets.get(&reference.id);
+        let secret = secret.ok_or_else(|| EngineError(format!("secret {} has not arrived here", reference.name)))?;
+        let path = dir.join(format!("secret-{number}"));
+        write(&path, secret.spec.data.expose(), &reference.file)?;
+        mounts.push(mount(path, absolute(SECRETS, &reference.file.name)));
+    }
+    for (number, reference) in spec.configs.iter().enumerate() {
+        let config = contents.configs.get(&reference.id);
+        let config = config.ok_or_else(|| EngineError(format!("config {} has not arrived here", reference.name)))?;
+        let path = dir.join(format!("config-{number}"));
+        write(&path, &config.spec.data, &reference.file)?;
+        mounts.push(mount(path, absolute("/", &reference.file.name)));
+    }
+    Ok(mounts)
+}
+
+fn absolute(base: &str, name: &str) -> PathBuf {
+    Path::new(base).join(name)
+}
+
+fn mount(source: PathBuf, target: PathBuf) -> Mount {
+    let kind = MountKind::Bind { source, propagation: Propagation::Rprivate };
+    Mount { target, kind, read_only: true }
+}
+
+fn write(path: &Path, data: &[u8], file: &FileTarget) -> Result<(), EngineError> {
+    let failed = |error: std::io::Error| EngineError(format!("cannot write the file for {}: {error}", file.name));
+    let id = |text: &str, what| match text {
+        "" => Ok(0),
+        number => number
+            .parse::<u32>()
+            .map_err(|_| EngineError(format!("{what} \"{number}\" of {} is not a number", file.name))),
+    };
+    let (uid, gid) = (id(&file.uid, "uid")?, id(&file.gid, "gid")?);
+    crate::trust::write_private_file(path, data).map_err(failed)?;
+    chown(path, Some(uid), Some(gid)).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(file.mode & 0o7777)).map_err(failed)
+}

@@ -1,0 +1,250 @@
+//! The agent's engine and network on this host: binds the agent's ports to the crates `runtime` and `overlay`.
+//!
+//! A task has one container, whose id is derived from the task's: nothing has to be remembered to find it.
+//! Everything here can be called again after a crash in the middle.
+
+mod contents;
+mod net;
+mod prepare;
+mod spec;
+
+pub use net::Net;
+
+use crate::agent::engine::{
+    Contents, Engine, EngineError, Exited, Found, LogLine, LogLines, LogQuery, Prepared, Probe, Progress, Started,
+};
+use crate::agent::health;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use runtime::container::{LogOptions, Status};
+use runtime::image::ImageStore;
+use runtime::shim::{Exit, Output};
+use runtime::spec::ProcessSpec;
+use runtime::volumes::Volumes;
+use runtime::{Containers, container::ExecStreams};
+use sha2::{Digest, Sha256};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use swarm_core::TaskId;
+use swarm_core::model::{PublishMode, Task};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
+
+/// Label that names the task of a container (as Docker's).
+pub const TASK_LABEL: &str = "com.docker.swarm.task.id";
+/// Label with the image's health check, as JSON, for the time after a restart.
+const HEALTH_LABEL: &str = "swarm.health";
+/// Label with the signal that stops the container.
+const STOP_SIGNAL_LABEL: &str = "swarm.stop-signal";
+/// Output of a health check that is kept (as Docker).
+const PROBE_OUTPUT_BYTES: usize = 4096;
+
+/// The engine of this host.
+#[derive(Clone)]
+pub struct LocalEngine {
+    pub images: ImageStore,
+    pub containers: Containers,
+    pub volumes: Volumes,
+    pub net: Net,
+    /// For what must be gone after a reboot: contents of secrets, files of the network.
+    pub run_dir: PathBuf,
+}
+
+/// The container of a task: 64 hexadecimal digits.
+pub fn container_id(task: TaskId) -> String {
+    hex::encode(Sha256::digest(format!("swarm task {task}")))
+}
+
+impl LocalEngine {
+    fn files(&self, id: &str) -> PathBuf {
+        self.run_dir.join("tasks").join(id)
+    }
+}
+
+fn line(error: &dyn std::error::Error) -> EngineError {
+    EngineError(crate::error::chain(error))
+}
+
+/// Runs blocking work on a thread for it.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(EngineError(format!("the work failed: {error}"))),
+    }
+}
+
+fn exited(exit: Exit) -> Exited {
+    Exited { code: exit.code, oom_killed: exit.oom_killed, error: exit.error.unwrap_or_default() }
+}
+
+impl Engine for LocalEngine {
+    fn prepare(
+        &self,
+        task: Arc<Task>,
+        contents: Contents,
+        progress: Progress,
+    ) -> BoxFuture<'static, Result<Prepared, EngineError>> {
+        let engine = self.clone();
+        Box::pin(async move { engine.prepare_task(&task, &contents, &progress).await })
+    }
+
+    fn start(&self, task: TaskId) -> BoxFuture<'static, Result<Started, EngineError>> {
+        let engine = self.clone();
+        Box::pin(async move {
+            let id = container_id(task);
+            engine.containers.start(&id).await.map_err(|error| line(&error))?;
+            let pid = match engine.containers.status(&id).await {
+                Ok(Status::Running { pid } | Status::Created { pid } | Status::Paused { pid }) => pid,
+                Ok(Status::Exited(_)) | Err(_) => 0,
+            };
+            Ok(Started { pid: u32::try_from(pid).unwrap_or(0), host_ports: Vec::new() })
+        })
+    }
+
+    fn wait(&self, task: TaskId) -> BoxFuture<'static, Exited> {
+        let containers = self.containers.clone();
+        Box::pin(async move {
+            match containers.wait(&container_id(task)).await {
+                Ok(exit) => exited(exit),
+                Err(error) => {
+                    let error = format!("the container was lost: {}", crate::error::chain(&error));
+                    Exited { code: 255, oom_killed: false, error }
+                }
+            }
+        })
+    }
+
+    fn stop(&self, task: TaskId, grace: Duration) -> BoxFuture<'static, ()> {
+        let containers = self.containers.clone();
+        Box::pin(async move {
+            let id = container_id(task);
+            let signal = containers
+                .spec(&id)
+                .ok()
+                .and_then(|spec| runtime::signals::signal_number(spec.labels.get(STOP_SIGNAL_LABEL)?))
+                .unwrap_or(libc::SIGTERM);
+            if let Err(error) = containers.stop(&id, signal, grace).await {
+                tracing::warn!(%task, error = %crate::error::chain(&error), "a container did not stop as asked; killing it");
+                let _ = containers.kill(&id).await;
+            }
+        })
+    }
+
+    fn release(&self, task: TaskId) -> BoxFuture<'static, ()> {
+        let engine = self.clone();
+        Box::pin(async move { engine.release_network(task).await })
+    }
+
+    fn clean(&self, task: TaskId) -> BoxFuture<'static, ()> {
+        let engine = self.clone();
+        Box::pin(async move { engine.clean_task(task).await })
+    }
+
+    fn probe(&self, task: TaskId, test: Vec<String>, limit: Duration) -> BoxFuture<'static, Probe> {
+        let containers = self.containers.clone();
+        Box::pin(async move {
+            match timeout(limit, run_probe(&containers, &container_id(task), &test)).await {
+                Ok(Ok(probe)) => probe,
+                Ok(Err(error)) => Probe { healthy: false, output: error.0 },
+                Err(_) => Probe {
+                    healthy: false,
+                    output: format!("health check exceeded its timeout of {} s", limit.as_secs_f32()),
+                },
+            }
+        })
+    }
+
+    fn find(&self, task: Arc<Task>) -> BoxFuture<'static, Found> {
+        let containers = self.containers.clone();
+        Box::pin(async move {
+            let id = container_id(task.id);
+            match containers.status(&id).await {
+                Ok(Status::Running { pid } | Status::Paused { pid }) => {
+                    let spec = containers.spec(&id).ok();
+                    let image = spec.and_then(|spec| serde_json::from_str(spec.labels.get(HEALTH_LABEL)?).ok());
+                    let health = health::merge(task.spec.container.health_check.as_ref(), image);
+                    Found::Running { container_id: id, pid: u32::try_from(pid).unwrap_or(0), health }
+                }
+                Ok(Status::Exited(exit)) => Found::Exited(exited(exit)),
+                // Not started, or nothing: it is made anew.
+                Ok(Status::Created { .. }) | Err(_) => match containers.exit(&id) {
+                    Ok(Some(exit)) => Found::Exited(exited(exit)),
+                    Ok(None) | Err(_) => Found::Nothing,
+                },
+            }
+        })
+    }
+
+    fn tasks(&self) -> BoxFuture<'static, Vec<TaskId>> {
+        let engine = self.clone();
+        Box::pin(async move {
+            // Adopts what runs, and buries what lost its shim.
+            if let Err(error) = engine.containers.recover().await {
+                tracing::error!(error = %crate::error::chain(&error), "containers could not be looked at");
+            }
+            let ids = engine.containers.list().unwrap_or_default();
+            let tasks = ids.iter().filter_map(|id| engine.containers.spec(id).ok());
+            tasks.filter_map(|spec| spec.labels.get(TASK_LABEL)?.parse().ok()).collect()
+        })
+    }
+
+    fn logs(&self, task: TaskId, query: LogQuery) -> BoxFuture<'static, Result<LogLines, EngineError>> {
+        let containers = self.containers.clone();
+        Box::pin(async move {
+            let options = LogOptions {
+                follow: query.follow,
+                tail: query.tail.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)),
+                since_ns: query.since_ns.and_then(|at| u64::try_from(at).ok()),
+                until_ns: query.until_ns.and_then(|at| u64::try_from(at).ok()),
+                stdout: query.stdout,
+                stderr: query.stderr,
+            };
+            let lines = containers.logs(&container_id(task), options).await.map_err(|error| line(&error))?;
+            let lines = lines.map(|entry| match entry {
+                Ok(entry) => Ok(LogLine {
+                    stderr: entry.stream == Output::Stderr,
+                    time_ns: i64::try_from(entry.time_ns).unwrap_or(i64::MAX),
+                    data: entry.bytes,
+                }),
+                Err(error) => Err(line(&error)),
+            });
+            Ok(Box::pin(lines) as LogLines)
+        })
+    }
+}
+
+/// One run: `CMD` runs the words, `CMD-SHELL` a line of shell.
+async fn run_probe(containers: &Containers, id: &str, test: &[String]) -> Result<Probe, EngineError> {
+    let args: Vec<String> = match test.split_first() {
+        Some((kind, words)) if kind == "CMD" => words.to_vec(),
+        Some((kind, words)) if kind == "CMD-SHELL" => {
+            vec!["/bin/sh".to_owned(), "-c".to_owned(), words.join(" ")]
+        }
+        Some((kind, _)) => return Err(EngineError(format!("health check of unknown kind {kind}"))),
+        None => return Err(EngineError("empty health check".to_owned())),
+    };
+    let spec = containers.spec(id).map_err(|error| line(&error))?;
+    let process = ProcessSpec { args, tty: false, ..spec.process };
+    let mut handle = containers.exec(id, &process).await.map_err(|error| line(&error))?;
+    let mut output = Vec::new();
+    if let ExecStreams::Pipes { stdin, stdout, stderr } = &mut handle.streams {
+        drop(stdin.take());
+        for stream in [stdout.take(), stderr.take()].into_iter().flatten() {
+            let mut part = Vec::new();
+            // A broken pipe ends the output, not the check.
+            let _ = stream.take(PROBE_OUTPUT_BYTES as u64).read_to_end(&mut part).await;
+            output.append(&mut part);
+        }
+    }
+    let exit = handle.wait().await.map_err(|error| line(&error))?;
+    output.truncate(PROBE_OUTPUT_BYTES);
+    Ok(Probe { healthy: exit.code == 0, output: String::from_utf8_lossy(&output).trim().to_owned() })
+}
+
+/// Ports a task opens on its own node.
+fn host_ports(task: &Task) -> Vec<swarm_core::model::PortConfig> {
+    task.host_ports.iter().filter(|port| port.mode == PublishMode::Host).cloned().collect()
+}

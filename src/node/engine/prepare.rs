@@ -1,0 +1,145 @@
+//! Making a task ready, and removing what it had.
+
+use super::{HEALTH_LABEL, LocalEngine, STOP_SIGNAL_LABEL, blocking, container_id, contents, host_ports, line, spec};
+use crate::agent::engine::{Contents, EngineError, Prepared, Progress};
+use crate::agent::health;
+use overlay::{AttachSpec, Attached};
+use runtime::image::{Image, PullProgress, Reference, RegistryAuth};
+use runtime::spec::{Mount, MountKind, Network, Propagation};
+use std::path::Path;
+use swarm_core::TaskId;
+use swarm_core::model::Task;
+
+impl LocalEngine {
+    pub(super) async fn prepare_task(
+        &self,
+        task: &Task,
+        given: &Contents,
+        progress: &Progress,
+    ) -> Result<Prepared, EngineError> {
+        let id = container_id(task.id);
+        // A crash may have left a part of it.
+        self.clean_task(task.id).await;
+        let image = self.image(task, progress).await?;
+        let image_health = image.config.healthcheck.clone();
+        let attached = self.attach(task, given).await?;
+        let mut spec = self.specify(&id, &image, task, given, attached).await?;
+        if let Some(health) = &image_health {
+            let text = serde_json::to_string(health).map_err(|error| line(&error))?;
+            spec.labels.insert(HEALTH_LABEL.to_owned(), text);
+        }
+        self.containers.create(&id, &spec).await.map_err(|error| line(&error))?;
+        let health = health::merge(task.spec.container.health_check.as_ref(), image_health);
+        Ok(Prepared { container_id: id, health })
+    }
+
+    /// The image: as it is here, or else pulled.
+    async fn image(&self, task: &Task, progress: &Progress) -> Result<Image, EngineError> {
+        let name = task.spec.container.image.clone();
+        let reference = Reference::parse(&name).map_err(|error| EngineError(error.one_line()))?;
+        let images = self.images.clone();
+        let looked_up = reference.clone();
+        if let Ok(image) = blocking(move || images.inspect(&looked_up.familiar()).map_err(|e| line(&e))).await {
+            return Ok(image);
+        }
+        let auth = match &task.spec.container.pull_auth {
+            Some(auth) => RegistryAuth::from_auth_config(auth.expose()).map_err(|e| EngineError(e.one_line()))?,
+            None => None,
+        };
+        let telling = progress.clone();
+        let tell = move |_: PullProgress| {
+            let _ = telling.try_send(format!("pulling image {name}"));
+        };
+        let pulled = self.images.pull(&reference, None, auth.as_ref(), tell).await;
+        pulled.map_err(|error| EngineError(error.one_line()))
+    }
+
+    async fn attach(&self, task: &Task, given: &Contents) -> Result<Attached, EngineError> {
+        let spec = AttachSpec {
+            attachments: task.attachments.clone(),
+            networks: given.networks.clone(),
+            hostname: spec::hostname(task),
+            host_ports: host_ports(task),
+            dns: task.spec.container.dns.clone(),
+            extra_hosts: task.spec.container.hosts.clone(),
+        };
+        self.net.fabric()?.attach(task.id, spec).await.map_err(|error| line(&error))
+    }
+
+    /// Root file system, volumes, contents and files of the network, and the specification over them.
+    async fn specify(
+        &self,
+        id: &str,
+        image: &Image,
+        task: &Task,
+        given: &Contents,
+        attached: Attached,
+    ) -> Result<runtime::spec::ContainerSpec, EngineError> {
+        let (engine, id, prepared) = (self.clone(), id.to_owned(), image.clone());
+        let (container, given, hostname) = (task.spec.container.clone(), given.clone(), spec::hostname(task));
+        let (hosts, resolv_conf) = (attached.hosts, attached.resolv_conf);
+        let (rootfs, mut mounts) = blocking(move || {
+            let rootfs = engine.images.prepare(&id, &prepared).map_err(|error| EngineError(error.one_line()))?;
+            let files = engine.files(&id);
+            std::fs::create_dir_all(&files).map_err(|error| line(&error))?;
+            let mut mounts = contents::materialise(&files, &container, &given)?;
+            for (name, text) in [("hosts", hosts), ("resolv.conf", resolv_conf), ("hostname", hostname + "\n")] {
+                mounts.push(file(&files, name, &text)?);
+            }
+            Ok((rootfs, mounts))
+        })
+        .await?;
+        mounts.extend(spec::mounts(task, &self.volumes, &rootfs.path, image).await?);
+        let mut spec = spec::container(task, image, &rootfs.path)?;
+        spec.network = Network::Path(attached.netns);
+        spec.mounts = mounts;
+        let stop_signal = match task.spec.container.stop_signal.as_str() {
+            "" => image.config.stop_signal.clone().unwrap_or_default(),
+            given => given.to_owned(),
+        };
+        spec.labels.insert(STOP_SIGNAL_LABEL.to_owned(), stop_signal.clone());
+        spec.stop_signal = stop_signal;
+        Ok(spec)
+    }
+
+    pub(super) async fn release_network(&self, task: TaskId) {
+        let detached = match self.net.fabric() {
+            Ok(fabric) => fabric.detach(task).await.map_err(|error| line(&error)),
+            Err(_) => Ok(()),
+        };
+        if let Err(error) = detached {
+            tracing::warn!(%task, %error, "the network of a task was not removed");
+        }
+    }
+
+    pub(super) async fn clean_task(&self, task: TaskId) {
+        let id = container_id(task);
+        if self.containers.spec(&id).is_ok() {
+            if let Err(error) = self.containers.kill(&id).await {
+                tracing::debug!(%task, error = %crate::error::chain(&error), "nothing to kill");
+            }
+            if let Err(error) = self.containers.delete(&id).await {
+                tracing::warn!(%task, error = %crate::error::chain(&error), "a container was not removed");
+            }
+        }
+        self.release_network(task).await;
+        let (images, files, name) = (self.images.clone(), self.files(&id), id.clone());
+        let removed = blocking(move || {
+            images.release(&name).map_err(|error| EngineError(error.one_line()))?;
+            match std::fs::remove_dir_all(&files) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(line(&error)),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        });
+        if let Err(error) = removed.await {
+            tracing::warn!(%task, %error, "files of a task were not removed");
+        }
+    }
+}
+
+fn file(dir: &Path, name: &str, text: &str) -> Result<Mount, EngineError> {
+    let source = dir.join(name);
+    std::fs::write(&source, text).map_err(|error| EngineError(format!("cannot write {name}: {error}")))?;
+    let kind = MountKind::Bind { source, propagation: Propagation::Rprivate };
+    Ok(Mount { target: Path::new("/etc").join(name), kind, read_only: false })
+}

@@ -1,0 +1,213 @@
+//! From a task and its image to the runtime's specification, with Docker's rules and defaults.
+
+use super::{EngineError, TASK_LABEL, line};
+use runtime::image::Image;
+use runtime::spec::{ContainerSpec, LogLimits, Mount, MountKind, ProcessSpec, Propagation, Resources, Ulimit};
+use runtime::volumes::Volumes;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use swarm_core::model::{Mount as TaskMount, MountSource, Task};
+
+/// The container's host name: as asked for, else the first 12 digits of its id.
+pub fn hostname(task: &Task) -> String {
+    match task.spec.container.hostname.as_str() {
+        "" => super::container_id(task.id)[..12].to_owned(),
+        given => given.to_owned(),
+    }
+}
+
+/// Everything but network and mounts.
+pub fn container(task: &Task, image: &Image, rootfs: &Path) -> Result<ContainerSpec, EngineError> {
+    let spec = &task.spec.container;
+    let resources = &task.spec.resources;
+    let amount = |value: i64| u64::try_from(value).unwrap_or(0);
+    Ok(ContainerSpec {
+        rootfs: rootfs.to_owned(),
+        process: process(task, image)?,
+        hostname: hostname(task),
+        resources: Resources {
+            nano_cpus: amount(resources.limit_nano_cpus),
+            memory: amount(resources.limit_memory_bytes),
+            memory_reservation: amount(resources.reservations.memory_bytes),
+            pids_limit: resources.limit_pids,
+            ..Resources::default()
+        },
+        cap_add: spec.cap_add.clone(),
+        cap_drop: spec.cap_drop.clone(),
+        privileged: spec.privileged,
+        read_only_rootfs: spec.read_only,
+        init: spec.init.unwrap_or(false),
+        open_stdin: spec.open_stdin,
+        sysctls: spec.sysctls.clone(),
+        ulimits: spec
+            .ulimits
+            .iter()
+            .map(|limit| Ulimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard })
+            .collect(),
+        oom_score_adj: spec.oom_score_adj,
+        shm_size: spec.shm_size_bytes,
+        labels: labels(task, image),
+        log: log_limits(task)?,
+        ..ContainerSpec::default()
+    })
+}
+
+/// `command` replaces the image's entrypoint and drops its command; `args` replace the command alone.
+fn process(task: &Task, image: &Image) -> Result<ProcessSpec, EngineError> {
+    let spec = &task.spec.container;
+    let entrypoint = if spec.command.is_empty() { &image.config.entrypoint } else { &spec.command };
+    let own_command = !spec.command.is_empty() || !spec.args.is_empty();
+    let command = if own_command { &spec.args } else { &image.config.cmd };
+    let args: Vec<String> = entrypoint.iter().chain(command).cloned().collect();
+    if args.is_empty() {
+        return Err(EngineError(format!("image {} has no command, and none was given", spec.image)));
+    }
+    let or = |own: &String, image: &String| if own.is_empty() { image.clone() } else { own.clone() };
+    Ok(ProcessSpec {
+        args,
+        env: environment(&image.config.env, &spec.env, &hostname(task)),
+        cwd: or(&spec.dir, &image.config.working_dir),
+        user: or(&spec.user, &image.config.user),
+        additional_groups: spec.groups.clone(),
+        tty: spec.tty,
+        ..ProcessSpec::default()
+    })
+}
+
+/// The image's variables with the task's over them; a name without `=` removes it.
+fn environment(image: &[String], own: &[String], hostname: &str) -> Vec<String> {
+    let name = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let mut all: Vec<String> = image.to_vec();
+    for entry in own {
+        all.retain(|known| name(known) != name(entry));
+        if entry.contains('=') {
+            all.push(entry.clone());
+        }
+    }
+    if !all.iter().any(|entry| name(entry) == "HOSTNAME") {
+        all.push(format!("HOSTNAME={hostname}"));
+    }
+    all
+}
+
+fn labels(task: &Task, image: &Image) -> BTreeMap<String, String> {
+    let mut labels = image.config.labels.clone();
+    labels.extend(task.spec.container.labels.clone());
+    let node = task.node.map(|node| node.to_string()).unwrap_or_default();
+    labels.extend([
+        (TASK_LABEL.to_owned(), task.id.to_string()),
+        ("com.docker.swarm.task".to_owned(), String::new()),
+        ("com.docker.swarm.task.name".to_owned(), task.name()),
+        ("com.docker.swarm.service.id".to_owned(), task.service.to_string()),
+        ("com.docker.swarm.service.name".to_owned(), task.service_name.clone()),
+        ("com.docker.swarm.node.id".to_owned(), node),
+    ]);
+    labels
+}
+
+/// `max-size` and `max-file` of the json-file driver.
+fn log_limits(task: &Task) -> Result<LogLimits, EngineError> {
+    let mut limits = LogLimits::default();
+    let Some(driver) = &task.spec.log_driver else { return Ok(limits) };
+    if !matches!(driver.name.as_str(), "" | "json-file" | "local") {
+        return Err(EngineError(format!("log driver {} is not supported: use json-file", driver.name)));
+    }
+    let bad = |key: &str, value: &str| EngineError(format!("log option {key}={value} is not understood"));
+    for (key, value) in &driver.options {
+        match key.as_str() {
+            "max-size" => limits.max_size = size(value).ok_or_else(|| bad(key, value))?,
+            "max-file" => limits.max_files = value.parse().map_err(|_| bad(key, value))?,
+            _ => return Err(EngineError(format!("log option {key} is not supported"))),
+        }
+    }
+    Ok(limits)
+}
+
+fn size(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" => 1 << 10,
+        "m" | "mb" => 1 << 20,
+        "g" | "gb" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// The task's mounts, and a fresh volume for each path the image declares one for.
+pub async fn mounts(task: &Task, volumes: &Volumes, rootfs: &Path, image: &Image) -> Result<Vec<Mount>, EngineError> {
+    let mut mounts = Vec::new();
+    for mount in &task.spec.container.mounts {
+        mounts.push(one(task, mount, volumes, rootfs).await?);
+    }
+    for path in &image.config.volumes {
+        let taken = task.spec.container.mounts.iter().any(|mount| mount.target.trim_end_matches('/') == path);
+        if !taken {
+            mounts.push(volume(&anonymous(task, path), path, "", false, false, volumes, rootfs).await?);
+        }
+    }
+    Ok(mounts)
+}
+
+async fn one(task: &Task, mount: &TaskMount, volumes: &Volumes, rootfs: &Path) -> Result<Mount, EngineError> {
+    let target = PathBuf::from(&mount.target);
+    match &mount.source {
+        MountSource::Bind { path, propagation, create } => {
+            let source = PathBuf::from(path);
+            if *create && !source.exists() {
+                std::fs::create_dir_all(&source).map_err(|error| line(&error))?;
+            }
+            if !source.exists() {
+                return Err(EngineError(format!("invalid mount: bind source path does not exist: {path}")));
+            }
+            let propagation = match propagation.as_str() {
+                "" | "rprivate" | "private" => Propagation::Rprivate,
+                "rslave" | "slave" => Propagation::Rslave,
+                "rshared" | "shared" => Propagation::Rshared,
+                other => return Err(EngineError(format!("invalid mount: unknown propagation {other}"))),
+            };
+            Ok(Mount { target, kind: MountKind::Bind { source, propagation }, read_only: mount.read_only })
+        }
+        MountSource::Tmpfs { size_bytes, mode } => {
+            let size = (*size_bytes > 0).then_some(*size_bytes);
+            let mode = (*mode > 0).then_some(*mode);
+            Ok(Mount { target, kind: MountKind::Tmpfs { size, mode, options: Vec::new() }, read_only: mount.read_only })
+        }
+        MountSource::Volume { name, driver, driver_options, labels: _, no_copy, subpath } => {
+            if !matches!(driver.as_str(), "" | "local") || !driver_options.is_empty() {
+                return Err(EngineError(format!(
+                    "volume {name}: only the local driver without options is supported (asked for {driver:?} {driver_options:?})"
+                )));
+            }
+            let name = if name.is_empty() { anonymous(task, &mount.target) } else { name.clone() };
+            volume(&name, &mount.target, subpath, *no_copy, mount.read_only, volumes, rootfs).await
+        }
+    }
+}
+
+/// A volume of this task alone, the same for the same path.
+fn anonymous(task: &Task, path: &str) -> String {
+    use sha2::{Digest, Sha256};
+    hex::encode(Sha256::digest(format!("volume of task {} at {path}", task.id)))
+}
+
+async fn volume(
+    name: &str,
+    target: &str,
+    subpath: &str,
+    no_copy: bool,
+    read_only: bool,
+    volumes: &Volumes,
+    rootfs: &Path,
+) -> Result<Mount, EngineError> {
+    let mut source = volumes.create(name, BTreeMap::new()).await.map_err(|error| line(&error))?.mountpoint;
+    if !no_copy {
+        volumes.populate(name, rootfs, Path::new(target)).await.map_err(|error| line(&error))?;
+    }
+    if !subpath.is_empty() {
+        source = source.join(subpath);
+    }
+    let kind = MountKind::Bind { source, propagation: Propagation::Rprivate };
+    Ok(Mount { target: PathBuf::from(target), kind, read_only })
+}

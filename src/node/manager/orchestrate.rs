@@ -1,0 +1,50 @@
+//! The leader's loop over desired state: pure decisions on the newest view, written under the term's
+//! fence, again and again until there is nothing to do.
+
+use super::leader::LeaderParts;
+use super::write::WriteError;
+use std::time::Duration;
+use swarm_core::leader::{self, Scope};
+use swarm_core::store::View;
+use tokio::time::sleep;
+
+/// After a write that did not come through, before the decision is made anew.
+const RETRY: Duration = Duration::from_millis(200);
+/// Longest sleep without a look: due times are by the wall clock, which may be set.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Runs until the term ends.
+pub async fn run(term: u64, parts: LeaderParts) {
+    let mut views = parts.writer.feed.views.clone();
+    loop {
+        let view: View = views.borrow_and_update().clone();
+        let now = parts.clock.wall();
+        let step = leader::step(&view, now, &Scope::All, &mut rand::rng());
+        let idle = step.txns.is_empty();
+        for mut txn in step.txns {
+            txn.term = Some(term);
+            txn.wall = now;
+            match parts.writer.propose(&txn).await {
+                Ok(_) => {}
+                // Someone wrote in between: decided anew on what is there now.
+                Err(WriteError::Refused(conflict)) => {
+                    tracing::debug!(%conflict, "a decision was overtaken");
+                    break;
+                }
+                Err(error) => {
+                    tracing::info!(%error, term, "a decision was not written");
+                    sleep(RETRY).await;
+                    break;
+                }
+            }
+        }
+        if !idle {
+            continue;
+        }
+        let due = step.wake_at.map_or(LOOK, |at| at.since(parts.clock.wall()).min(LOOK));
+        tokio::select! {
+            changed = views.changed() => if changed.is_err() { return },
+            () = sleep(due.max(Duration::from_millis(1))) => {}
+        }
+    }
+}

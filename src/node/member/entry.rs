@@ -1,0 +1,227 @@
+//! How a node becomes a member: by making a cluster, or by joining one with a token.
+
+use super::{Member, MemberError};
+use crate::disk::{DataDir, ManagerKeys, MemberState, random_key};
+use crate::manager::{CA_KEY_CONTEXT, StoreMachine, new_node};
+use crate::node::{InitRequest, JoinRequest, NodeOptions};
+use crate::storage::{DataKey, Identity};
+use crate::transport::{Endpoint, TransportError};
+use crate::trust::{ClusterCa, NodeIdentity, NodeKey, SealingKey, SigningRequest, random_bytes};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use swarm_core::model::{
+    self, Cluster, GossipKey, JoinSecret, Meta, Network, NetworkDriver, NetworkSpec, NodeRole, RaftMember,
+};
+use swarm_core::store::{Object, Store};
+use swarm_core::trust::{CertSpec, JoinToken, TokenSecret, Validity};
+use swarm_core::{ClusterId, NetworkId, NodeId, Sensitive, Stamp};
+use tokio::time::timeout;
+use wire::pb::control::request::Request;
+use wire::{Message, Wire, WireError, pb};
+
+/// One attempt at a manager: it may have to wait for an election.
+const JOIN_CALL: Duration = Duration::from_secs(10);
+/// Until a node that joined has its first session, and as a manager its share of the log.
+const SETTLE: Duration = Duration::from_secs(30);
+/// Name of the network of published ports (as in Docker).
+const INGRESS: &str = "ingress";
+
+impl Member {
+    /// Makes a cluster of this node.
+    pub async fn init(options: &NodeOptions, dir: &DataDir, request: InitRequest) -> Result<Self, MemberError> {
+        // The port is tried before anything is written.
+        let endpoint = Endpoint::bind(request.listen, None)?;
+        let key = NodeKey::generate()?;
+        let (cluster_id, node) = (ClusterId(random()?), NodeId(random()?));
+        let now = options.clock.wall();
+        let ca = ClusterCa::create(cluster_id, now)?;
+        let csr = SigningRequest::parse(&key.signing_request(node)?)?;
+        let validity = Validity::issued(now, request.spec.node_cert_expiry);
+        let spec = CertSpec { node, role: NodeRole::Manager, cluster: cluster_id, validity };
+        let certificate = ca.issue(&csr, &spec)?;
+        let identity = NodeIdentity::from_issued(&key, certificate, ca.certificate_der().to_vec(), None)?;
+        let keys = ManagerKeys { data: random_key()?, sealing: random_key()? };
+        let gossip_keys = vec![GossipKey { id: 1, key: random_key()? }];
+        let raft_id = crate::raft::fresh_raft_id();
+        let listen = endpoint.local_address()?;
+        let mut own = new_node(
+            node,
+            NodeRole::Manager,
+            request.availability,
+            options.description.hostname.clone(),
+            request.advertise,
+            now,
+        );
+        own.raft = Some(RaftMember { raft_id, voter: true });
+        own.description = Some(options.description.clone());
+        let cluster = Cluster {
+            id: cluster_id,
+            meta: Meta::default(),
+            spec: request.spec,
+            ca: model::ClusterCa {
+                certificate_der: ca.certificate_der().to_vec(),
+                sealed_key: seal_ca(&ca, &keys.sealing)?,
+            },
+            worker_secret: join_secret()?,
+            manager_secret: join_secret()?,
+            gossip_keys: gossip_keys.clone(),
+        };
+        let state = MemberState {
+            listen,
+            advertise: request.advertise,
+            data_path: request.data_path,
+            managers: vec![(node, SocketAddr::new(request.advertise, listen.port()))],
+            gossip_keys,
+        };
+        let store = first_store(cluster, own, ingress(NetworkId(random()?)), now);
+        let (machine, _) = StoreMachine::with(store);
+        dir.forget_cluster()?;
+        let own_log = Identity { raft_id, node };
+        crate::raft::bootstrap(&dir.log(), &DataKey::new(*keys.data.expose()), own_log, &machine)?;
+        dir.save_keys(&keys)?;
+        identity.save(&dir.identity())?;
+        dir.save_state(&state)?;
+        endpoint.set_identity(identity.clone())?;
+        let member = Self::start(options, dir, identity, state, endpoint).await?;
+        member.settle().await?;
+        Ok(member)
+    }
+
+    /// Joins the cluster of the token through one of the managers named.
+    pub async fn join(options: &NodeOptions, dir: &DataDir, request: JoinRequest) -> Result<Self, MemberError> {
+        let token: JoinToken = request.token.expose().trim().parse()?;
+        let endpoint = Endpoint::bind(request.listen, None)?;
+        let key = NodeKey::generate()?;
+        let node = NodeId(random()?);
+        let asked = pb::trust::JoinRequest {
+            secret: token.secret.reveal(),
+            csr_der: key.signing_request(node)?,
+            hostname: options.description.hostname.clone(),
+            availability: request.availability.to_wire(),
+            advertise_addr: request.advertise.map(|addr| addr.to_string()).unwrap_or_default(),
+            wall: options.clock.wall().0,
+        };
+        let joined = ask_all(&endpoint, &token, &asked, &request.managers).await?;
+        let issued = joined.identity.ok_or(WireError::Missing("JoinReply.identity"))?;
+        let certificate = issued.certificate_der;
+        let identity = NodeIdentity::from_issued(&key, certificate, issued.ca_certificate_der, Some(token.digest))?;
+        let advertise = IpAddr::from_wire(joined.advertise_addr)?;
+        let managers = joined
+            .managers
+            .into_iter()
+            .map(|manager| Ok((NodeId::from_wire(manager.node)?, SocketAddr::from_wire(manager.addr)?)));
+        let state = MemberState {
+            listen: endpoint.local_address()?,
+            advertise,
+            data_path: request.data_path.unwrap_or(advertise),
+            managers: managers.collect::<Result<_, WireError>>()?,
+            gossip_keys: Vec::from_wire(joined.gossip_keys)?,
+        };
+        dir.forget_cluster()?;
+        identity.save(&dir.identity())?;
+        dir.save_state(&state)?;
+        endpoint.set_identity(identity.clone())?;
+        let mut member = Self::start(options, dir, identity, state, endpoint).await?;
+        match member.settle_in(options, dir).await {
+            Ok(()) => Ok(member),
+            Err(error) => {
+                // Not half joined: the managers forget the node again.
+                member.take_back().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for the first session, and becomes a manager if that is the role.
+    async fn settle_in(&mut self, options: &NodeOptions, dir: &DataDir) -> Result<(), MemberError> {
+        self.settle().await?;
+        self.follow_role(options, dir).await
+    }
+
+    async fn settle(&self) -> Result<(), MemberError> {
+        let mut connected = self.agent.connected();
+        match timeout(SETTLE, connected.wait_for(|connected| *connected)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(MemberError::NoManager {
+                waited: SETTLE,
+                last: "the node is known to the managers, but no session with their leader came up".to_owned(),
+            }),
+        }
+    }
+
+    async fn take_back(self) {
+        let leave = Request::Leave(pb::control::LeaveCluster { force: true });
+        if let Err(error) = self.ask_leader(leave).await {
+            tracing::warn!(error = %crate::error::chain(&error), "the managers still list this node: swarm node rm it");
+        }
+        self.agent.clear().await;
+        self.stop().await;
+    }
+}
+
+/// Asks one after the other; the last refusal is the answer.
+async fn ask_all(
+    endpoint: &Endpoint,
+    token: &JoinToken,
+    request: &pb::trust::JoinRequest,
+    managers: &[SocketAddr],
+) -> Result<pb::trust::JoinReply, MemberError> {
+    let mut last =
+        MemberError::NoManager { waited: Duration::ZERO, last: "no address of a manager was given".to_owned() };
+    for address in managers {
+        let reply: Result<_, TransportError> =
+            endpoint.join_call(*address, token.digest, request.encode_to_vec(), JOIN_CALL).await;
+        let reply = match reply {
+            Ok(reply) => pb::trust::Joined::decode(reply).map_err(WireError::from)?,
+            Err(error) => {
+                last = error.into();
+                continue;
+            }
+        };
+        match reply.result.ok_or(WireError::Missing("Joined.result"))? {
+            pb::trust::joined::Result::Reply(joined) => return Ok(joined),
+            pb::trust::joined::Result::Refusal(words) => last = MemberError::Refused(words),
+        }
+    }
+    Err(last)
+}
+
+fn random() -> Result<u128, MemberError> {
+    Ok(u128::from_be_bytes(random_bytes()?))
+}
+
+fn join_secret() -> Result<JoinSecret, MemberError> {
+    let secret = TokenSecret::from_random(random_bytes()?).reveal();
+    Ok(JoinSecret { secret: Sensitive::new(secret), expires: None })
+}
+
+fn seal_ca(ca: &ClusterCa, sealing: &Sensitive<[u8; 32]>) -> Result<Sensitive<Vec<u8>>, MemberError> {
+    Ok(Sensitive::new(SealingKey::new(sealing).seal(CA_KEY_CONTEXT, ca.key_pkcs8().expose())?))
+}
+
+fn ingress(id: NetworkId) -> Network {
+    Network {
+        id,
+        meta: Meta::default(),
+        spec: NetworkSpec {
+            name: INGRESS.to_owned(),
+            driver: NetworkDriver::Overlay,
+            ingress: true,
+            ..NetworkSpec::default()
+        },
+        allocation: None,
+        pending_reason: String::new(),
+    }
+}
+
+/// What the log of a new cluster begins with, as if written at index 1.
+fn first_store(mut cluster: Cluster, mut node: model::Node, mut ingress: Network, now: swarm_core::WallTime) -> Store {
+    let stamp = Stamp { index: 1, wall: now };
+    let meta = Meta { version: 1, created: stamp, updated: stamp };
+    cluster.meta = meta;
+    node.meta = meta;
+    ingress.meta = meta;
+    let objects = [Object::Cluster(Arc::new(cluster)), node.into(), Object::Network(Arc::new(ingress))];
+    Store::restore(1, objects)
+}

@@ -1,0 +1,60 @@
+//! How a node leaves: its place in the group first, then its tasks, then what it knew.
+
+use super::{Member, MemberError, unexpected};
+use std::time::Duration;
+use swarm_core::model::NodeRole;
+use tokio::time::timeout;
+use wire::pb;
+use wire::pb::control::{reply::Reply, request::Request};
+
+/// All tasks are told to stop at once; the longest grace periods people give are about this.
+const CLEARING: Duration = Duration::from_secs(120);
+
+impl Member {
+    /// Leaves. Without `force` nothing is done that the cluster would miss; with it this node goes even if
+    /// nobody answers.
+    pub async fn leave(self, force: bool) -> Result<(), (Box<Self>, MemberError)> {
+        if let Some(manager) = &self.manager
+            && !force
+        {
+            let others = manager.writer().raft.members().await.len().saturating_sub(1);
+            let consequence = match others {
+                0 => "this is the last manager, and all state of the swarm is lost with it".to_owned(),
+                others => format!("{others} other managers remain, and more than half must stay reachable"),
+            };
+            return Err((Box::new(self), MemberError::IsManager { consequence }));
+        }
+        let alone = self.is_last_manager().await;
+        if !alone {
+            let leave = Request::Leave(pb::control::LeaveCluster { force });
+            let answer = match self.ask_leader(leave).await {
+                Ok(Reply::Left(_)) => Ok(()),
+                Ok(other) => Err(unexpected(other)),
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(()) => {}
+                Err(error) if force => {
+                    tracing::warn!(error = %crate::error::chain(&error), "leaving without the managers' knowledge");
+                }
+                Err(error) => return Err((Box::new(self), error)),
+            }
+        }
+        if timeout(CLEARING, self.agent.clear()).await.is_err() {
+            tracing::warn!("some tasks did not stop in time; they are removed at the next start");
+        }
+        self.gossip.leave().await;
+        self.stop().await;
+        Ok(())
+    }
+
+    async fn is_last_manager(&self) -> bool {
+        match &self.manager {
+            Some(manager) => {
+                let members = manager.writer().raft.members().await;
+                self.identity.peer().role == NodeRole::Manager && members.len() <= 1
+            }
+            None => false,
+        }
+    }
+}

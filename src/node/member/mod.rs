@@ -1,0 +1,432 @@
+//! A node as a member of a cluster: its transport, gossip and agent, and, by its role, its manager.
+
+mod entry;
+mod gossip;
+mod leaving;
+
+use crate::agent::engine::FabricMember;
+use crate::agent::{Agent, AgentParts, ClusterInfo, Introduction, RecordError, Records};
+use crate::clock::Clock;
+use crate::disk::{DataDir, DiskError, ManagerKeys, MemberState};
+use crate::gossip_view::GossipView;
+use crate::manager::{Addresses, Manager, ManagerParts};
+use crate::managers::Managers;
+use crate::node::{MemberStatus, NodeOptions};
+use crate::raft::RaftError;
+use crate::storage::{DataKey, StorageError};
+use crate::transport::{CONTROL, Endpoint, Expect, ServeGuard, TransportError};
+use crate::trust::{NodeIdentity, NodeKey, TrustError};
+use gossip::Gossip;
+use rand::Rng;
+use std::net::SocketAddr;
+use std::time::Duration;
+use swarm_core::NodeId;
+use swarm_core::model::NodeRole;
+use swarm_core::trust::renewal_time;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use wire::pb::control::{reply::Reply, request::Request};
+use wire::{Message, Wire, WireError, pb};
+
+/// One request to a manager.
+const CALL: Duration = Duration::from_secs(5);
+/// After a change of the cluster could not be followed, before it is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Longest look ahead for the renewal of a certificate: the clock may be set meanwhile.
+const RENEWAL_LOOK: Duration = Duration::from_secs(3600);
+
+/// Why a node did not become, or stay, a member.
+#[derive(Debug, thiserror::Error)]
+pub enum MemberError {
+    #[error(transparent)]
+    Token(#[from] swarm_core::trust::TokenError),
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    Log(#[from] RaftError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(transparent)]
+    Gossip(#[from] crate::gossip::GossipError),
+    #[error(transparent)]
+    GossipKeys(#[from] crate::gossip::KeyRingError),
+    #[error(transparent)]
+    Generation(#[from] crate::gossip::GenerationError),
+    #[error("the network of this node does not start: {0}")]
+    Fabric(#[from] crate::agent::engine::EngineError),
+    #[error("the manager answered in words this version does not understand: {0}")]
+    Wire(#[from] WireError),
+    /// By the managers, in their words.
+    #[error("{0}")]
+    Refused(String),
+    #[error("no manager answered within {} s: {last}", waited.as_secs())]
+    NoManager { waited: Duration, last: String },
+    #[error(
+        "the record of this node's membership is incomplete: {0} (leave with: swarm leave --force, then join again)"
+    )]
+    Incomplete(&'static str),
+    #[error(
+        "You are attempting to leave the swarm on a node that is participating as a manager. Demote it first (swarm node demote), or use --force: {consequence}"
+    )]
+    IsManager { consequence: String },
+}
+
+/// Something the member has to follow.
+#[derive(Debug)]
+pub enum Event {
+    /// The leader said something of the cluster.
+    Cluster(ClusterInfo),
+    /// Gossip sees the nodes differently.
+    Gossip,
+    /// The certificate is half way through its life.
+    RenewalDue,
+    /// The manager ended by itself.
+    ManagerEnded(String),
+    /// A change that was not followed is tried again.
+    Again,
+}
+
+/// A running member.
+pub struct Member {
+    identity: NodeIdentity,
+    state: MemberState,
+    endpoint: Endpoint,
+    gossip: Gossip,
+    gossip_view: watch::Sender<GossipView>,
+    agent: Agent,
+    managers: Managers,
+    addresses: Addresses,
+    manager: Option<Manager>,
+    wanted_role: NodeRole,
+    clock: Clock,
+    stop: CancellationToken,
+    cluster: watch::Receiver<Option<ClusterInfo>>,
+    /// Decides when within its window this node renews, so that not all do at once.
+    jitter: u8,
+    retry: bool,
+    /// The session lasts as long as this node says who it is.
+    _introduce: watch::Sender<Introduction>,
+    _logs: ServeGuard,
+}
+
+impl Member {
+    /// Takes up the place recorded on disk.
+    pub async fn resume(options: &NodeOptions, dir: &DataDir, state: MemberState) -> Result<Self, MemberError> {
+        let identity = NodeIdentity::load(&dir.identity())?;
+        let identity = identity.ok_or(MemberError::Incomplete("the certificate is missing"))?;
+        let endpoint = Endpoint::bind(state.listen, Some(identity.clone()))?;
+        Self::start(options, dir, identity, state, endpoint).await
+    }
+
+    async fn start(
+        options: &NodeOptions,
+        dir: &DataDir,
+        identity: NodeIdentity,
+        state: MemberState,
+        endpoint: Endpoint,
+    ) -> Result<Self, MemberError> {
+        let stop = CancellationToken::new();
+        let node = identity.peer().node;
+        let managers = Managers::new(state.managers.iter().copied());
+        let control = SocketAddr::new(state.advertise, state.listen.port());
+        let role = identity.peer().role;
+        let mut gossip = Gossip::start(node, role, &options.description, &state, dir, &options.clock).await?;
+        let (gossip_view, gossip_seen) = watch::channel(gossip.view());
+        let addresses = Addresses { managers: managers.clone(), gossip: gossip_seen, own: (node, control) };
+        let manager = match dir.load_keys()? {
+            Some(keys) if dir.log().exists() => {
+                Some(start_manager(dir, &keys, node, &endpoint, &addresses, &options.clock).await?)
+            }
+            Some(_) | None => None,
+        };
+        if manager.is_some() {
+            managers.moved(node, control);
+        }
+        let overlay = FabricMember {
+            node,
+            listen: SocketAddr::new(state.listen.ip(), options.description.wireguard_port),
+            advertise: state.advertise,
+        };
+        options.fabric.open(overlay).await?;
+        let introduction = Introduction { description: options.description.clone(), addr: Some(state.data_path) };
+        let (introduce, introduction) = watch::channel(introduction);
+        let parts = AgentParts {
+            engine: options.engine.clone(),
+            fabric: options.fabric.clone(),
+            records: Records::open(&dir.agent())?,
+            endpoint: endpoint.clone(),
+            managers: managers.clone(),
+            introduction,
+            clock: options.clock.clone(),
+        };
+        let agent = Agent::start(parts, stop.clone()).await?;
+        let cluster = agent.cluster();
+        let logs = crate::logs::serve(&endpoint, options.engine.clone());
+        Ok(Self {
+            wanted_role: identity.peer().role,
+            identity,
+            state,
+            endpoint,
+            gossip,
+            gossip_view,
+            agent,
+            managers,
+            addresses,
+            manager,
+            clock: options.clock.clone(),
+            stop,
+            cluster,
+            jitter: rand::rng().random(),
+            retry: false,
+            _introduce: introduce,
+            _logs: logs,
+        })
+    }
+
+    /// This node's id.
+    pub fn node(&self) -> NodeId {
+        self.identity.peer().node
+    }
+
+    /// Its place, for the handle.
+    pub fn status(&self) -> MemberStatus {
+        MemberStatus {
+            cluster: self.identity.peer().cluster,
+            node: self.node(),
+            advertise: self.state.advertise,
+            endpoint: self.endpoint.clone(),
+            managers: self.managers.clone(),
+            addresses: self.addresses.clone(),
+            writer: self.manager.as_ref().map(|manager| manager.writer().clone()),
+        }
+    }
+
+    /// The next thing to follow.
+    pub async fn next_event(&mut self) -> Event {
+        let due = renewal_time(self.identity.peer().validity, self.jitter).since(self.clock.wall());
+        let mut ended = self.manager.as_ref().map(Manager::ended);
+        tokio::select! {
+            changed = self.cluster.changed() => match changed {
+                Ok(()) => match self.cluster.borrow_and_update().clone() {
+                    Some(info) => Event::Cluster(info),
+                    None => Event::Again,
+                },
+                Err(_) => std::future::pending().await,
+            },
+            () = self.gossip.changed() => Event::Gossip,
+            () = sleep(due.min(RENEWAL_LOOK)) => if due <= RENEWAL_LOOK { Event::RenewalDue } else { Event::Again },
+            reason = manager_ended(&mut ended) => Event::ManagerEnded(reason),
+            () = sleep(RETRY), if self.retry => Event::Again,
+        }
+    }
+
+    /// Follows an event. On an error it is tried again later.
+    pub async fn handle(&mut self, options: &NodeOptions, dir: &DataDir, event: Event) -> Result<(), MemberError> {
+        match event {
+            Event::Cluster(info) => {
+                self.managers.replace(info.managers.iter().copied());
+                self.gossip.set_keys(&info.gossip_keys).await?;
+                self.wanted_role = info.role;
+                let state = MemberState {
+                    managers: self.managers.in_order(),
+                    gossip_keys: info.gossip_keys,
+                    ..self.state.clone()
+                };
+                if state != self.state {
+                    dir.save_state(&state)?;
+                    self.state = state;
+                }
+            }
+            Event::Gossip => {
+                let view = self.gossip.view();
+                for (node, member) in &view.members {
+                    if member.manager {
+                        self.managers.moved(*node, member.control);
+                    }
+                }
+                self.gossip_view.send_replace(view);
+                return Ok(());
+            }
+            Event::RenewalDue => self.renew(dir).await?,
+            Event::ManagerEnded(reason) => {
+                tracing::warn!(reason, "this node's manager ended");
+                self.manager = None;
+                // Removed from the group: a later promotion begins with an empty log.
+                dir.forget_manager()?;
+            }
+            Event::Again => {}
+        }
+        self.retry = true;
+        self.follow_role(options, dir).await?;
+        self.retry = false;
+        Ok(())
+    }
+
+    /// Brings certificate and manager to the role the leader wants.
+    async fn follow_role(&mut self, options: &NodeOptions, dir: &DataDir) -> Result<(), MemberError> {
+        if self.identity.peer().role != self.wanted_role {
+            self.renew(dir).await?;
+        }
+        if self.identity.peer().role != self.wanted_role {
+            return Ok(());
+        }
+        match (self.wanted_role, self.manager.is_some()) {
+            (NodeRole::Manager, false) => self.become_manager(options, dir).await,
+            (NodeRole::Worker, true) => {
+                if let Some(manager) = self.manager.take() {
+                    manager.stop().await;
+                }
+                dir.forget_manager()?;
+                tracing::info!("this node is a worker now");
+                self.introduce_role().await
+            }
+            (NodeRole::Manager, true) | (NodeRole::Worker, false) => Ok(()),
+        }
+    }
+
+    async fn introduce_role(&mut self) -> Result<(), MemberError> {
+        self.gossip.set_role(if self.manager.is_some() { NodeRole::Manager } else { NodeRole::Worker }).await
+    }
+
+    /// Asks to be let into the group, with an empty log and a fresh id.
+    async fn become_manager(&mut self, options: &NodeOptions, dir: &DataDir) -> Result<(), MemberError> {
+        let raft_id = crate::raft::fresh_raft_id();
+        let join = pb::control::JoinRaft { raft_id };
+        // The log is there before the leader sends to it.
+        let data = crate::disk::random_key()?;
+        dir.forget_manager()?;
+        let identity = crate::storage::Identity { raft_id, node: self.node() };
+        crate::raft::join(&dir.log(), &DataKey::new(*data.expose()), identity)?;
+        let joined = match self.ask_leader(Request::JoinRaft(join)).await? {
+            Reply::JoinedRaft(joined) => joined,
+            other => return Err(unexpected(other)),
+        };
+        for peer in &joined.peers {
+            self.managers.moved(NodeId::from_wire(peer.node.clone())?, SocketAddr::from_wire(peer.addr.clone())?);
+        }
+        let keys = ManagerKeys { data, sealing: Wire::from_wire(joined.sealing_key)? };
+        dir.save_keys(&keys)?;
+        let manager = start_manager(dir, &keys, self.node(), &self.endpoint, &self.addresses, &options.clock).await?;
+        self.manager = Some(manager);
+        self.managers.moved(self.node(), self.addresses.own.1);
+        self.introduce_role().await?;
+        tracing::info!(raft_id, "this node is a manager now");
+        Ok(())
+    }
+
+    /// A new certificate with the role the managers want.
+    async fn renew(&mut self, dir: &DataDir) -> Result<(), MemberError> {
+        let key = NodeKey::generate()?;
+        let request = pb::trust::RenewRequest { csr_der: key.signing_request(self.node())? };
+        let renewed = match self.ask_manager(Request::Renew(request)).await? {
+            Reply::Renewed(renewed) => renewed.identity.ok_or(WireError::Missing("RenewReply.identity"))?,
+            other => return Err(unexpected(other)),
+        };
+        let identity = NodeIdentity::from_issued(&key, renewed.certificate_der, renewed.ca_certificate_der, None)?;
+        identity.save(&dir.identity())?;
+        self.endpoint.set_identity(identity.clone())?;
+        tracing::info!(role = ?identity.peer().role, "the certificate was renewed");
+        self.identity = identity;
+        Ok(())
+    }
+
+    /// Any manager that answers.
+    async fn ask_manager(&self, request: Request) -> Result<Reply, MemberError> {
+        let mut last = "no manager is known".to_owned();
+        for (node, address) in self.managers.in_order() {
+            match ask(&self.endpoint, node, address, request.clone()).await {
+                Ok(Reply::Failure(failure)) => last = failure.message,
+                Ok(reply) => return Ok(reply),
+                Err(error) => last = crate::error::chain(&error),
+            }
+        }
+        Err(MemberError::NoManager { waited: CALL, last })
+    }
+
+    /// The leader, wherever it is said to be.
+    async fn ask_leader(&self, request: Request) -> Result<Reply, MemberError> {
+        let mut last = "no manager is known".to_owned();
+        for (node, address) in self.managers.in_order() {
+            let (mut node, mut address) = (node, address);
+            // Who is asked may name the leader once.
+            for _ in 0..2 {
+                match ask(&self.endpoint, node, address, request.clone()).await {
+                    Ok(Reply::Failure(pb::control::Failure { leader: Some(leader), .. })) => {
+                        node = NodeId::from_wire(leader.node)?;
+                        address = SocketAddr::from_wire(leader.addr)?;
+                    }
+                    Ok(Reply::Failure(failure)) => {
+                        last = failure.message;
+                        break;
+                    }
+                    Ok(reply) => return Ok(reply),
+                    Err(error) => {
+                        last = crate::error::chain(&error);
+                        break;
+                    }
+                }
+            }
+        }
+        Err(MemberError::NoManager { waited: CALL, last })
+    }
+
+    /// Stops this node's part; its containers go on.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        if let Some(manager) = self.manager {
+            manager.stop().await;
+        }
+        self.endpoint.close().await;
+    }
+}
+
+async fn start_manager(
+    dir: &DataDir,
+    keys: &ManagerKeys,
+    node: NodeId,
+    endpoint: &Endpoint,
+    addresses: &Addresses,
+    clock: &Clock,
+) -> Result<Manager, MemberError> {
+    let parts = ManagerParts {
+        node,
+        log_path: &dir.log(),
+        data_key: &DataKey::new(*keys.data.expose()),
+        sealing_key: keys.sealing.clone(),
+        endpoint: endpoint.clone(),
+        addresses: addresses.clone(),
+        clock: clock.clone(),
+    };
+    Ok(Manager::start(parts).await?)
+}
+
+async fn ask(endpoint: &Endpoint, node: NodeId, address: SocketAddr, request: Request) -> Result<Reply, MemberError> {
+    let request = pb::control::Request { request: Some(request) }.encode_to_vec();
+    let reply = endpoint.call(address, Expect::Node(node), &CONTROL, request, CALL).await?;
+    let reply = pb::control::Reply::decode(reply).map_err(WireError::from)?;
+    Ok(reply.reply.ok_or(WireError::Missing("Reply.reply"))?)
+}
+
+fn unexpected(reply: Reply) -> MemberError {
+    match reply {
+        Reply::Failure(failure) => MemberError::Refused(failure.message),
+        _other => MemberError::Refused("the manager answered something else than was asked".to_owned()),
+    }
+}
+
+async fn manager_ended(ended: &mut Option<watch::Receiver<Option<String>>>) -> String {
+    match ended {
+        Some(ended) => match ended.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => "its task is gone".to_owned(),
+        },
+        None => std::future::pending().await,
+    }
+}
