@@ -5,10 +5,36 @@
 //! cluster (that is `swarm_core::control`) and never touches a container or a peer itself.
 #![forbid(unsafe_code)]
 
+mod call;
+mod configs;
+mod containers;
+mod error;
+mod events;
+mod exec;
+mod filters;
+mod images;
+pub mod json;
+mod logs;
+mod lookup;
+mod networks;
+mod nodes;
 pub mod ports;
+mod routes;
+mod secrets;
+mod services;
+mod swarm;
+mod system;
+mod tasks;
+mod version;
+mod volumes;
 
+pub use error::ApiError;
+pub use version::ApiVersion;
+
+use axum::Router;
 use ports::{Cluster, Local};
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// The two ports, as handlers share them.
 #[derive(Clone)]
@@ -16,3 +42,29 @@ pub struct Ports {
     pub cluster: Arc<dyn Cluster>,
     pub local: Arc<dyn Local>,
 }
+
+/// What all connections share.
+#[derive(Clone)]
+struct Server {
+    ports: Ports,
+    events: events::Hub,
+    execs: exec::Execs,
+    shutdown: CancellationToken,
+}
+
+/// Serves the API on a listener until `shutdown` is cancelled. The caller made the socket and set its mode.
+/// Connections that are open then are told to end.
+pub async fn serve(
+    listener: tokio::net::UnixListener,
+    ports: Ports,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let events = events::Hub::start(&ports, shutdown.clone());
+    let execs = exec::Execs::start(shutdown.clone());
+    let server = Server { ports, events, execs, shutdown: shutdown.clone() };
+    let router = Router::new().fallback(routes::dispatch).with_state(server);
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -56,13 +56,13 @@ pub fn create_network(view: &View, spec: NetworkSpec, id: NetworkId, now: WallTi
     if spec.ipv6 {
         return invalid("EnableIPv6: IPv6 in overlay networks is not supported yet");
     }
+    if view.network_by_name(&spec.name).is_some() {
+        return Err(Refusal::Exists(format!("network with name {} already exists", spec.name)));
+    }
     if spec.ingress {
         ingress(view, &spec)?;
     }
     ipam(view, &spec)?;
-    if view.network_by_name(&spec.name).is_some() {
-        return Err(Refusal::Exists(format!("network with name {} already exists", spec.name)));
-    }
     Ok(txn(now, Vec::new(), vec![Change::Create(Object::Network(Arc::new(network(id, spec))))]))
 }
 

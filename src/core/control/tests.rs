@@ -222,6 +222,10 @@ fn what_is_wrong_in_a_spec_is_named() {
     assert!(refused(wrong).contains("update-maxfailureratio cannot be less than 0 or bigger than 1"));
 
     let mut wrong = spec("web");
+    wrong.task.placement.constraints = vec!["node.rolemanager".to_owned()];
+    assert!(refused(wrong).starts_with("TaskTemplate.Placement.Constraints: constraint \"node.rolemanager\""));
+
+    let mut wrong = spec("web");
     let mount =
         Mount { target: "/data".to_owned(), source: MountSource::Tmpfs { size_bytes: 0, mode: 0 }, read_only: false };
     wrong.task.container.mounts = vec![mount.clone(), mount];

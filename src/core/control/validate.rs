@@ -3,6 +3,7 @@
 use super::image::is_reference;
 use super::{Refusal, invalid};
 use crate::ServiceId;
+use crate::constraint::Constraint;
 use crate::model::*;
 use crate::store::View;
 use std::collections::{BTreeMap, BTreeSet};
@@ -137,6 +138,9 @@ fn cpu_and_memory(place: &str, nano_cpus: i64, memory_bytes: i64) -> Result<(), 
 
 fn placement(spec: &ServiceSpec) -> Result<(), Refusal> {
     let placement = &spec.task.placement;
+    if let Err(wrong) = Constraint::parse_all(&placement.constraints) {
+        return invalid(format!("TaskTemplate.Placement.Constraints: {wrong}"));
+    }
     for spread in &placement.spread {
         let label = spread.strip_prefix("node.labels.").or_else(|| spread.strip_prefix("engine.labels."));
         if label.is_none_or(str::is_empty) {

@@ -1,0 +1,71 @@
+//! `/configs`.
+
+use crate::call::{Call, Outcome, created, empty, ok};
+use crate::filters::Filters;
+use crate::json::{Fields, read_content, write_config};
+use crate::routes::unknown_below;
+use crate::{lookup, services};
+use axum::http::StatusCode;
+use swarm_core::model::ConfigSpec;
+use swarm_core::{ConfigId, control};
+
+const FILTERS: [&str; 4] = ["id", "label", "name", "names"];
+
+pub async fn route(call: Call, method: &str, rest: &[&str]) -> Outcome {
+    match (method, rest) {
+        ("GET", []) => list(call).await,
+        ("POST", ["create"]) => create(call).await,
+        ("GET", [name]) => inspect(call, name).await,
+        ("POST", [name, "update"]) => update(call, name).await,
+        ("DELETE", [name]) => remove(call, name).await,
+        _ => Err(unknown_below(method, "configs", rest)),
+    }
+}
+
+async fn list(call: Call) -> Outcome {
+    let filters = Filters::read(&call.query, &FILTERS)?;
+    let view = call.view().await?;
+    let found = view.configs().filter(|config| {
+        filters.any("id", |id| config.id.to_string().starts_with(id))
+            && filters.any("name", |name| config.spec.name.starts_with(name))
+            && filters.any("names", |name| config.spec.name == name)
+            && filters.labels("label", &config.spec.labels)
+    });
+    ok(found.map(|config| write_config(config)).collect::<Vec<_>>())
+}
+
+async fn create(mut call: Call) -> Outcome {
+    let content = read_content(call.object().await?)?;
+    let view = call.view().await?;
+    let id = ConfigId(call.ports.cluster.random());
+    let data = content.data.unwrap_or_default();
+    let spec = ConfigSpec { name: content.name, labels: content.labels, data };
+    let txn = control::create_config(&view, spec, id, call.ports.cluster.now())?;
+    call.submit(txn).await?;
+    created(Fields::new().set("ID", id.to_string()))
+}
+
+async fn inspect(call: Call, name: &str) -> Outcome {
+    let view = call.view().await?;
+    ok(write_config(lookup::config(&view, name)?))
+}
+
+async fn update(mut call: Call, name: &str) -> Outcome {
+    let version = call.query.version()?;
+    let content = read_content(call.object().await?)?;
+    let view = call.view().await?;
+    let id = lookup::config(&view, name)?.id;
+    let (now, data) = (call.ports.cluster.now(), content.data.as_deref());
+    let txn = control::update_config(&view, id, version, &content.name, content.labels, data, now)?;
+    call.submit(txn).await?;
+    empty(StatusCode::OK)
+}
+
+async fn remove(call: Call, name: &str) -> Outcome {
+    services::decide_and_submit(&call, |view, now| {
+        let id = lookup::config(view, name)?.id;
+        Ok(control::remove_config(view, id, now)?)
+    })
+    .await?;
+    empty(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,131 @@
+//! The swarm's settings, both ways.
+
+use super::container::nanos;
+use super::fields::{Fields, strings};
+use super::object::Object;
+use super::time::rfc3339_ms;
+use crate::error::ApiError;
+use crate::ports::JoinTokens;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use swarm_core::model::{Cluster, ClusterSpec};
+
+/// Raft ticks in units of which Docker's spec speaks; ours are not set by users.
+const ELECTION_TICK: u64 = 10;
+const HEARTBEAT_TICK: u64 = 1;
+
+/// Lays what API `SwarmSpec` says over `spec`; what is absent or zero stays, as Docker has it.
+pub fn merge_cluster_spec(mut object: Object, mut spec: ClusterSpec) -> Result<ClusterSpec, ApiError> {
+    if let Some(name) = object.opt_string("Name")?.filter(|name| !name.is_empty()) {
+        spec.name = name;
+    }
+    if let Some(labels) = object.opt_map("Labels")? {
+        spec.labels = labels;
+    }
+    if let Some(mut orchestration) = object.object("Orchestration")? {
+        if let Some(limit) = orchestration.opt_u64("TaskHistoryRetentionLimit")? {
+            spec.task_history_limit = u32::try_from(limit)
+                .map_err(|_| ApiError::bad("Orchestration.TaskHistoryRetentionLimit: too large"))?;
+        }
+        orchestration.finish()?;
+    }
+    if let Some(raft) = object.object("Raft")? {
+        merge_raft(raft, &mut spec)?;
+    }
+    if let Some(mut dispatcher) = object.object("Dispatcher")? {
+        if let Some(period) = dispatcher.duration("HeartbeatPeriod")?.filter(|period| !period.is_zero()) {
+            spec.heartbeat_period = period;
+        }
+        dispatcher.finish()?;
+    }
+    if let Some(mut ca) = object.object("CAConfig")? {
+        if let Some(expiry) = ca.duration("NodeCertExpiry")?.filter(|expiry| !expiry.is_zero()) {
+            spec.node_cert_expiry = expiry;
+        }
+        ca.finish()?;
+    }
+    if let Some(defaults) = object.object("TaskDefaults")? {
+        defaults.finish()?;
+    }
+    if let Some(mut encryption) = object.object("EncryptionConfig")? {
+        spec.autolock = encryption.bool("AutoLockManagers")?;
+        encryption.finish()?;
+    }
+    object.finish()?;
+    Ok(spec)
+}
+
+fn merge_raft(mut raft: Object, spec: &mut ClusterSpec) -> Result<(), ApiError> {
+    if let Some(interval) = raft.opt_u64("SnapshotInterval")?.filter(|interval| *interval != 0) {
+        spec.snapshot_interval = interval;
+    }
+    if let Some(entries) = raft.opt_u64("LogEntriesForSlowFollowers")?.filter(|entries| *entries != 0) {
+        spec.log_entries_for_slow_followers = entries;
+    }
+    for (name, only) in [("ElectionTick", ELECTION_TICK), ("HeartbeatTick", HEARTBEAT_TICK)] {
+        if let Some(other) = raft.opt_u64(name)?.filter(|ticks| *ticks != 0 && *ticks != only) {
+            return Err(ApiError::bad(format!("{}: {other} is not supported, it is {only}", raft.path(name))));
+        }
+    }
+    raft.finish()
+}
+
+/// API `SwarmSpec`.
+pub fn write_cluster_spec(spec: &ClusterSpec) -> Value {
+    Fields::new()
+        .set("Name", spec.name.as_str())
+        .set("Labels", strings(&spec.labels))
+        .set("Orchestration", json!({ "TaskHistoryRetentionLimit": spec.task_history_limit }))
+        .set("Raft", write_raft(spec))
+        .set("Dispatcher", json!({ "HeartbeatPeriod": nanos(spec.heartbeat_period) }))
+        .set("CAConfig", json!({ "NodeCertExpiry": nanos(spec.node_cert_expiry) }))
+        .set("TaskDefaults", json!({}))
+        .set("EncryptionConfig", json!({ "AutoLockManagers": spec.autolock }))
+        .into()
+}
+
+fn write_raft(spec: &ClusterSpec) -> Value {
+    json!({
+        "SnapshotInterval": spec.snapshot_interval,
+        "KeepOldSnapshots": 0,
+        "LogEntriesForSlowFollowers": spec.log_entries_for_slow_followers,
+        "ElectionTick": ELECTION_TICK,
+        "HeartbeatTick": HEARTBEAT_TICK,
+    })
+}
+
+/// API `ClusterInfo`: no tokens.
+pub fn cluster_info(cluster: &Cluster) -> Fields {
+    let pools: Vec<_> = cluster.spec.address_pools.iter().map(ToString::to_string).collect();
+    Fields::new()
+        .set("ID", cluster.id.to_string())
+        .set("Version", json!({ "Index": cluster.meta.version }))
+        .set("CreatedAt", rfc3339_ms(cluster.meta.created.wall))
+        .set("UpdatedAt", rfc3339_ms(cluster.meta.updated.wall))
+        .set("Spec", write_cluster_spec(&cluster.spec))
+        .set("TLSInfo", json!({ "TrustRoot": pem(&cluster.ca.certificate_der) }))
+        .set("RootRotationInProgress", false)
+        .set("DefaultAddrPool", pools)
+        .set("SubnetSize", cluster.spec.subnet_size)
+        .set("DataPathPort", cluster.spec.data_path_port)
+}
+
+/// API `Swarm`: for managers, with the join tokens.
+pub fn write_cluster(cluster: &Cluster, tokens: &JoinTokens) -> Value {
+    let tokens = json!({ "Worker": tokens.worker.expose(), "Manager": tokens.manager.expose() });
+    cluster_info(cluster).set("JoinTokens", tokens).into()
+}
+
+/// A certificate in PEM (RFC 7468).
+pub fn pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
+    for line in text.as_bytes().chunks(64) {
+        // Base64 is ASCII: every chunk is whole characters.
+        out.push_str(&String::from_utf8_lossy(line));
+        out.push('\n');
+    }
+    out.push_str("-----END CERTIFICATE-----\n");
+    out
+}

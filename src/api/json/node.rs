@@ -1,0 +1,131 @@
+//! Nodes, both ways.
+
+use super::fields::{Fields, strings};
+use super::object::Object;
+use super::time::rfc3339_ms;
+use crate::error::ApiError;
+use crate::ports::SwarmStatus;
+use serde_json::{Value, json};
+use swarm_core::model::*;
+
+/// Reads API `NodeSpec`; an empty name keeps none.
+pub fn read_node_spec(mut object: Object) -> Result<NodeSpec, ApiError> {
+    let (role, availability) = (object.string("Role")?, object.string("Availability")?);
+    let role = match role.as_str() {
+        "worker" => NodeRole::Worker,
+        "manager" => NodeRole::Manager,
+        other => return Err(ApiError::bad(format!("Role: invalid Role: \"{other}\""))),
+    };
+    let spec = NodeSpec {
+        name: object.opt_string("Name")?.filter(|name| !name.is_empty()),
+        labels: object.map("Labels")?,
+        role,
+        availability: parse_availability("Availability", &availability)?,
+    };
+    object.finish()?;
+    Ok(spec)
+}
+
+/// `active`, `pause` or `drain`.
+pub fn parse_availability(place: &str, text: &str) -> Result<Availability, ApiError> {
+    match text {
+        "active" => Ok(Availability::Active),
+        "pause" => Ok(Availability::Pause),
+        "drain" => Ok(Availability::Drain),
+        other => Err(ApiError::bad(format!("{place}: invalid Availability: \"{other}\""))),
+    }
+}
+
+pub fn role_name(role: NodeRole) -> &'static str {
+    match role {
+        NodeRole::Worker => "worker",
+        NodeRole::Manager => "manager",
+    }
+}
+
+pub fn state_name(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Unknown => "unknown",
+        NodeState::Down => "down",
+        NodeState::Ready => "ready",
+        NodeState::Disconnected => "disconnected",
+    }
+}
+
+fn availability_name(availability: Availability) -> &'static str {
+    match availability {
+        Availability::Active => "active",
+        Availability::Pause => "pause",
+        Availability::Drain => "drain",
+    }
+}
+
+/// As `uname -m` says it, which is what clients of the API expect here.
+fn machine_name(architecture: &str) -> &str {
+    match architecture {
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        "386" => "i686",
+        "arm" => "armv7l",
+        other => other,
+    }
+}
+
+/// API `Node`.
+pub fn write_node(node: &Node, status: &SwarmStatus) -> Value {
+    let spec = Fields::new()
+        .filled("Name", node.spec.name.clone().unwrap_or_default())
+        .set("Labels", strings(&node.spec.labels))
+        .set("Role", role_name(node.spec.role))
+        .set("Availability", availability_name(node.spec.availability));
+    let observed = Fields::new()
+        .set("State", state_name(node.status.state))
+        .filled("Message", node.status.message.as_str())
+        .set("Addr", node.status.addr.map(|addr| addr.to_string()).unwrap_or_default());
+    Fields::new()
+        .set("ID", node.id.to_string())
+        .set("Version", json!({ "Index": node.meta.version }))
+        .set("CreatedAt", rfc3339_ms(node.meta.created.wall))
+        .set("UpdatedAt", rfc3339_ms(node.meta.updated.wall))
+        .set("Spec", spec)
+        .set("Description", node.description.as_ref().map(write_description).unwrap_or_else(|| json!({})))
+        .set("Status", observed)
+        .opt("ManagerStatus", node.raft.map(|_| write_manager(node, status)))
+        .into()
+}
+
+fn write_description(description: &NodeDescription) -> Value {
+    let generic = description.resources.generic.iter();
+    let generic = generic.map(|(kind, value)| json!({ "DiscreteResourceSpec": { "Kind": kind, "Value": value } }));
+    let resources = Fields::new()
+        .set("NanoCPUs", description.resources.nano_cpus)
+        .set("MemoryBytes", description.resources.memory_bytes)
+        .filled("GenericResources", generic.collect::<Vec<_>>());
+    let plugins = json!([{ "Type": "Network", "Name": "overlay" }, { "Type": "Volume", "Name": "local" }]);
+    let engine = Fields::new()
+        .set("EngineVersion", description.engine_version.as_str())
+        .filled("Labels", strings(&description.engine_labels))
+        .set("Plugins", plugins);
+    let platform =
+        json!({ "Architecture": machine_name(&description.platform.architecture), "OS": description.platform.os });
+    Fields::new()
+        .set("Hostname", description.hostname.as_str())
+        .set("Platform", platform)
+        .set("Resources", resources)
+        .set("Engine", engine)
+        .into()
+}
+
+fn write_manager(node: &Node, status: &SwarmStatus) -> Value {
+    let peer = status.managers.iter().find(|peer| peer.node == node.id);
+    let reachability = match peer {
+        Some(peer) if peer.reachable => "reachable",
+        Some(_) => "unreachable",
+        None => "unknown",
+    };
+    Fields::new()
+        .filled("Leader", status.leader == Some(node.id))
+        .set("Reachability", reachability)
+        .set("Addr", peer.map(|peer| peer.addr.to_string()).unwrap_or_default())
+        .into()
+}

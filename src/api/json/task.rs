@@ -1,0 +1,68 @@
+//! Tasks as JSON.
+
+use super::fields::{Fields, strings};
+use super::network::{prefix_len, write_network_of_task};
+use super::service::{PROTOCOLS, PUBLISH_MODES, word_of, write_task_spec};
+use super::time::rfc3339_ms;
+use serde_json::{Value, json};
+use swarm_core::model::*;
+use swarm_core::store::View;
+
+/// API `EndpointPortConfig`, with our `HostIP`.
+pub fn write_port(port: &PortConfig) -> Value {
+    Fields::new()
+        .filled("Name", port.name.as_str())
+        .set("Protocol", word_of(&PROTOCOLS, &port.protocol))
+        .set("TargetPort", port.target_port)
+        .filled("PublishedPort", port.published_port)
+        .set("PublishMode", word_of(&PUBLISH_MODES, &port.mode))
+        .opt("HostIP", port.host_ip.map(|ip| ip.to_string()))
+        .into()
+}
+
+/// API `Task`.
+pub fn write_task(task: &Task, view: &View) -> Value {
+    let attachments = task.attachments.iter().map(|attachment| {
+        let prefix = prefix_len(view, attachment.network);
+        let network = view.network(attachment.network).map(|network| write_network_of_task(network));
+        Fields::new()
+            .opt("Network", network)
+            .set("Addresses", json!([format!("{}/{prefix}", attachment.addr)]))
+            .filled("Aliases", attachment.aliases.clone())
+    });
+    Fields::new()
+        .set("ID", task.id.to_string())
+        .set("Version", json!({ "Index": task.meta.version }))
+        .set("CreatedAt", rfc3339_ms(task.meta.created.wall))
+        .set("UpdatedAt", rfc3339_ms(task.meta.updated.wall))
+        .set("Name", task.name())
+        .set("Labels", strings(&task.service_labels))
+        .set("Spec", write_task_spec(&task.spec))
+        .set("ServiceID", task.service.to_string())
+        .filled("Slot", task.slot)
+        .opt("NodeID", task.node.map(|node| node.to_string()))
+        .set("Status", write_status(&task.status))
+        .set("DesiredState", task.desired.as_str())
+        .filled("NetworksAttachments", attachments.map(Value::from).collect::<Vec<_>>())
+        .opt("JobIteration", task.job_iteration.map(|iteration| json!({ "Index": iteration })))
+        .into()
+}
+
+fn write_status(status: &TaskStatus) -> Value {
+    let container = status.container.as_ref().map(|container| {
+        Fields::new()
+            .set("ContainerID", container.container_id.as_str())
+            .set("PID", container.pid)
+            .set("ExitCode", container.exit_code.unwrap_or_default())
+            .filled("OOMKilled", container.oom_killed)
+    });
+    let ports = status.host_ports.iter().map(write_port).collect::<Vec<_>>();
+    Fields::new()
+        .set("Timestamp", rfc3339_ms(status.timestamp))
+        .set("State", status.state.as_str())
+        .set("Message", status.message.as_str())
+        .filled("Err", status.err.as_str())
+        .opt("ContainerStatus", container)
+        .set("PortStatus", Fields::new().filled("Ports", ports))
+        .into()
+}

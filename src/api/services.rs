@@ -1,0 +1,180 @@
+//! `/services`.
+
+use crate::call::{Call, Outcome, created, empty, ok};
+use crate::error::ApiError;
+use crate::filters::Filters;
+use crate::json::{Fields, Object, read_service_spec, write_service};
+use crate::ports::{LogSelector, SubmitError};
+use crate::routes::unknown_below;
+use crate::{logs, lookup};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use swarm_core::model::{Service, ServiceMode, TaskState};
+use swarm_core::store::{Conflict, Txn, View};
+use swarm_core::{Sensitive, ServiceId, WallTime, control};
+
+const FILTERS: [&str; 5] = ["id", "label", "mode", "name", "runtime"];
+
+/// Tries of a write that does not depend on what the user saw, when others write the same object at
+/// the same time; beyond it something writes without pause.
+const WRITE_TRIES: usize = 8;
+
+pub async fn route(call: Call, method: &str, rest: &[&str]) -> Outcome {
+    match (method, rest) {
+        ("GET", []) => list(call).await,
+        ("POST", ["create"]) => create(call).await,
+        ("GET", [name]) => inspect(call, name).await,
+        ("POST", [name, "update"]) => update(call, name).await,
+        ("DELETE", [name]) => remove(call, name).await,
+        ("GET", [name, "logs"]) => service_logs(call, name).await,
+        _ => Err(unknown_below(method, "services", rest)),
+    }
+}
+
+/// Decides on a fresh snapshot and commits; when someone else wrote the object in between, decides again.
+pub async fn decide_and_submit(
+    call: &Call,
+    decide: impl Fn(&View, WallTime) -> Result<Txn, ApiError>,
+) -> Result<(), ApiError> {
+    let mut last = None;
+    for _ in 0..WRITE_TRIES {
+        let view = call.view().await?;
+        let txn = decide(&view, call.ports.cluster.now())?;
+        if txn.changes.is_empty() {
+            return Ok(());
+        }
+        match call.ports.cluster.submit(txn).await {
+            Ok(()) => return Ok(()),
+            Err(error @ SubmitError::Conflict(Conflict::OutOfSequence { .. })) => last = Some(error),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(last.map_or_else(|| ApiError::unavailable("no attempt was made"), ApiError::from))
+}
+
+fn mode_name(mode: &ServiceMode) -> &'static str {
+    match mode {
+        ServiceMode::Replicated { .. } => "replicated",
+        ServiceMode::Global => "global",
+        ServiceMode::ReplicatedJob { .. } => "replicated-job",
+        ServiceMode::GlobalJob => "global-job",
+    }
+}
+
+async fn list(call: Call) -> Outcome {
+    let filters = Filters::read(&call.query, &FILTERS)?;
+    filters.words("mode", &["replicated", "global", "replicated-job", "global-job"])?;
+    let view = call.view().await?;
+    let status = call.query.flag("status");
+    let services = view.services().filter(|service| {
+        !service.removing
+            && filters.any("id", |id| service.id.to_string().starts_with(id))
+            && filters.any("name", |name| service.spec.name.starts_with(name))
+            && filters.any("mode", |mode| mode_name(&service.spec.mode) == mode)
+            && filters.any("runtime", |runtime| runtime == "container")
+            && filters.labels("label", &service.spec.labels)
+    });
+    let written = services.map(|service| {
+        let fields = write_service(service, &view);
+        let counts = status.then(|| service_status(service, &view));
+        Value::from(fields.opt("ServiceStatus", counts))
+    });
+    ok(written.collect::<Vec<_>>())
+}
+
+/// API `ServiceStatus`: how many tasks run, should run, and have completed.
+fn service_status(service: &Service, view: &View) -> Value {
+    let (mut running, mut wanted, mut completed) = (0u64, 0u64, 0u64);
+    let iteration = service.job.map(|job| job.iteration);
+    for task in view.tasks_of_service(service.id) {
+        let state = task.status.state;
+        if iteration.is_some() && task.job_iteration != iteration {
+            continue;
+        }
+        let desired = matches!(task.desired, TaskState::Running | TaskState::Complete);
+        running += u64::from(desired && state == TaskState::Running);
+        wanted += u64::from(desired);
+        completed += u64::from(state == TaskState::Complete);
+    }
+    let wanted = match &service.spec.mode {
+        ServiceMode::Replicated { replicas } => *replicas,
+        ServiceMode::ReplicatedJob { max_concurrent, .. } => *max_concurrent,
+        ServiceMode::Global | ServiceMode::GlobalJob => wanted,
+    };
+    let completed = if service.job.is_some() { completed } else { 0 };
+    json!({ "RunningTasks": running, "DesiredTasks": wanted, "CompletedTasks": completed })
+}
+
+async fn create(mut call: Call) -> Outcome {
+    let body = call.object().await?;
+    let auth = call.registry_auth()?;
+    let view = call.view().await?;
+    let mut reading = read_service_spec(body, &view)?;
+    reading.spec.task.container.pull_auth = auth;
+    let id = ServiceId(call.ports.cluster.random());
+    let txn = control::create_service(&view, reading.spec, id, call.ports.cluster.now())?;
+    call.submit(txn).await?;
+    created(Fields::new().set("ID", id.to_string()).filled("Warnings", reading.warnings))
+}
+
+async fn inspect(call: Call, name: &str) -> Outcome {
+    // Stored specs have their defaults filled in: `insertDefaults` changes nothing.
+    let view = call.view().await?;
+    let service = lookup::service(&view, name)?;
+    ok(write_service(service, &view))
+}
+
+async fn update(mut call: Call, name: &str) -> Outcome {
+    let version = call.query.version()?;
+    let body = call.value().await?;
+    let auth = call.registry_auth()?;
+    let view = call.view().await?;
+    let service = lookup::service(&view, name)?;
+    let now = call.ports.cluster.now();
+    match call.query.text("rollback") {
+        "" => {}
+        "previous" => {
+            call.submit(control::rollback_service(&view, service.id, version, now)?).await?;
+            return ok(json!({ "Warnings": null }));
+        }
+        other => return Err(ApiError::bad(format!("unrecognized rollback option {other}"))),
+    }
+    let mut reading = read_service_spec(Object::root(body)?, &view)?;
+    reading.spec.task.container.pull_auth = match auth {
+        Some(auth) => Some(auth),
+        None => kept_auth(service, call.query.text("registryAuthFrom"))?,
+    };
+    call.submit(control::update_service(&view, service.id, version, reading.spec, now)?).await?;
+    ok(Fields::new().set("Warnings", warnings(reading.warnings)))
+}
+
+fn warnings(warnings: Vec<String>) -> Value {
+    if warnings.is_empty() { Value::Null } else { Value::from(warnings) }
+}
+
+/// Credentials are kept over an update that sends none.
+fn kept_auth(service: &Service, from: &str) -> Result<Option<Sensitive<String>>, ApiError> {
+    match from {
+        "" | "spec" => Ok(service.spec.task.container.pull_auth.clone()),
+        "previous-spec" => match &service.previous_spec {
+            Some(spec) => Ok(spec.task.container.pull_auth.clone()),
+            None => Err(ApiError::bad("service does not have a previous spec")),
+        },
+        other => Err(ApiError::bad(format!("unsupported registryAuthFrom value {other}"))),
+    }
+}
+
+async fn remove(call: Call, name: &str) -> Outcome {
+    decide_and_submit(&call, |view, now| {
+        let service = lookup::service(view, name)?;
+        Ok(control::remove_service(view, service.id, now)?)
+    })
+    .await?;
+    empty(StatusCode::OK)
+}
+
+async fn service_logs(call: Call, name: &str) -> Outcome {
+    let view = call.view().await?;
+    let service = lookup::service(&view, name)?;
+    logs::answer(&call, LogSelector::Service(service.id), service.spec.task.container.tty).await
+}

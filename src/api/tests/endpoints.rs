@@ -1,0 +1,358 @@
+use super::client::World;
+use crate::ports::SwarmState;
+use axum::http::{Method, StatusCode};
+use bollard_stubs::models as stubs;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// The answer, as the published type has it.
+fn typed<T: DeserializeOwned>(value: Value) -> T {
+    let text = value.to_string();
+    serde_json::from_value(value).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+fn service(name: &str) -> Value {
+    json!({ "Name": name, "TaskTemplate": { "ContainerSpec": { "Image": "redis:7" } } })
+}
+
+#[tokio::test]
+async fn a_ping_tells_versions_and_the_place_in_the_swarm() {
+    let world = World::manager();
+    for method in [Method::GET, Method::HEAD] {
+        let pong = world.send(method.clone(), "/_ping", Vec::new()).await;
+        assert_eq!(pong.status, StatusCode::OK);
+        let header = |name: &str| pong.headers[name].to_str().unwrap().to_owned();
+        assert_eq!(header("api-version"), "1.53");
+        assert_eq!(header("ostype"), "linux");
+        assert_eq!(header("docker-experimental"), "false");
+        assert_eq!(header("swarm"), "active/manager");
+        assert_eq!(pong.text(), if method == Method::GET { "OK" } else { "" });
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_are_not_found_and_unserved_ones_say_so() {
+    let world = World::manager();
+    let unknown = world.get("/v1.44/nothing").await;
+    assert_eq!((unknown.status, unknown.message()), (StatusCode::NOT_FOUND, "page not found".to_owned()));
+    let unserved = world.post("/v1.44/containers/create", Value::Null).await;
+    assert_eq!(unserved.status, StatusCode::NOT_IMPLEMENTED);
+    assert_eq!(unserved.message(), "POST /containers/create is not implemented yet");
+    assert_eq!(world.get("/v1.99/info").await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn info_and_version_are_of_the_published_types() {
+    let world = World::manager();
+    let info: stubs::SystemInfo = typed(world.get("/info").await.json());
+    let swarm = info.swarm.unwrap();
+    assert_eq!(swarm.nodes, Some(1));
+    assert_eq!(swarm.control_available, Some(true));
+    assert!(swarm.cluster.is_some());
+    let version: stubs::SystemVersion = typed(world.get("/v1.24/version").await.json());
+    assert_eq!(version.api_version.as_deref(), Some("1.53"));
+    let _: stubs::SystemInfo = typed(World::outside().get("/info").await.json());
+}
+
+#[tokio::test]
+async fn outside_a_swarm_the_cluster_is_unavailable_in_dockers_words() {
+    let world = World::outside();
+    for path in ["/nodes", "/services", "/tasks", "/secrets", "/configs", "/swarm"] {
+        let answer = world.get(path).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert!(answer.message().starts_with("This node is not a swarm manager. Use \"docker swarm init\""));
+    }
+    world.cluster.found();
+    world.cluster.set_status(|status| status.manager = false);
+    assert!(world.get("/nodes").await.message().contains("Worker nodes can't be used to view or modify"));
+    world.cluster.set_status(|status| status.state = SwarmState::Locked);
+    assert!(world.get("/nodes").await.message().contains("needs to be unlocked"));
+}
+
+#[tokio::test]
+async fn a_swarm_is_made_once_and_left() {
+    let world = World::outside();
+    let request = json!({ "ListenAddr": "0.0.0.0:2377", "AdvertiseAddr": "", "ForceNewCluster": false });
+    let made = world.post("/swarm/init", request.clone()).await;
+    assert_eq!(made.status, StatusCode::OK, "{}", made.text());
+    assert_eq!(made.json().as_str().map(str::len), Some(25));
+    let again = world.post("/swarm/init", request).await;
+    assert_eq!(again.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(again.message().starts_with("This node is already part of a swarm."));
+    assert_eq!(world.post("/swarm/leave", Value::Null).await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(world.post("/swarm/leave?force=1", Value::Null).await.status, StatusCode::OK);
+    assert_eq!(world.get("/swarm").await.status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn a_join_without_token_or_manager_names_the_field() {
+    let world = World::outside();
+    let answer = world.post("/swarm/join", json!({ "RemoteAddrs": [], "JoinToken": "x" })).await;
+    assert!(answer.message().starts_with("RemoteAddrs: "));
+    let answer = world.post("/swarm/join", json!({ "RemoteAddrs": ["192.0.2.9:2377"] })).await;
+    assert!(answer.message().starts_with("JoinToken: "));
+    let answer = world.post("/swarm/join", json!({ "RemoteAddrs": ["192.0.2.9:2377"], "JoinToken": "x" })).await;
+    assert_eq!(answer.message(), "can't reach 192.0.2.9:2377");
+}
+
+#[tokio::test]
+async fn tokens_are_shown_to_managers_and_rotated_on_request() {
+    let world = World::manager();
+    let before: stubs::Swarm = typed(world.get("/swarm").await.json());
+    let version = before.version.unwrap().index.unwrap();
+    let path = format!("/swarm/update?version={version}&rotateWorkerToken=true");
+    assert_eq!(world.post(&path, json!({ "Name": "default" })).await.status, StatusCode::OK);
+    let after: stubs::Swarm = typed(world.get("/swarm").await.json());
+    let (before, after) = (before.join_tokens.unwrap(), after.join_tokens.unwrap());
+    assert_ne!(before.worker, after.worker);
+    assert_eq!(before.manager, after.manager);
+    assert_eq!(world.post(&path, Value::Null).await.status, StatusCode::CONFLICT);
+    assert!(!world.get("/info").await.text().contains("SWMTKN"));
+}
+
+#[tokio::test]
+async fn settings_left_out_of_an_update_stay() {
+    let world = World::manager();
+    let version = world.version("/swarm").await;
+    let spec = json!({ "Orchestration": { "TaskHistoryRetentionLimit": 0 }, "Raft": { "ElectionTick": 10 } });
+    assert_eq!(world.post(&format!("/swarm/update?version={version}"), spec).await.status, StatusCode::OK);
+    let spec = world.get("/swarm").await.json()["Spec"].clone();
+    assert_eq!(spec["Orchestration"]["TaskHistoryRetentionLimit"], 0);
+    assert_eq!(spec["Raft"]["SnapshotInterval"], 10_000);
+    let version = world.version("/swarm").await;
+    let refused = world
+        .post(
+            &format!("/swarm/update?version={version}"),
+            json!({ "CAConfig": { "ExternalCAs": [{}, { "URL": "x" }] } }),
+        )
+        .await;
+    assert_eq!(refused.message(), "CAConfig.ExternalCAs is not supported");
+}
+
+#[tokio::test]
+async fn a_node_is_listed_found_and_updated() {
+    let world = World::manager();
+    let nodes: Vec<stubs::Node> = typed(world.get("/nodes").await.json());
+    let [node] = nodes.as_slice() else { panic!("{nodes:?}") };
+    let id = node.id.clone().unwrap();
+    assert_eq!(node.manager_status.as_ref().and_then(|m| m.leader), Some(true));
+    for name in [id.as_str(), "host1", "self", &id[..12]] {
+        assert_eq!(world.get(&format!("/nodes/{name}")).await.json()["ID"], id.as_str(), "{name}");
+    }
+    let version = world.version("/nodes/self").await;
+    let path = format!("/nodes/{id}/update?version={version}");
+    let demoted = json!({ "Role": "worker", "Availability": "active" });
+    let refused = world.post(&path, demoted).await;
+    assert_eq!(
+        (refused.status, refused.message().as_str()),
+        (StatusCode::BAD_REQUEST, "attempting to demote the last manager of the swarm")
+    );
+    let drained = json!({ "Role": "manager", "Availability": "drain", "Labels": { "zone": "a" } });
+    assert_eq!(world.post(&path, drained).await.status, StatusCode::OK);
+    let filters =
+        r#"{"node.label":["zone=a"],"role":["manager"]}"#.replace('"', "%22").replace('{', "%7B").replace('}', "%7D");
+    assert_eq!(world.get(&format!("/nodes?filters={filters}")).await.json().as_array().map(Vec::len), Some(1));
+    assert_eq!(world.delete(&format!("/nodes/{id}?force=1")).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(world.get("/nodes/absent").await.message(), "node absent not found");
+}
+
+#[tokio::test]
+async fn a_service_lives_from_create_to_remove() {
+    let world = World::manager();
+    let id = world.create("/services/create", service("web")).await;
+    world.cluster.run_task(id.parse().unwrap(), 1);
+    let list: Vec<stubs::Service> = typed(world.get("/services?status=true").await.json());
+    let counts = list[0].service_status.clone().unwrap();
+    assert_eq!((counts.running_tasks, counts.desired_tasks), (Some(1), Some(1)));
+
+    let taken = world.post("/services/create", service("web")).await;
+    assert_eq!(taken.status, StatusCode::CONFLICT);
+    assert!(taken.message().contains("name conflicts with an existing object"));
+
+    let found: stubs::Service = typed(world.get("/services/web?insertDefaults=true").await.json());
+    let version = found.version.unwrap().index.unwrap();
+    let mut spec = world.get("/services/web").await.json()["Spec"].clone();
+    spec["Mode"]["Replicated"]["Replicas"] = json!(3);
+    spec["TaskTemplate"]["ContainerSpec"]["Image"] = json!("redis:8");
+    let updated = world.post(&format!("/services/web/update?version={version}"), spec.clone()).await;
+    assert_eq!(updated.status, StatusCode::OK, "{}", updated.text());
+    let stale = world.post(&format!("/services/web/update?version={version}"), spec).await;
+    assert_eq!((stale.status, stale.message().as_str()), (StatusCode::CONFLICT, "update out of sequence"));
+
+    let version = world.version("/services/web").await;
+    let back = world.post(&format!("/services/web/update?version={version}&rollback=previous"), Value::Null).await;
+    assert_eq!(back.status, StatusCode::OK);
+    let now: stubs::Service = typed(world.get("/services/web").await.json());
+    assert_eq!(now.update_status.unwrap().message.as_deref(), Some("manually requested rollback"));
+    assert_eq!(now.spec.unwrap().mode.unwrap().replicated.unwrap().replicas, Some(1));
+
+    assert_eq!(world.delete("/services/web").await.status, StatusCode::OK);
+    assert_eq!(world.get("/services").await.json(), json!([]));
+    assert_eq!(world.delete("/services/absent").await.message(), "service absent not found");
+}
+
+#[tokio::test]
+async fn what_is_not_honoured_is_refused_by_its_path() {
+    let world = World::manager();
+    let refused = |spec: Value| async { world.post("/services/create", spec).await.message() };
+    let mut spec = service("web");
+    spec["TaskTemplate"]["ContainerSpec"]["Isolation"] = json!("hyperv");
+    assert!(refused(spec).await.starts_with("TaskTemplate.ContainerSpec.Isolation: must be one of"));
+    let mut spec = service("web");
+    spec["TaskTemplate"]["ContainerSpec"]["Privileges"] =
+        json!({ "SELinuxContext": { "Type": "x" }, "CredentialSpec": null });
+    assert_eq!(refused(spec).await, "TaskTemplate.ContainerSpec.Privileges.SELinuxContext.Type is not supported");
+    let mut spec = service("web");
+    spec["TaskTemplate"]["Networks"] = json!([{ "Target": "absent" }]);
+    assert_eq!(refused(spec).await, "TaskTemplate.Networks[0].Target: network absent not found");
+    let mut spec = service("web");
+    spec["EndpointSpec"] = json!({ "Ports": [{ "TargetPort": 80, "PublishedPort": 70_000 }] });
+    assert_eq!(refused(spec).await, "EndpointSpec.Ports[0].PublishedPort: must be a port, 0 to 65535");
+    let mut spec = service("web");
+    spec["Mode"] = json!({ "Global": {}, "Replicated": {} });
+    assert_eq!(refused(spec).await, "Mode: must specify only one service mode");
+    assert_eq!(world.send(Method::POST, "/services/create", b"{".to_vec()).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn an_ambiguous_start_of_an_id_is_refused() {
+    let world = World::manager();
+    // 128 bits in base 36 start with one of 16 characters: among 40 ids two share the first.
+    let mut ids = Vec::new();
+    for number in 0..40 {
+        ids.push(world.create("/services/create", service(&format!("s{number}"))).await);
+    }
+    let first = ids.iter().find(|id| ids.iter().filter(|other| other[..1] == id[..1]).count() > 1).unwrap();
+    let answer = world.get(&format!("/services/{}", &first[..1])).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(answer.message().contains("is ambiguous"));
+}
+
+#[tokio::test]
+async fn credentials_are_kept_over_an_update_and_never_shown() {
+    let world = World::manager();
+    let id = world.create("/services/create", service("web")).await;
+    let secret = Some(swarm_core::Sensitive::new("czNjcjN0".to_owned()));
+    let old = world.cluster.view().service(id.parse().unwrap()).unwrap().clone();
+    let mut new = (*old).clone();
+    let mut spec = (*new.spec).clone();
+    spec.task.container.pull_auth = secret.clone();
+    new.spec = std::sync::Arc::new(spec);
+    world
+        .cluster
+        .apply(vec![swarm_core::store::Change::Replace(swarm_core::store::Object::Service(std::sync::Arc::new(new)))]);
+    let shown = world.get("/services/web").await;
+    assert!(!shown.text().contains("czNjcjN0"));
+    let version = world.version("/services/web").await;
+    let spec = shown.json()["Spec"].clone();
+    assert_eq!(world.post(&format!("/services/web/update?version={version}"), spec).await.status, StatusCode::OK);
+    let kept = world.cluster.view().service(id.parse().unwrap()).unwrap().spec.task.container.pull_auth.clone();
+    assert_eq!(kept, secret);
+}
+
+#[tokio::test]
+async fn tasks_are_listed_by_service_node_and_state() {
+    let world = World::manager();
+    let id = world.create("/services/create", service("web")).await;
+    let other = world.create("/services/create", service("db")).await;
+    let task = world.cluster.run_task(id.parse().unwrap(), 1);
+    world.cluster.run_task(other.parse().unwrap(), 1);
+    let list = async |filters: &str| {
+        let filters: String = filters.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let answer = world.get(&format!("/tasks?filters={filters}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        typed::<Vec<stubs::Task>>(answer.json())
+    };
+    let found = list(r#"{"service":["web"],"node":["self"],"desired-state":["running"],"_up-to-date":["true"]}"#).await;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].id.as_deref(), Some(task.to_string().as_str()));
+    assert_eq!(found[0].slot, Some(1));
+    assert_eq!(list(r#"{"_up-to-date":["false"]}"#).await.len(), 0);
+    assert_eq!(list(r#"{"name":{"web.1":true}}"#).await.len(), 1);
+    assert_eq!(world.get("/tasks/absent").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn networks_are_made_shown_and_removed() {
+    let world = World::manager();
+    let spec = json!({
+        "Name": "back", "Driver": "overlay", "CheckDuplicate": true, "Attachable": true, "Scope": "swarm",
+        "IPAM": { "Driver": "default", "Options": null, "Config": [{ "Subnet": "10.9.0.0/24", "Gateway": "10.9.0.1" }] },
+        "Options": { "encrypted": "" }, "Labels": { "a": "b" },
+    });
+    world.create("/networks/create", spec.clone()).await;
+    assert_eq!(world.post("/networks/create", spec).await.status, StatusCode::CONFLICT);
+    let shown = world.get("/networks/back?scope=swarm").await.json();
+    let network: stubs::NetworkInspect = typed(shown);
+    assert_eq!(network.attachable, Some(true));
+    assert_eq!(network.ipam.unwrap().config.unwrap()[0].subnet.as_deref(), Some("10.9.0.0/24"));
+    let bridge = world.post("/networks/create", json!({ "Name": "x", "Driver": "bridge" })).await;
+    assert!(bridge.message().starts_with("Driver: "));
+    let mut user = service("web");
+    user["TaskTemplate"]["Networks"] = json!([{ "Target": "back", "Aliases": ["w"] }]);
+    world.create("/services/create", user).await;
+    let used = world.delete("/networks/back").await;
+    assert_eq!(
+        (used.status, used.message().as_str()),
+        (StatusCode::BAD_REQUEST, "network back is in use by service web")
+    );
+    world.delete("/services/web").await;
+    assert_eq!(world.delete("/networks/back").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(world.delete("/networks/host").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(World::outside().get("/networks").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn a_secret_never_shows_its_content_and_a_config_does() {
+    let world = World::manager();
+    let content = json!({ "Name": "key", "Labels": { "a": "b" }, "Data": "c2VjcmV0" });
+    world.create("/secrets/create", content.clone()).await;
+    world.create("/configs/create", content.clone()).await;
+    let secret = world.get("/secrets/key").await;
+    assert!(!secret.text().contains("c2VjcmV0"));
+    let _: stubs::Secret = typed(secret.json());
+    assert_eq!(world.get("/configs/key").await.json()["Spec"]["Data"], "c2VjcmV0");
+    assert_eq!(world.post("/secrets/create", content).await.status, StatusCode::CONFLICT);
+    let version = world.version("/secrets/key").await;
+    let path = format!("/secrets/key/update?version={version}");
+    let changed = world.post(&path, json!({ "Name": "key", "Data": "b3RoZXI=" })).await;
+    assert_eq!(changed.message(), "only updates to Labels are allowed");
+    assert_eq!(world.post(&path, json!({ "Name": "key", "Labels": {} })).await.status, StatusCode::OK);
+    let mut user = service("web");
+    user["TaskTemplate"]["ContainerSpec"]["Secrets"] = json!([{ "SecretName": "key" }]);
+    world.create("/services/create", user).await;
+    assert_eq!(world.delete("/secrets/key").await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(world.delete("/configs/key").await.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn volumes_are_made_listed_and_removed() {
+    let world = World::outside();
+    world.post("/volumes/create", json!({ "Name": "data", "Labels": { "a": "b" } })).await;
+    let list: stubs::VolumeListResponse = typed(world.get("/volumes").await.json());
+    assert_eq!(list.volumes.unwrap()[0].name, "data");
+    let anonymous = world.post("/volumes/create", json!({})).await.json();
+    assert_eq!(anonymous["Name"].as_str().map(str::len), Some(64));
+    assert_eq!(world.get("/volumes/absent").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(world.delete("/volumes/data").await.status, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test]
+async fn images_are_found_by_names_with_slashes_tagged_and_removed() {
+    let world = World::outside();
+    world.post("/images/create?fromImage=redis&tag=7", Value::Null).await;
+    assert_eq!(
+        world.post("/images/redis:7/tag?repo=my/own/redis&tag=1", Value::Null).await.status,
+        StatusCode::CREATED
+    );
+    let image: stubs::ImageInspect = typed(world.get("/images/my/own/redis:1/json").await.json());
+    assert_eq!(image.config.unwrap().cmd, Some(vec!["run".to_owned()]));
+    let list: Vec<stubs::ImageSummary> = typed(world.get("/images/json").await.json());
+    assert_eq!(list[0].labels["team"], "a");
+    let history: Vec<stubs::ImageHistoryResponseItem> = typed(world.get("/images/my/own/redis:1/history").await.json());
+    assert_eq!(history.len(), 1);
+    assert_eq!(world.delete("/images/my/own/redis:1").await.status, StatusCode::OK);
+    assert_eq!(world.get("/images/redis:7/json").await.message(), "No such image: redis:7");
+    let registry = world.get("/distribution/docker.io/library/redis:7/json").await;
+    assert_eq!(registry.status, StatusCode::NOT_IMPLEMENTED);
+}

@@ -1,0 +1,8 @@
+//! The API over a real unix socket, in front of ports kept in memory.
+
+mod client;
+mod docker_cli;
+mod endpoints;
+mod fake;
+mod roundtrip;
+mod streams;

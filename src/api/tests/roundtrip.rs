@@ -1,0 +1,310 @@
+//! What was written can be read back unchanged, also through the published types.
+
+use crate::json::{Object, read_service_spec, write_service_spec};
+use bollard_stubs::models as stubs;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use swarm_core::model::*;
+use swarm_core::store::{Object as Stored, Store, View};
+use swarm_core::{ConfigId, NetworkId, SecretId, Sensitive};
+
+fn view() -> View {
+    let network = |id, name: &str| Network {
+        id: NetworkId(id),
+        meta: Meta::default(),
+        spec: NetworkSpec { name: name.to_owned(), ..NetworkSpec::default() },
+        allocation: None,
+        pending_reason: String::new(),
+    };
+    let secret = SecretSpec { name: "key".into(), labels: Labels::new(), data: Sensitive::default() };
+    let config = ConfigSpec { name: "conf".into(), labels: Labels::new(), data: Vec::new() };
+    let objects = [
+        Stored::Network(Arc::new(network(1, "front"))),
+        Stored::Network(Arc::new(network(2, "back"))),
+        Stored::Secret(Arc::new(Secret { id: SecretId(1), meta: Meta::default(), spec: secret })),
+        Stored::Config(Arc::new(Config { id: ConfigId(1), meta: Meta::default(), spec: config })),
+    ];
+    Store::restore(1, objects).view()
+}
+
+fn read(json: serde_json::Value) -> ServiceSpec {
+    read_service_spec(Object::root(json).unwrap(), &view()).unwrap().spec
+}
+
+fn word() -> impl Strategy<Value = String> {
+    proptest::sample::select(vec!["", "a", "web-1", "x y", "Ä"]).prop_map(str::to_owned)
+}
+
+fn words() -> impl Strategy<Value = Vec<String>> {
+    proptest::collection::vec(word(), 0..3)
+}
+
+fn labels() -> impl Strategy<Value = BTreeMap<String, String>> {
+    proptest::collection::btree_map("[a-z]{1,3}", word(), 0..3)
+}
+
+fn duration() -> impl Strategy<Value = Duration> {
+    (0u64..1_000_000_000_000).prop_map(Duration::from_nanos)
+}
+
+/// A duration that says something: 0 is "not set" in a health check.
+fn positive() -> impl Strategy<Value = Option<Duration>> {
+    proptest::option::of((1u64..1_000_000_000_000).prop_map(Duration::from_nanos))
+}
+
+fn mount() -> impl Strategy<Value = Mount> {
+    let propagation = proptest::sample::select(vec!["", "rshared", "rslave"]).prop_map(str::to_owned);
+    let bind = (word(), propagation, any::<bool>()).prop_map(|(path, propagation, create)| MountSource::Bind {
+        path,
+        propagation,
+        create,
+    });
+    let volume = (word(), word(), labels(), labels(), any::<bool>(), word()).prop_map(
+        |(name, driver, driver_options, labels, no_copy, subpath)| MountSource::Volume {
+            name,
+            driver,
+            driver_options,
+            labels,
+            no_copy,
+            subpath,
+        },
+    );
+    let tmpfs = (0u64..1 << 40, 0u32..0o10000).prop_map(|(size_bytes, mode)| MountSource::Tmpfs { size_bytes, mode });
+    (word(), prop_oneof![bind, volume, tmpfs], any::<bool>()).prop_map(|(target, source, read_only)| Mount {
+        target,
+        source,
+        read_only,
+    })
+}
+
+fn health() -> impl Strategy<Value = HealthConfig> {
+    let retries = proptest::option::of(1u32..9);
+    (words(), positive(), positive(), retries, positive(), positive()).prop_map(
+        |(test, interval, timeout, retries, start_period, start_interval)| HealthConfig {
+            test,
+            interval,
+            timeout,
+            retries,
+            start_period,
+            start_interval,
+        },
+    )
+}
+
+fn file() -> impl Strategy<Value = FileTarget> {
+    (word(), "[0-9]{1,4}", "[0-9]{1,4}", 0u32..0o1000).prop_map(|(name, uid, gid, mode)| FileTarget {
+        name,
+        uid,
+        gid,
+        mode,
+    })
+}
+
+fn container() -> impl Strategy<Value = ContainerSpec> {
+    let texts = (word(), words(), words(), word(), words(), word(), word(), words(), word(), words());
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<Option<bool>>(), any::<bool>(), -1000i32..1001);
+    let parts = (
+        labels(),
+        proptest::collection::vec(mount(), 0..3),
+        proptest::option::of(duration()),
+        proptest::option::of(health()),
+        proptest::option::of(file()),
+        proptest::option::of(file()),
+        labels(),
+        words(),
+        0u64..1 << 40,
+    );
+    (texts, flags, parts).prop_map(|(texts, flags, parts)| {
+        let (image, command, args, hostname, env, dir, user, groups, stop_signal, hosts) = texts;
+        let (tty, open_stdin, read_only, init, privileged, oom_score_adj) = flags;
+        let (labels, mounts, stop_grace_period, health_check, secret, config, sysctls, caps, shm_size_bytes) = parts;
+        let ulimit = Ulimit { name: "nofile".into(), soft: 1, hard: -1 };
+        let dns = DnsConfig {
+            nameservers: vec!["192.0.2.53".parse().unwrap()],
+            search: groups.clone(),
+            options: caps.clone(),
+        };
+        ContainerSpec {
+            image,
+            labels,
+            command,
+            args,
+            hostname,
+            env,
+            dir,
+            user,
+            groups,
+            tty,
+            open_stdin,
+            read_only,
+            mounts,
+            stop_signal,
+            stop_grace_period,
+            health_check,
+            hosts,
+            dns,
+            secrets: secret
+                .map(|file| SecretReference { id: SecretId(1), name: "key".into(), file })
+                .into_iter()
+                .collect(),
+            configs: config
+                .map(|file| ConfigReference { id: ConfigId(1), name: "conf".into(), file })
+                .into_iter()
+                .collect(),
+            init,
+            sysctls,
+            cap_add: caps.clone(),
+            cap_drop: caps,
+            ulimits: vec![ulimit],
+            oom_score_adj,
+            privileged,
+            shm_size_bytes,
+            pull_auth: None,
+        }
+    })
+}
+
+fn mode() -> impl Strategy<Value = ServiceMode> {
+    prop_oneof![
+        (0u64..9).prop_map(|replicas| ServiceMode::Replicated { replicas }),
+        Just(ServiceMode::Global),
+        (0u64..9, 0u64..9).prop_map(|(max_concurrent, total_completions)| ServiceMode::ReplicatedJob {
+            max_concurrent,
+            total_completions
+        }),
+        Just(ServiceMode::GlobalJob),
+    ]
+}
+
+fn update() -> impl Strategy<Value = UpdateConfig> {
+    let action = prop_oneof![Just(FailureAction::Pause), Just(FailureAction::Continue), Just(FailureAction::Rollback)];
+    let order = prop_oneof![Just(UpdateOrder::StopFirst), Just(UpdateOrder::StartFirst)];
+    let monitor = (1u64..1 << 40).prop_map(Duration::from_nanos);
+    (0u64..9, duration(), action, monitor, 0u8..=100, order).prop_map(
+        |(parallelism, delay, failure_action, monitor, percent, order)| UpdateConfig {
+            parallelism,
+            delay,
+            failure_action,
+            monitor,
+            max_failure_ratio: f32::from(percent) / 100.0,
+            order,
+        },
+    )
+}
+
+fn port() -> impl Strategy<Value = PortConfig> {
+    let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)];
+    let mode = prop_oneof![Just(PublishMode::Ingress), Just(PublishMode::Host)];
+    let host_ip = proptest::option::of(Just("127.0.0.1".parse().unwrap()));
+    (word(), protocol, any::<u16>(), any::<u16>(), mode, host_ip).prop_map(
+        |(name, protocol, target_port, published_port, mode, host_ip)| PortConfig {
+            name,
+            protocol,
+            target_port,
+            published_port,
+            mode,
+            host_ip,
+        },
+    )
+}
+
+fn task() -> impl Strategy<Value = TaskSpec> {
+    let resources = (0i64..1 << 40, 0i64..1 << 40, 0i64..99, 0i64..1 << 40, 0i64..9).prop_map(
+        |(cpus, memory, pids, reserved, gpus)| {
+            let generic = if gpus > 0 { BTreeMap::from([("gpu".to_owned(), gpus)]) } else { BTreeMap::new() };
+            ResourceRequirements {
+                limit_nano_cpus: cpus,
+                limit_memory_bytes: memory,
+                limit_pids: pids,
+                reservations: Resources { nano_cpus: reserved, memory_bytes: reserved, generic },
+            }
+        },
+    );
+    let condition =
+        prop_oneof![Just(RestartCondition::Any), Just(RestartCondition::OnFailure), Just(RestartCondition::None)];
+    let restart = (condition, duration(), 0u64..9, duration())
+        .prop_map(|(condition, delay, max_attempts, window)| RestartPolicy { condition, delay, max_attempts, window });
+    let placement = (words(), words(), 0u64..9).prop_map(|(constraints, spread, max_replicas_per_node)| Placement {
+        constraints,
+        spread,
+        max_replicas_per_node,
+        platforms: vec![Platform { os: "linux".into(), architecture: "amd64".into() }],
+    });
+    let network = (words(), labels()).prop_map(|(aliases, driver_options)| NetworkTarget {
+        target: NetworkId(2),
+        aliases,
+        driver_options,
+    });
+    let log = labels().prop_map(|options| LogDriver { name: "json-file".into(), options });
+    let parts = (resources, restart, placement, proptest::option::of(network), proptest::option::of(log), 0u64..9);
+    (container(), parts).prop_map(|(container, (resources, restart, placement, network, log_driver, force_update))| {
+        TaskSpec {
+            container,
+            resources,
+            restart,
+            placement,
+            networks: network.into_iter().collect(),
+            log_driver,
+            force_update,
+        }
+    })
+}
+
+fn spec() -> impl Strategy<Value = ServiceSpec> {
+    let endpoint_mode = prop_oneof![Just(EndpointMode::Vip), Just(EndpointMode::Dnsrr)];
+    let endpoint =
+        (endpoint_mode, proptest::collection::vec(port(), 0..3)).prop_map(|(mode, ports)| EndpointSpec { mode, ports });
+    let updates = (proptest::option::of(update()), proptest::option::of(update()));
+    (word(), labels(), task(), mode(), updates, endpoint).prop_map(
+        |(name, labels, task, mode, (update, rollback), endpoint)| ServiceSpec {
+            name,
+            labels,
+            task,
+            mode,
+            update,
+            rollback,
+            endpoint,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_spec_survives_json(spec in spec()) {
+        prop_assert_eq!(read(write_service_spec(&spec)), spec);
+    }
+
+    #[test]
+    fn a_spec_survives_the_published_type(mut spec in spec()) {
+        // A rollback can't be rolled back: the type has no word for it.
+        if let Some(rollback) = &mut spec.rollback && rollback.failure_action == FailureAction::Rollback {
+            rollback.failure_action = FailureAction::Pause;
+        }
+        // What is ours alone has no place there.
+        spec.task.container.privileged = false;
+        spec.task.container.shm_size_bytes = 0;
+        for port in &mut spec.endpoint.ports {
+            port.host_ip = None;
+        }
+        let typed: stubs::ServiceSpec = serde_json::from_value(write_service_spec(&spec)).unwrap();
+        // A ratio widens to 64 bits on the way and is read back as 32.
+        prop_assert_eq!(read(serde_json::to_value(typed).unwrap()), spec);
+    }
+}
+
+#[test]
+fn a_spec_may_name_what_it_refers_to() {
+    let spec = serde_json::json!({
+        "Name": "web",
+        "TaskTemplate": {
+            "ContainerSpec": { "Image": "x", "Configs": [{ "ConfigName": "conf", "File": { "Name": "/c", "UID": "0", "GID": "0", "Mode": 292 } }] },
+            "Networks": [{ "Target": "back" }],
+        },
+    });
+    let spec = read(spec);
+    assert_eq!(spec.task.networks[0].target, NetworkId(2));
+    assert_eq!(spec.task.container.configs[0].id, ConfigId(1));
+    assert_eq!(spec.mode, ServiceMode::Replicated { replicas: 1 });
+}
