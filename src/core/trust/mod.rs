@@ -16,4 +16,6 @@ pub use policy::{
     CertSpec, IssueRefusal, IssueRequest, KnownNode, Requester, may_issue, organizational_unit, role_of_unit,
 };
 pub use token::{CaDigest, JoinToken, TOKEN_PREFIX, TokenError, TokenSecret};
-pub use validity::{BACKDATE, Validity, ValidityError, check_validity, renewal_due, renewal_time};
+pub use validity::{
+    BACKDATE, ClockSkew, Validity, ValidityError, check_skew, check_validity, renewal_due, renewal_time,
+};

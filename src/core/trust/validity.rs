@@ -67,6 +67,29 @@ pub fn check_validity(validity: Validity, now: WallTime) -> Result<(), ValidityE
     Ok(())
 }
 
+/// Two clocks that are too far apart for one cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "clock skew: the joining host's clock is {} s {} the manager's, more than the {} s allowed (set the time on both, for example with chrony, and join again)",
+    apart.as_secs(),
+    if *.ahead { "ahead of" } else { "behind" },
+    BACKDATE.as_secs()
+)]
+pub struct ClockSkew {
+    /// How far the clocks are apart.
+    pub apart: Duration,
+    /// The joining host's clock is the later one.
+    pub ahead: bool,
+}
+
+/// Compares a joining host's clock with the manager's. Beyond [`BACKDATE`] a certificate issued now
+/// is not valid yet on one of the two, so the join is refused with the reason instead.
+pub fn check_skew(joiner: WallTime, manager: WallTime) -> Result<(), ClockSkew> {
+    let ahead = joiner > manager;
+    let apart = if ahead { joiner.since(manager) } else { manager.since(joiner) };
+    if apart > BACKDATE { Err(ClockSkew { apart, ahead }) } else { Ok(()) }
+}
+
 /// When to renew: half the lifetime, plus a share of a small spread chosen by `jitter`
 /// (0 = none, 255 = all of it).
 #[must_use]
@@ -96,6 +119,17 @@ mod tests {
         let error = check_validity(validity, WallTime(NOW.0 - 3_605_000)).expect_err("too early");
         assert_eq!(error, ValidityError::NotYetValid { ahead: Duration::from_secs(5) });
         assert!(error.to_string().starts_with("clock skew: the certificate becomes valid 5 s"));
+    }
+
+    #[test]
+    fn clocks_more_than_an_hour_apart_are_refused_with_the_difference() {
+        let other = |offset_ms: i64| WallTime(NOW.0 + offset_ms);
+        assert_eq!(check_skew(other(3_600_000), NOW), Ok(()));
+        assert_eq!(check_skew(other(-3_600_000), NOW), Ok(()));
+        let ahead = check_skew(other(3_601_000), NOW).expect_err("too far ahead");
+        assert!(ahead.to_string().contains("3601 s ahead of the manager's"), "{ahead}");
+        let behind = check_skew(other(-7_200_000), NOW).expect_err("too far behind");
+        assert!(behind.to_string().contains("7200 s behind the manager's"), "{behind}");
     }
 
     #[test]
