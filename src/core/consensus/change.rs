@@ -9,7 +9,7 @@ use raft::eraftpb::{ConfChange, ConfChangeType};
 
 #[derive(Debug)]
 pub(super) struct WaitingChange {
-    id: RequestId,
+    pub id: RequestId,
     change: Change,
     deadline: Mono,
 }
@@ -154,7 +154,13 @@ impl Consensus {
     }
 
     /// A committed change takes effect, on every member at the same index.
-    pub(super) fn apply_change(&mut self, index: u64, change: &ConfChange, out: &mut Effects) -> Result<(), Stop> {
+    pub(super) fn apply_change(
+        &mut self,
+        (index, term): (u64, u64),
+        change: &ConfChange,
+        out: &mut Effects,
+    ) -> Result<(), Stop> {
+        let voted = self.conf_state.voters.contains(&self.raft_id);
         let bad = |reason: String| Stop::BadEntry { index, reason };
         let raft_id = change.node_id;
         match change.get_change_type() {
@@ -176,9 +182,13 @@ impl Consensus {
         }
         self.conf_state = self.raw.apply_conf_change(change).map_err(|error| bad(error.to_string()))?;
         out.members = Some(self.members.clone());
-        if self.members.node(self.raft_id).is_none() {
+        if self.members.node(self.raft_id).is_some() {
+            return Ok(());
+        }
+        if !voted {
             return Err(Stop::Removed);
         }
+        self.leave(index, term, out);
         Ok(())
     }
 }

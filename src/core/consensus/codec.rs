@@ -2,7 +2,8 @@
 //!
 //! Raft's own messages are those of `eraftpb.proto` (raft-rs). Ours around them:
 //! ```proto
-//! message Frame     { bytes raft = 1; uint64 removed = 2; }               // one of the two
+//! message Frame     { bytes raft = 1; uint64 removed = 2; uint64 asks = 3; bytes left = 4; } // one of them
+//! message Left      { uint64 raft_id = 1; uint64 index = 2; uint64 term = 3; }
 //! message Members   { repeated Member member = 1; repeated uint64 removed = 2; }
 //! message Member    { uint64 raft_id = 1; bytes node = 2; }               // node: 16 bytes, big endian
 //! message Meta      { uint64 index = 1; uint64 term = 2; bytes conf_state = 3; bytes members = 4; }
@@ -70,6 +71,10 @@ pub(super) enum Frame {
     Raft(Box<Message>),
     /// The receiver, known by this raft id, is no member any more.
     Removed(u64),
+    /// The sender, known by this raft id, hears no leader: is it still a member?
+    Asks(u64),
+    /// The sender, known by this raft id, was removed by the entry at this index and term, which is committed.
+    Left { raft_id: u64, index: u64, term: u64 },
 }
 
 pub(super) fn encode_frame(message: &Message) -> Bytes {
@@ -85,24 +90,52 @@ pub(super) fn encode_removed(raft_id: u64) -> Bytes {
     write(|out| out.write_uint64(2, raft_id))
 }
 
+pub(super) fn encode_asks(raft_id: u64) -> Bytes {
+    write(|out| out.write_uint64(3, raft_id))
+}
+
+pub(super) fn encode_left(raft_id: u64, index: u64, term: u64) -> Bytes {
+    let left = write(|out| {
+        out.write_uint64(1, raft_id)?;
+        out.write_uint64(2, index)?;
+        out.write_uint64(3, term)
+    });
+    write(|out| out.write_bytes(4, &left))
+}
+
+fn decode_left(bytes: &Bytes) -> Result<Frame, CodecError> {
+    let mut parts = [0; 3];
+    read(bytes, |number, wire, input| {
+        let part = number.checked_sub(1).and_then(|at| parts.get_mut(at as usize));
+        let (WireType::WireTypeVarint, Some(part)) = (wire, part) else { return Ok(false) };
+        *part = input.read_uint64()?;
+        Ok(true)
+    })
+    .map_err(bad("message between managers"))?;
+    let [raft_id, index, term] = parts;
+    Ok(Frame::Left { raft_id, index, term })
+}
+
 pub(super) fn decode_frame(bytes: &Bytes) -> Result<Frame, CodecError> {
     let mut raft = None;
-    let mut removed = None;
+    let mut other = None;
     read(bytes, |number, wire, input| {
         match (number, wire) {
             (1, WireType::WireTypeLengthDelimited) => raft = Some(input.read_carllerche_bytes()?),
-            (2, WireType::WireTypeVarint) => removed = Some(input.read_uint64()?),
+            (2, WireType::WireTypeVarint) => other = Some(Ok(Frame::Removed(input.read_uint64()?))),
+            (3, WireType::WireTypeVarint) => other = Some(Ok(Frame::Asks(input.read_uint64()?))),
+            (4, WireType::WireTypeLengthDelimited) => other = Some(decode_left(&input.read_carllerche_bytes()?)),
             _ => return Ok(false),
         }
         Ok(true)
     })
     .map_err(bad("message between managers"))?;
-    match (raft, removed) {
+    match (raft, other) {
         (Some(raft), None) => {
             let message = Message::parse_from_carllerche_bytes(&raft).map_err(bad("raft message"))?;
             Ok(Frame::Raft(Box::new(message)))
         }
-        (None, Some(id)) => Ok(Frame::Removed(id)),
+        (None, Some(frame)) => frame,
         (None, None) | (Some(_), Some(_)) => Err(CodecError::missing("message between managers")),
     }
 }

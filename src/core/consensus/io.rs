@@ -155,7 +155,10 @@ pub enum Dropped {
     /// The leadership the proposal was meant for has ended.
     #[error("leadership changed: the term is {current} now")]
     StaleTerm { current: u64 },
-    /// Leadership is being handed over, or too much is waiting for the disks and the followers.
+    /// For a second at most.
+    #[error("leadership is being handed over; try again")]
+    HandingOver,
+    /// Too much is waiting for the disks and the followers.
     #[error("the managers do not keep up with the writes; try again")]
     Overloaded,
     /// More than `PROPOSAL_BYTES_MAX`.

@@ -84,3 +84,12 @@ pub const REACHABLE_TICKS: u64 = 2 * ELECTION_TICKS_MIN as u64;
 
 /// Ticks a leader may wait for its own disk before it hands leadership over.
 pub const DISK_STALL_TICKS: u64 = 30;
+
+/// Ticks between the questions of a member that hears no leader whether it still is a member.
+pub const ASK_TICKS: u64 = 50;
+
+/// Ticks between the messages of a removed voter to those that are left.
+pub const LEAVE_TELL_TICKS: u64 = 5;
+
+/// Ticks a removed voter waits for a majority of those that are left to know it.
+pub const LEAVE_TICKS: u64 = 600;

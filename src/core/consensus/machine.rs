@@ -7,6 +7,7 @@ use super::io::{
     Apply, Dropped, Effects, Input, LogRecord, MemberStatus, Outcome, Persist, Proposal, Recovered, RequestId, Role,
     Status, StoredSnapshot,
 };
+use super::leave::Leaving;
 use super::limits::{
     APPEND_BYTES_MAX, COMMITTED_BYTES_PER_READY_MAX, DISK_STALL_TICKS, ELECTION_TICKS_MAX, ELECTION_TICKS_MIN,
     HEARTBEAT_TICKS, INFLIGHT_MESSAGES_MAX, LOG_BYTES_MAX, PENDING_PROPOSALS_MAX, PROPOSAL_BYTES_MAX, REACHABLE_TICKS,
@@ -16,7 +17,7 @@ use super::log::LogCache;
 use super::logger::logger;
 use super::members::Members;
 use super::reads::Reads;
-use super::ready::Disk;
+use super::ready::{Disk, last_change};
 use super::snapshot::Snapshots;
 use crate::ids::NodeId;
 use crate::time::Mono;
@@ -90,6 +91,7 @@ pub struct Consensus {
     pub(super) applied: u64,
     pub(super) applied_term: u64,
     role: Role,
+    pub(super) leaving: Option<Leaving>,
     pub(super) stopped: bool,
 }
 
@@ -119,7 +121,7 @@ fn corrupt(what: String) -> ConsensusError {
 }
 
 /// Checks that the parts fit together and builds the log. Raft would panic on what is refused here.
-fn load(recovered: &Recovered, config: &Config) -> Result<(LogCache, Meta), ConsensusError> {
+fn load(recovered: &Recovered, config: &Config) -> Result<(LogCache, Meta, Disk), ConsensusError> {
     let mut hard = codec::decode_hard(&recovered.hard_state)?;
     let (meta, floor) = match &recovered.snapshot {
         Some(stored) => (codec::decode_meta(&stored.meta)?, codec::decode_floor(&stored.floor)?),
@@ -152,9 +154,10 @@ fn load(recovered: &Recovered, config: &Config) -> Result<(LogCache, Meta), Cons
         None if !meta.members.is_empty() => return Err(ConsensusError::Removed),
         Some(_) | None => {}
     }
+    let disk = Disk::holding(hard.commit, last_change(&entries).unwrap_or(0));
     let mut log = LogCache::new(hard, meta.conf_state.clone(), floor);
     log.append(&entries);
-    Ok((log, meta))
+    Ok((log, meta, disk))
 }
 
 impl Consensus {
@@ -166,7 +169,7 @@ impl Consensus {
         recovered: Recovered,
         out: &mut Effects,
     ) -> Result<Consensus, ConsensusError> {
-        let (log, meta) = load(&recovered, &config)?;
+        let (log, meta, disk) = load(&recovered, &config)?;
         let raft_config = raft::Config {
             id: config.raft_id,
             election_tick: ELECTION_TICKS_MIN,
@@ -199,13 +202,14 @@ impl Consensus {
             conf_state: meta.conf_state,
             strangers: VecDeque::new(),
             heard: BTreeMap::new(),
-            disk: Disk::default(),
+            disk,
             pending: BTreeMap::new(),
             changes: VecDeque::new(),
             snapshots: Snapshots::starting_at(meta.index),
             applied: meta.index,
             applied_term: meta.term,
             role: Role::default(),
+            leaving: None,
             stopped: false,
         };
         if let Some(stored) = recovered.snapshot {
@@ -222,6 +226,10 @@ impl Consensus {
             return;
         }
         self.now = self.now.max(now);
+        if self.leaving.is_some() {
+            self.input_while_leaving(input, out);
+            return;
+        }
         match input {
             Input::Tick => self.on_tick(out),
             Input::Message { from, bytes } => self.on_message(from, &bytes, out),
@@ -249,7 +257,7 @@ impl Consensus {
 
     /// Whether this node leads, caught up or not.
     pub(super) fn leads(&self) -> bool {
-        self.raw.raft.state == StateRole::Leader
+        self.raw.raft.state == StateRole::Leader && self.leaving.is_none()
     }
 
     pub(super) fn leader_node(&self) -> Option<NodeId> {
@@ -293,6 +301,7 @@ impl Consensus {
         }
         self.reads.tick(self.tick, self.now, &mut out.reads);
         self.tick_snapshots();
+        self.ask_others(out);
     }
 
     fn campaign(&mut self) {
@@ -329,6 +338,9 @@ impl Consensus {
         if proposal.term.is_some_and(|term| term != self.raw.raft.term) {
             return Err(Dropped::StaleTerm { current: self.raw.raft.term });
         }
+        if self.raw.raft.lead_transferee.is_some() {
+            return Err(Dropped::HandingOver);
+        }
         if proposal.data.is_empty() || proposal.data.len() > PROPOSAL_BYTES_MAX {
             return Err(Dropped::TooLarge { bytes: proposal.data.len(), max: PROPOSAL_BYTES_MAX });
         }
@@ -361,10 +373,11 @@ impl Consensus {
     /// Everything that may follow from an input.
     fn settle(&mut self, out: &mut Effects) {
         self.drain(out);
-        while !self.stopped && self.run_changes(out) {
+        while self.takes_part() && self.run_changes(out) {
             self.drain(out);
         }
-        if self.stopped {
+        if !self.takes_part() {
+            self.note_role(out);
             return;
         }
         if self.raw.raft.leader_id != raft::INVALID_ID
@@ -379,13 +392,21 @@ impl Consensus {
         self.fix_election_timeout();
     }
 
+    fn takes_part(&self) -> bool {
+        !self.stopped && self.leaving.is_none()
+    }
+
     fn note_role(&mut self, out: &mut Effects) {
         let raft = &self.raw.raft;
-        let role = Role {
-            leader: self.leader_node(),
-            leader_raft_id: raft.leader_id,
-            term: raft.term,
-            is_leader: self.leads() && self.applied_term == raft.term,
+        let role = if !self.takes_part() {
+            Role { term: raft.term, ..Role::default() }
+        } else {
+            Role {
+                leader: self.leader_node(),
+                leader_raft_id: raft.leader_id,
+                term: raft.term,
+                is_leader: self.leads() && self.applied_term == raft.term,
+            }
         };
         if role != self.role {
             self.role = role;

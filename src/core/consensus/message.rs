@@ -2,7 +2,7 @@
 
 use super::codec::{self, Frame};
 use super::io::{Effects, Send, Stop};
-use super::limits::{MESSAGE_BYTES_MAX, STRANGERS_MAX};
+use super::limits::{ASK_TICKS, MESSAGE_BYTES_MAX, STRANGERS_MAX};
 use super::machine::Consensus;
 use crate::ids::NodeId;
 use bytes::Bytes;
@@ -53,6 +53,8 @@ impl Consensus {
                     self.stop(Stop::Removed, out);
                 }
             }
+            Ok(Frame::Asks(raft_id)) => self.answer_if_removed(raft_id, from, out),
+            Ok(Frame::Left { raft_id, index, term }) => self.on_left(from, raft_id, (index, term), out),
             Err(error) => match codec::unknown_entry_in_frame(bytes) {
                 Some((index, kind)) => self.stop(Stop::UnknownEntry { index, kind }, out),
                 None => tracing::warn!("raft: dropped a message from node {from}: {error}"),
@@ -67,8 +69,7 @@ impl Consensus {
         }
         // ... or of the sender, which may not know that it ended.
         if self.members.was_removed(message.from) {
-            let bytes = codec::encode_removed(message.from);
-            out.sends.push(Send { to: from, raft_id: message.from, bytes, snapshot: false });
+            self.answer_if_removed(message.from, from, out);
             return;
         }
         match self.members.node(message.from) {
@@ -89,6 +90,25 @@ impl Consensus {
         self.heard.insert(message.from, self.now);
         if let Err(error) = self.raw.step(message) {
             tracing::trace!("raft: message from node {from} not taken: {error}");
+        }
+    }
+
+    /// Only once this node would remember it: the one told goes away for good.
+    pub(super) fn answer_if_removed(&self, raft_id: u64, to: NodeId, out: &mut Effects) {
+        if self.members.was_removed(raft_id) && self.disk.knows_changes() {
+            out.sends.push(Send { to, raft_id, bytes: codec::encode_removed(raft_id), snapshot: false });
+        }
+    }
+
+    /// A member that hears no leader asks the others whether it still is one: a learner never asks for votes, so
+    /// nobody would notice that it was removed while it was away.
+    pub(super) fn ask_others(&self, out: &mut Effects) {
+        let silent = !self.reachable(self.raw.raft.leader_id);
+        if silent && self.tick.is_multiple_of(ASK_TICKS) {
+            let others = self.members.iter().filter(|(raft_id, _)| *raft_id != self.raft_id);
+            let bytes = codec::encode_asks(self.raft_id);
+            let send = |(raft_id, to)| Send { to, raft_id, bytes: bytes.clone(), snapshot: false };
+            out.sends.extend(others.map(send));
         }
     }
 

@@ -13,13 +13,15 @@
 //! What this module does on top of raft-rs: holds back messages until the disk has what they promise; draws election
 //! timeouts from its own seed; checks messages before raft (which panics on malformed ones) sees them; batches and
 //! retries linearizable reads; lets membership changes wait for their turn and learners for the log; refuses changes
-//! that would cost the quorum; tells a removed member that it was removed; notices a log that lost entries.
+//! that would cost the quorum; tells a removed member that it was removed, and keeps it until the others know;
+//! notices a log that lost entries.
 //! Sources: the Raft thesis (ongardie/dissertation) sections 3 (core), 4 (membership), 6.4 (reads), 9.6 (pre-vote),
 //! 10.2.1 (leader writes its disk in parallel).
 
 mod change;
 mod codec;
 mod io;
+mod leave;
 pub mod limits;
 mod log;
 mod logger;

@@ -90,6 +90,14 @@ impl Reads {
         }
     }
 
+    /// Ends all reads: this node will not serve any.
+    pub fn end(&mut self, out: &mut Vec<(RequestId, ReadOutcome)>) {
+        let round = self.round.take().map(|round| round.reads).unwrap_or_default();
+        let confirmed = self.confirmed.drain(..).flat_map(|(_, reads)| reads);
+        let all = self.waiting.drain(..).chain(round).chain(confirmed);
+        out.extend(all.map(|read| (read.id, ReadOutcome::TimedOut)));
+    }
+
     /// Answers the reads whose index is applied.
     pub fn answer(&mut self, applied: u64, out: &mut Vec<(RequestId, ReadOutcome)>) {
         self.confirmed.retain(|(index, reads)| {

@@ -30,11 +30,22 @@ pub(super) struct Disk {
     persisted: u64,
     /// Tick at which the oldest batch not yet reported was handed out.
     since_tick: u64,
+    /// Index of the last membership change in the log, and the commit index last handed out. A restart must not
+    /// forget that a change is committed: the member it removed is gone and cannot help to find out.
+    change_index: u64,
+    commit: u64,
+    /// The batch that says so; a removed member is told to go only when it is on disk.
+    barrier: u64,
     messages: VecDeque<(u64, Vec<Message>)>,
     restores: VecDeque<Restore>,
 }
 
 impl Disk {
+    /// With what storage held: the commit index and the log's last membership change.
+    pub fn holding(commit: u64, change_index: u64) -> Self {
+        Self { commit, change_index, ..Self::default() }
+    }
+
     pub fn busy(&self) -> bool {
         self.handed > self.persisted
     }
@@ -44,24 +55,40 @@ impl Disk {
         self.busy().then(|| tick.saturating_sub(self.since_tick))
     }
 
+    /// That the membership changes applied so far are committed would survive a crash.
+    pub fn knows_changes(&self) -> bool {
+        self.persisted >= self.barrier
+    }
+
+    /// A batch has reached the disk while raft is not to be told.
+    pub fn note_persisted(&mut self, number: u64) {
+        self.persisted = self.persisted.max(number.min(self.handed));
+    }
+
     /// A snapshot has replaced the log and not reached the state machine yet.
     pub fn restoring(&self) -> bool {
         !self.restores.is_empty()
     }
 }
 
+/// Index of the last membership change among entries.
+pub(super) fn last_change<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Option<u64> {
+    let is_change = |entry: &&Entry| entry.get_entry_type() != EntryType::EntryNormal;
+    entries.into_iter().filter(is_change).map(|entry| entry.index).last()
+}
+
 impl Consensus {
     /// Handles everything raft has ready.
     pub(super) fn drain(&mut self, out: &mut Effects) {
-        while !self.stopped && self.raw.has_ready() {
+        while !self.stopped && self.leaving.is_none() && self.raw.has_ready() {
             let mut ready = self.raw.ready();
             for state in ready.take_read_states() {
                 self.reads.confirm(&state.request_ctx, state.index);
             }
-            let now = ready.take_messages();
-            self.send(now, out);
+            let at_once = ready.take_messages();
             let after_disk = ready.take_persisted_messages();
             self.hand_to_disk(&mut ready, out);
+            self.send(at_once, out);
             self.send_after_disk(after_disk, out);
             let committed = ready.take_committed_entries();
             let number = ready.number();
@@ -74,17 +101,23 @@ impl Consensus {
     }
 
     fn hand_to_disk(&mut self, ready: &mut Ready, out: &mut Effects) {
-        // A new commit index alone is not worth a write: it is learned again, and goes along with the next batch.
-        if !ready.must_sync() {
+        let commit = self.raw.raft.raft_log.committed;
+        let commits_change = (self.disk.commit + 1..=commit).contains(&self.disk.change_index);
+        // Any other new commit index alone is not worth a write: it is learned again, and goes with the next batch.
+        if !ready.must_sync() && !commits_change {
             return;
         }
         let number = ready.number();
         let snapshot = self.take_over_snapshot(ready);
         let entries = ready.take_entries();
         self.raw.mut_store().append(&entries);
+        self.disk.change_index = last_change(&entries).unwrap_or(self.disk.change_index);
+        self.disk.commit = commit;
+        if commits_change {
+            self.disk.barrier = number;
+        }
         let raft = &self.raw.raft;
-        let mut hard = HardState { term: raft.term, vote: raft.vote, ..Default::default() };
-        hard.commit = raft.raft_log.committed;
+        let hard = HardState { term: raft.term, vote: raft.vote, commit, ..Default::default() };
         let record = |entry: &Entry| LogRecord { index: entry.index, bytes: codec::encode_entry(entry) };
         let batch = Persist {
             number,
@@ -191,6 +224,10 @@ impl Consensus {
                 self.stop(stop, out);
                 return;
             }
+            // Raft must not be touched any more: it takes a leader's membership for granted.
+            if self.leaving.is_some() {
+                return;
+            }
         }
         self.raw.advance_apply_to(last);
     }
@@ -219,7 +256,7 @@ impl Consensus {
                     Some(kind) => Stop::UnknownEntry { index, kind },
                     None => Stop::BadEntry { index, reason: error.to_string() },
                 })?;
-                self.apply_change(index, &change, out)?;
+                self.apply_change((index, term), &change, out)?;
                 out.replies.extend(reply_to.map(|id| (id, Outcome::Committed { index })));
             }
             EntryType::EntryConfChangeV2 => {

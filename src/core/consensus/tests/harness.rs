@@ -183,12 +183,21 @@ impl Cluster {
         id
     }
 
-    /// Proposes at the leader and waits until it is committed.
+    /// Proposes at the leader and waits until it is committed; again while leadership is being handed over.
     pub fn write(&mut self, text: &str) -> u64 {
-        let leader = self.leader().expect("a leader");
-        let id = self.propose(leader, text);
-        self.run_until("the write is committed", 5_000, |c| c.committed.contains_key(&id));
-        self.committed[&id]
+        loop {
+            self.run_until("a leader", 5_000, |c| c.leader().is_some());
+            let leader = self.leader().expect("a leader");
+            let id = self.propose(leader, text);
+            self.run_until("the write has an outcome", 5_000, |c| {
+                c.committed.contains_key(&id) || c.outcomes.contains_key(&id)
+            });
+            match self.outcomes.get(&id) {
+                None => return self.committed[&id],
+                Some(Outcome::Dropped(Dropped::HandingOver)) => self.step(),
+                Some(other) => panic!("{text}: {other:?}"),
+            }
+        }
     }
 
     pub fn read(&mut self, at: u64) -> RequestId {
@@ -304,10 +313,18 @@ impl Cluster {
     pub fn run_until(&mut self, what: &str, ms: u64, mut done: impl FnMut(&Cluster) -> bool) -> u64 {
         let start = self.now;
         while !done(self) {
-            assert!(self.now < start + ms, "not within {ms} ms (seed {}): {what}", self.seed);
+            assert!(self.now < start + ms, "not within {ms} ms (seed {}): {what}\n{}", self.seed, self.describe());
             self.step();
         }
         self.now - start
+    }
+
+    fn describe(&self) -> String {
+        let describe = |m: &Member| match &m.consensus {
+            Some(consensus) => format!("{}: {:?}\n", m.raft_id, consensus.status()),
+            None => format!("{}: does not run, {:?}\n", m.raft_id, m.stopped),
+        };
+        self.members.values().map(describe).collect()
     }
 
     /// All running members have the same state, which holds every acknowledged write.

@@ -73,6 +73,19 @@ fn a_member_removed_while_it_was_away_is_told_and_disturbs_nobody() {
 }
 
 #[test]
+fn a_learner_removed_while_it_was_away_is_told() {
+    let mut cluster = Cluster::of(2, 41);
+    cluster.start(3, Disk::default());
+    cluster.change(Change::AddLearner { raft_id: 3, node: node(3) });
+    cluster.run_until("it follows", 2_000, |c| c.status(3).members.len() == 3);
+    cluster.cut.insert(3);
+    cluster.change(Change::Remove { raft_id: 3 });
+    cluster.run(10_000);
+    cluster.cut.clear();
+    cluster.run_until("it knows", 10_000, |c| c.members[&3].stopped == Some(Stop::Removed));
+}
+
+#[test]
 fn a_node_comes_back_only_under_a_new_raft_id() {
     let mut cluster = Cluster::of(3, 36);
     cluster.change(Change::Remove { raft_id: 3 });
@@ -127,4 +140,22 @@ fn a_group_shrinks_to_one_and_goes_on() {
     cluster.restart(1);
     cluster.run_until("it leads again by itself", 3_000, |c| c.leader() == Some(1));
     cluster.write("still alone");
+}
+
+#[test]
+fn the_last_two_members_part_without_losing_the_one_that_stays() {
+    for seed in 60..80 {
+        let mut cluster = Cluster::of(2, seed);
+        let leader = cluster.leader().expect("a leader");
+        let gone = 3 - leader;
+        let id = cluster.ask_change(Change::Remove { raft_id: gone });
+        // The one that stays dies as soon as it has answered, and what it had not synced is lost.
+        cluster.run_until("the change is answered", 3_000, |c| c.outcomes.contains_key(&id));
+        cluster.kill(leader);
+        cluster.run(3_000);
+        cluster.restart(leader);
+        cluster.run_until("it leads alone", 10_000, |c| c.leader() == Some(leader));
+        cluster.run_until("the other has gone", 10_000, |c| c.members[&gone].stopped == Some(Stop::Removed));
+        cluster.write("alone");
+    }
 }
