@@ -43,22 +43,29 @@ pub fn load_or_create(path: &Path) -> Result<Sensitive<[u8; 32]>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             let key = generate();
             let text = STANDARD.encode(key.expose()) + "\n";
-            replace(path, text.as_bytes(), 0o600).map_err(err("write it"))?;
+            replace(path, text.as_bytes(), true).map_err(err("write it"))?;
             Ok(key)
         }
         Err(e) => Err(err("read it")(e)),
     }
 }
 
-/// Writes `path` as a whole or not at all.
-pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+/// Writes `path`, readable by its owner only, as a whole or not at all; `durable`: also if the power
+/// fails right after.
+pub(crate) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let new = Path::new(&name);
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(new)?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(new)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(new, path)
+    if durable {
+        file.sync_all()?;
+    }
+    fs::rename(new, path)?;
+    match path.parent() {
+        Some(dir) if durable => fs::File::open(dir)?.sync_all(),
+        Some(_) | None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -61,6 +61,8 @@ pub(crate) struct Manager {
     /// The host may have a table of an earlier daemon.
     host_table_unknown: bool,
     mtu: u32,
+    /// The way to the peers is to be looked at (again).
+    mtu_unknown: bool,
 }
 
 impl Manager {
@@ -90,6 +92,7 @@ impl Manager {
             host_content: None,
             host_table_unknown: true,
             mtu: UNDERLAY_MTU_DEFAULT - OVERHEAD_V4,
+            mtu_unknown: true,
             options,
         };
         manager.make_dirs()?;
@@ -288,10 +291,13 @@ impl Manager {
         let mut plan = self.plan();
         let mut errors = std::mem::take(&mut plan.errors);
         errors.extend(self.make_dirs().err());
-        errors.extend(self.sync_peers(&plan).err());
-        if let Err(error) = self.sync_mtu(&plan).await {
+        let peers = self.sync_peers(&plan);
+        if (!matches!(peers, Ok(false)) || self.mtu_unknown)
+            && let Err(error) = self.sync_mtu(&plan).await
+        {
             errors.push(error);
         }
+        errors.extend(peers.err());
         for network in plan.networks.values() {
             if let Err(error) = self.sync_network(network).await {
                 errors.push(error);
@@ -307,10 +313,13 @@ impl Manager {
         errors
     }
 
-    /// Slots are small and reused, because they are the first 24 bits of WireGuard's index.
-    fn sync_peers(&mut self, plan: &Plan) -> Result<()> {
+    /// Whether anything changed. Slots are small and reused, because they are the first 24 bits of
+    /// WireGuard's index.
+    fn sync_peers(&mut self, plan: &Plan) -> Result<bool> {
+        let mut changed = false;
         let gone: Vec<NodeId> = self.peers.keys().filter(|id| !plan.peers.contains_key(id)).copied().collect();
         for id in gone {
+            changed = true;
             if let Some((slot, _)) = self.peers.remove(&id) {
                 self.shard.send(Command::RemovePeer { slot })?;
                 // A later peer may get the slot: nothing may still lead there.
@@ -334,8 +343,9 @@ impl Manager {
             };
             self.shard.send(Command::Peer { slot, endpoint: peer.endpoint, key: peer.wireguard_key })?;
             self.peers.insert(*id, (slot, peer.clone()));
+            changed = true;
         }
-        Ok(())
+        Ok(changed)
     }
 
     /// What fits one packet to the peer with the narrowest first link.
@@ -356,6 +366,7 @@ impl Manager {
         for network in self.networks.values_mut() {
             network.set_mtu(self.mtu).await?;
         }
+        self.mtu_unknown = false;
         Ok(())
     }
 
@@ -402,8 +413,8 @@ impl Manager {
         }
         let content = NetworkContent::new(plan);
         let mut forget = gone;
-        if network.content != content {
-            if network.content.refuses_less_in(&content) {
+        if network.content.as_ref() != Some(&content) {
+            if network.content.as_ref().is_some_and(|now| now.refuses_less_in(&content)) {
                 forget.insert(network.net.gateway);
             }
             network.set_content(content)?;
@@ -482,6 +493,7 @@ impl Manager {
     /// What must be looked at from time to time: others' firewalls are reloaded, routes change, a
     /// port in use becomes free.
     pub async fn tick(&mut self) {
+        self.mtu_unknown = true;
         let mut errors = self.reconcile().await;
         if self.networks.values().any(|n| n.link_addr.is_some()) {
             errors.extend(firewall::open(&self.host, &self.names.link_prefix()).err());
@@ -500,7 +512,7 @@ impl Manager {
         let path = self.state_path();
         let err = |source| FabricError::File { path: path.display().to_string(), what: "write it", source };
         let text = serde_json::to_vec(&*self.state).map_err(|e| err(e.into()))?;
-        keys::replace(&path, &text, 0o600).map_err(err)
+        keys::replace(&path, &text, false).map_err(err)
     }
 
     fn load_state(&self) -> FabricState {

@@ -101,11 +101,15 @@ impl Netns {
         }
     }
 
-    /// Writes kernel settings, each a path below `/proc/sys/net/` and its value.
+    /// Writes kernel settings, each a path below `/proc/sys/net/` and its value. Those of IPv6 are
+    /// nothing to a kernel without it.
     pub fn sysctl(&self, settings: &[(String, &str)]) -> Result<()> {
         self.enter(|| {
             settings.iter().try_for_each(|(name, value)| {
                 let path = format!("/proc/sys/net/{name}");
+                if name.starts_with("ipv6/") && !Path::new("/proc/sys/net/ipv6").exists() {
+                    return Ok(());
+                }
                 // A write of the value that is there can fail where /proc/sys is read-only.
                 if std::fs::read_to_string(&path).is_ok_and(|now| now.trim() == *value) {
                     return Ok(());

@@ -34,8 +34,8 @@ pub(crate) struct Network {
     pub netlink: Netlink,
     /// Address of the uplink; `None` for an internal network.
     pub link_addr: Option<Ipv4Addr>,
-    /// What the rules hold now.
-    pub content: NetworkContent,
+    /// What the rules hold now; `None` before they were written by this daemon.
+    pub content: Option<NetworkContent>,
     /// What the shard knows: addresses and slots.
     pub routes: BTreeMap<Ipv4Addr, u32>,
     pub mtu: u32,
@@ -49,7 +49,8 @@ pub(crate) struct Host<'a> {
 }
 
 impl Network {
-    /// Builds `net`, or takes over what an earlier daemon built. Also gives the tunnel's descriptor.
+    /// Builds `net`, or takes over what an earlier daemon built, all but the rules. Also gives the
+    /// tunnel's descriptor.
     pub async fn build(host: &Host<'_>, net: Net4, mtu: u32) -> Result<(Self, OwnedFd)> {
         let path = host.names.network_netns(net.overlay_id);
         let place = if Netns::exists(&path) { Netns::At(path) } else { Netns::create(&path)? };
@@ -69,15 +70,7 @@ impl Network {
         netlink.set_up(&lo, lo.mtu).await?;
         netlink.add_address(&lo, net.gateway).await?;
         let tun = tun::open(&place, TUN)?;
-        let mut network = Self {
-            net,
-            place,
-            netlink,
-            link_addr: None,
-            content: NetworkContent::default(),
-            routes: BTreeMap::new(),
-            mtu: 0,
-        };
+        let mut network = Self { net, place, netlink, link_addr: None, content: None, routes: BTreeMap::new(), mtu: 0 };
         network.set_mtu(mtu).await?;
         let device = network.netlink.link(TUN).await?;
         let (subnet, prefix) = (network.net.subnet.network(), network.net.subnet.prefix_len());
@@ -89,8 +82,6 @@ impl Network {
         if network.net.has_way_out() {
             network.link_addr = Some(network.uplink(host).await?);
         }
-        let script = rules::network_base(&network.net, network.link_addr);
-        nft::apply(&network.place, &format!("network {}", network.net.name), &script)?;
         Ok((network, tun))
     }
 
@@ -104,11 +95,18 @@ impl Network {
         Ok(())
     }
 
-    /// Brings the rules to `content`.
+    /// Brings the rules to `content`. The first time the whole table is replaced in one step, so that
+    /// a restart of the daemon refuses nobody.
     pub fn set_content(&mut self, content: NetworkContent) -> Result<()> {
-        let script = rules::network_diff(&self.net, &self.content, &content);
+        let script = match &self.content {
+            Some(now) => rules::network_diff(&self.net, now, &content),
+            None => {
+                let base = rules::network_base(&self.net, self.link_addr);
+                base + &rules::network_diff(&self.net, &NetworkContent::default(), &content)
+            }
+        };
         nft::apply(&self.place, &format!("network {}", self.net.name), &script)?;
-        self.content = content;
+        self.content = Some(content);
         Ok(())
     }
 

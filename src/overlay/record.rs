@@ -81,7 +81,7 @@ impl Record {
         let path = names.record(&self.id);
         let err = |source| FabricError::File { path: path.display().to_string(), what: "write it", source };
         let text = serde_json::to_vec(self).map_err(|e| err(e.into()))?;
-        replace(&path, &text, 0o600).map_err(err)
+        replace(&path, &text, false).map_err(err)
     }
 
     /// All records, and the files that hold none.

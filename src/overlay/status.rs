@@ -13,7 +13,7 @@ pub struct Drops {
     pub no_route: u64,
     /// The destination's node is not a known peer.
     pub no_peer: u64,
-    /// A task's packet to the outside that answers no known flow.
+    /// A task's packet to the outside that answers no known flow, when too many were searched for.
     pub no_flow: u64,
     /// The source address does not belong to the peer it came from.
     pub spoofed: u64,

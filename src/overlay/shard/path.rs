@@ -34,6 +34,9 @@ const KEEPALIVE_SECONDS: u16 = 25;
 /// Packets read from one tunnel, or batches from the socket, before the others get their turn.
 const TUN_READS_PER_TURN: usize = 64;
 const RECEIVES_PER_TURN: usize = 4;
+/// Replies of unknown flows that are sent to every peer, per tick: enough to wake each stalled
+/// connection after a restart, too few for a flood to be multiplied.
+const SEARCHES_PER_TICK: u32 = 256;
 /// Events taken from one wait.
 const EVENTS: usize = 64;
 /// Bytes WireGuard and our header add to a packet.
@@ -74,6 +77,7 @@ pub(super) struct Paths {
     drops: Drops,
     next_tick: Instant,
     ticks: u32,
+    searches: u32,
     /// One packet on its way out, our header in front.
     outgoing: Vec<u8>,
     /// One packet on its way in.
@@ -102,6 +106,7 @@ impl Paths {
             drops: Drops::default(),
             next_tick: Instant::now() + TICK,
             ticks: 0,
+            searches: 0,
             outgoing: vec![0; DATAGRAM_BYTES_MAX],
             incoming: vec![0; DATAGRAM_BYTES_MAX],
             received: Vec::with_capacity(BATCH),
@@ -177,7 +182,7 @@ impl Paths {
                 None if network.ingress && !network.subnet.contains(&inner.dst) => match network.flows.find(&inner) {
                     Some(slot) => slot,
                     None => {
-                        self.drops.no_flow += 1;
+                        self.search(overlay_id, bytes);
                         continue;
                     }
                 },
@@ -187,6 +192,22 @@ impl Paths {
                 }
             };
             self.send(slot, overlay_id, bytes);
+        }
+    }
+
+    /// A reply whose flow was forgotten (this daemon has been restarted, and the client waits for the
+    /// server) goes to every peer. The one it came by knows the connection and passes it on; all
+    /// others drop it. The client's next packet brings the memory back.
+    fn search(&mut self, overlay_id: u32, bytes: usize) {
+        if self.searches >= SEARCHES_PER_TICK {
+            self.drops.no_flow += 1;
+            return;
+        }
+        self.searches += 1;
+        for slot in 0..self.peers.len() {
+            if self.peers[slot].is_some() {
+                self.send(slot as u32, overlay_id, bytes);
+            }
         }
     }
 
@@ -343,6 +364,7 @@ impl Paths {
 
     fn tick(&mut self) {
         self.ticks += 1;
+        self.searches = 0;
         if self.ticks.is_multiple_of(TICKS_PER_SECOND) {
             self.limiter.reset_count();
         }

@@ -174,16 +174,7 @@ async fn on_an_internal_network_the_world_has_no_names() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restarted_daemon_answers_again() {
     let (mut lab, task) = lab_with_services().await;
-    drop(lab.hosts[0].fabric.take());
-    let options = lab.hosts[0].options.clone();
-    let begin = std::time::Instant::now();
-    let fabric = loop {
-        match overlay::Fabric::start(options.clone()).await {
-            Ok(fabric) => break fabric,
-            Err(error) => assert!(begin.elapsed() < lab::PATIENCE, "{error}"),
-        }
-    };
-    lab.hosts[0].fabric = Some(fabric);
+    lab.restart(1).await;
     let answer = wait("an answer", || Some(ask(&task, "web.", RecordType::A)));
     assert_eq!(addresses(&answer), ["10.0.1.2"]);
 }

@@ -111,16 +111,14 @@ async fn a_port_taken_on_the_host_refuses_the_task_and_leaves_nothing() {
 async fn detach_and_teardown_leave_nothing() {
     let mut lab = Lab::new(1).await;
     let ns = lab.host(1).netns.file_name().expect("name").to_string_lossy().into_owned();
-    let look = || {
-        let rules = inside(&lab.host(1).netns, || run("nft list ruleset"));
+    let netns = lab.host(1).netns.clone();
+    let look = move || {
+        let rules = inside(&netns, || run("nft list ruleset"));
         (run(&format!("ip -n {ns} -o link")).lines().count(), run(&format!("ip -n {ns} route")), rules)
     };
     let before = look();
-    let mut lab = {
-        lab.network(1, false);
-        lab.network(lab::INGRESS, false);
-        lab
-    };
+    lab.network(1, false);
+    lab.network(lab::INGRESS, false);
     let ports = vec![port(8080, Protocol::Tcp, PublishMode::Ingress)];
     lab.service(1, "web", swarm_core::model::EndpointMode::Vip, &[(1, [10, 0, 1, 2])], ports);
     lab.task(1, 1, &[(1, A), (lab::INGRESS, [10, 0, 9, 5])]).await;
@@ -134,11 +132,15 @@ async fn detach_and_teardown_leave_nothing() {
     let netns = lab.host(1).options.run_dir.join("netns");
     assert_eq!(std::fs::read_dir(&netns).expect("listed").count(), 0, "a namespace is left");
     fabric.teardown().await.expect("torn down");
-    let look = || {
-        let rules = inside(&lab.host(1).netns, || run("nft list ruleset"));
-        (run(&format!("ip -n {ns} -o link")).lines().count(), run(&format!("ip -n {ns} route")), rules)
-    };
+    let mounts = || std::fs::read_to_string("/proc/self/mounts").expect("mounts");
     wait("links, routes and rules as before", || (look() == before).then_some(()));
-    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
-    assert!(!mounts.contains(&lab.dir.path().display().to_string()), "a mount is left");
+    assert!(!mounts().contains(&lab.dir.path().display().to_string()), "a mount is left");
+    // The fabric goes on empty; then its daemon dies with a task attached and never comes back.
+    lab.task(2, 1, &[(1, B), (lab::INGRESS, [10, 0, 9, 6])]).await;
+    assert!(look() != before);
+    drop(fabric);
+    drop(lab.hosts[0].fabric.take());
+    overlay::Fabric::purge(&lab.host(1).options).await.expect("purged");
+    wait("links, routes and rules as before", || (look() == before).then_some(()));
+    assert!(!mounts().contains(&lab.dir.path().display().to_string()), "a mount is left");
 }

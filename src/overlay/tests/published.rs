@@ -3,9 +3,10 @@
 
 mod lab;
 
-use lab::{INGRESS, Lab, greet, greet_udp, inside, port, run, wait};
+use lab::{INGRESS, Lab, greet, greet_udp, inside, port, run};
 use overlay::FabricError;
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use swarm_core::TaskId;
@@ -162,26 +163,62 @@ async fn a_port_of_another_process_is_left_to_it_and_taken_when_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_from_outside_live_on_after_the_ingress_host_restarts_its_daemon() {
-    let mut lab = Lab::new(2).await;
-    published(&mut lab).await;
-    drop(lab.hosts[0].fabric.take());
-    let options = lab.hosts[0].options.clone();
-    let fabric = wait_start(options).await;
-    lab.hosts[0].fabric = Some(fabric);
-    wait("both tasks through the restarted host", || {
-        let names: BTreeSet<String> =
-            (0..2).filter_map(|_| Some(greet(&lab.outside, (lab.host(1).addr(), 8080)).ok()?.0)).collect();
-        (names.len() == 2).then_some(())
-    });
+async fn connections_from_outside_outlive_the_daemons_on_both_ends() {
+    let mut lab = Lab::new(3).await;
+    let tasks = published(&mut lab).await;
+    lab.state.endpoints.get_mut(&TaskId(1)).expect("task").receives = false;
+    lab.apply().await;
+    // A server on host 2 that speaks when told to, so that after a restart it is the first to do so.
+    let quiet = inside(&tasks[1], || std::net::TcpListener::bind("10.0.9.12:81").expect("bind"));
+    let service = lab.state.services.get_mut(&swarm_core::ServiceId(1)).expect("service");
+    service
+        .ports
+        .push(swarm_core::model::PortConfig { target_port: 81, ..port(8081, Protocol::Tcp, PublishMode::Ingress) });
+    lab.apply().await;
+    let to = (lab.host(1).addr(), 8081);
+    let mut client = inside(&lab.outside, || std::net::TcpStream::connect(to).expect("connected"));
+    client.set_read_timeout(Some(lab::PATIENCE)).expect("set");
+    let (mut server, from) = quiet.accept().expect("accepted");
+    assert_eq!(from.ip(), OUTSIDE);
+    for host in [2, 1] {
+        lab.restart(host).await;
+        server.write_all(b"pushed").expect("written");
+        let mut buffer = [0; 6];
+        client.read_exact(&mut buffer).unwrap_or_else(|e| panic!("after the restart of h{host}: {e}"));
+        client.write_all(b"back").expect("written");
+        server.read_exact(&mut buffer[..4]).expect("read");
+        greet(&lab.outside, (lab.host(1).addr(), 8080)).expect("greeted");
+    }
 }
 
-async fn wait_start(options: overlay::FabricOptions) -> overlay::Fabric {
-    let begin = std::time::Instant::now();
-    loop {
-        match overlay::Fabric::start(options.clone()).await {
-            Ok(fabric) => return fabric,
-            Err(error) => assert!(begin.elapsed() < lab::PATIENCE, "{error}"),
-        }
-    }
+#[tokio::test(flavor = "multi_thread")]
+async fn two_daemons_share_a_host_without_touching_each_other() {
+    let mut lab = Lab::new(2).await;
+    // A second daemon on host 1, of another cluster, with a network of the same number and subnet.
+    let mut options = lab.host(1).options.clone();
+    options.instance.push_str("-second");
+    options.run_dir.set_extension("second");
+    options.state_dir.set_extension("second");
+    options.listen.set_port(4790);
+    let second = overlay::Fabric::start(options.clone()).await.expect("started");
+    let tasks = published(&mut lab).await;
+    let mut state = lab.state.clone();
+    state.peers.clear();
+    state.services.values_mut().for_each(|s| s.ports.iter_mut().for_each(|p| p.published_port = 9090));
+    state.endpoints.values_mut().for_each(|e| e.node = options.node);
+    state.endpoints.retain(|id, _| *id == TaskId(1));
+    let netns = second.attach(TaskId(1), lab.spec(&[(1, [10, 0, 1, 11]), (INGRESS, [10, 0, 9, 11])])).await;
+    lab::serve(&netns.expect("attached").netns, 80, "second");
+    assert!(second.apply(Arc::new(state.clone())).await.is_empty());
+    assert_eq!(greet(&lab.outside, (lab.host(1).addr(), 9090)).expect("greeted").0, "second");
+    assert_ne!(greet(&lab.outside, (lab.host(1).addr(), 8080)).expect("greeted").0, "second");
+    assert_eq!(greet(&tasks[1], (Ipv4Addr::new(10, 0, 1, 11), 80)).expect("greeted").0, "t1");
+    // A port of the other one is in use.
+    state.services.values_mut().for_each(|s| s.ports.iter_mut().for_each(|p| p.published_port = 8080));
+    let errors = second.apply(Arc::new(state)).await;
+    assert!(errors.iter().all(|e| matches!(e, FabricError::PortInUse { port: 8080, .. })), "{errors:?}");
+    assert_eq!(errors.len(), 2);
+    second.teardown().await.expect("torn down");
+    assert_ne!(greet(&lab.outside, (lab.host(1).addr(), 8080)).expect("greeted").0, "second");
+    greet(&lab.host(1).netns, (Ipv4Addr::LOCALHOST, 8080)).expect("greeted");
 }

@@ -4,7 +4,6 @@
 mod lab;
 
 use lab::{INGRESS, Lab, greet, greet_udp, inside, serve, wait};
-use overlay::Fabric;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -183,19 +182,9 @@ async fn a_restarted_daemon_takes_over_its_containers_and_heals() {
     let tasks = three_tasks(&mut lab).await;
     let mut stream = inside(&tasks[0], || TcpStream::connect((Ipv4Addr::from(at(12)), 80)).expect("connected"));
     stream.set_read_timeout(Some(lab::PATIENCE)).expect("set");
-    let fabric = lab.hosts[1].fabric.take().expect("it runs");
-    drop(fabric);
-    // The data path ends with its handle; its port is free again then.
-    let options = lab.hosts[1].options.clone();
     let begin = Instant::now();
-    let fabric = loop {
-        match Fabric::start(options.clone()).await {
-            Ok(fabric) => break fabric,
-            Err(error) => assert!(begin.elapsed() < lab::PATIENCE, "{error}"),
-        }
-    };
-    assert_eq!(fabric.attached().await.expect("listed"), [TaskId(2).to_string()]);
-    lab.hosts[1].fabric = Some(fabric);
+    lab.restart(2).await;
+    assert_eq!(lab.host(2).fabric().attached().await.expect("listed"), [TaskId(2).to_string()]);
     // Without any new state: it goes on with the last one.
     wait("both directions after the restart", || {
         greet(&tasks[1], (at(11).into(), 80)).and(greet(&tasks[2], (at(12).into(), 80))).ok()

@@ -165,6 +165,20 @@ impl Lab {
         &self.hosts[usize::from(index) - 1]
     }
 
+    /// Ends the daemon of a host, without any goodbye, and starts it again; gives no new state.
+    pub async fn restart(&mut self, index: u8) {
+        let host = &mut self.hosts[usize::from(index) - 1];
+        drop(host.fabric.take());
+        // The old one's thread closes its port in its own time.
+        let end = Instant::now() + PATIENCE;
+        host.fabric = Some(loop {
+            match Fabric::start(host.options.clone()).await {
+                Ok(fabric) => break fabric,
+                Err(error) => assert!(Instant::now() < end, "{error}"),
+            }
+        });
+    }
+
     /// Hands the state to every host; nothing may be left undone.
     pub async fn apply(&mut self) {
         self.state.index += 1;
