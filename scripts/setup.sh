@@ -36,23 +36,22 @@ cargo_tool() {
     cargo install --quiet --locked "$2"
 }
 
-# The docker command line alone, for the test that uses it as a client: taken out of its package, which
-# would start a daemon if it was installed.
-docker_cli() {
-    local tools=$top/target/tools work package
-    command -v docker >/dev/null || [ -x "$tools/docker" ] || {
-        say "fetching the docker command line (not its daemon) into target/tools"
+# take_out COMMAND PACKAGE...: one program out of the first of these packages that there is, into
+# target/tools. For programs that tests use, whose packages would start a service if they were installed.
+take_out() {
+    local tools=$top/target/tools command=$1 work package; shift
+    command -v "$command" >/dev/null || [ -x "$tools/$command" ] || {
+        say "fetching the program $command (not its service) into target/tools"
         as_root apt-get -qq update >&2
         work=$(mktemp -d); mkdir -p "$tools"
-        # Its package is docker-cli where that exists, docker.io before.
-        for package in docker-cli docker.io; do
+        for package in "$@"; do
             (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$package" 2>/dev/null) || continue
-            dpkg-deb --fsys-tarfile "$work"/*.deb | tar -xO ./usr/bin/docker > "$tools/docker.part" 2>/dev/null || { rm -f "$work"/*.deb; continue; }
-            chmod 755 "$tools/docker.part"; mv "$tools/docker.part" "$tools/docker"
+            dpkg-deb --fsys-tarfile "$work"/*.deb | tar -xO "./usr/bin/$command" > "$tools/$command.part" 2>/dev/null || { rm -f "$work"/*.deb; continue; }
+            chmod 755 "$tools/$command.part"; mv "$tools/$command.part" "$tools/$command"
             break
         done
         rm -rf "$work"
-        [ -x "$tools/docker" ] || die "neither docker-cli nor docker.io can be fetched: install the docker command line by hand"
+        [ -x "$tools/$command" ] || die "none of the packages $* can be fetched: install the program $command by hand"
     }
 }
 
@@ -65,7 +64,10 @@ for part in "$@"; do
     case $part in
         build) packages cc=gcc ;;
         demo) packages cc=gcc nft=nftables busybox=busybox-static redis-check-rdb=redis-tools ;;
-        test) packages cc=gcc nft=nftables busybox=busybox-static redis-check-rdb=redis-tools; docker_cli; cargo_tool nextest cargo-nextest ;;
+        test) packages cc=gcc nft=nftables busybox=busybox-static redis-check-rdb=redis-tools
+            # The command line as a client, a registry to pull from. The former is in docker.io in older releases.
+            take_out docker docker-cli docker.io; take_out docker-registry docker-registry
+            cargo_tool nextest cargo-nextest ;;
         check) packages cc=gcc; cargo_tool deny cargo-deny ;;
         *) die "unknown part '$part'; known: build test check demo" ;;
     esac

@@ -104,6 +104,15 @@ impl Document {
     }
 }
 
+/// What a manifest or index calls itself; older OCI writers leave that out.
+pub(crate) fn media_type(bytes: &[u8]) -> String {
+    let named = serde_json::from_slice::<Raw>(bytes).ok();
+    let (named, is_index) = named.map_or((None, false), |raw| (raw.media_type, raw.manifests.is_some()));
+    let usual =
+        if is_index { "application/vnd.oci.image.index.v1+json" } else { "application/vnd.oci.image.manifest.v1+json" };
+    named.unwrap_or_else(|| usual.to_owned())
+}
+
 /// The entry of an index that suits `wanted` best, or what there is.
 pub(crate) fn choose<'a>(entries: &'a [Descriptor], wanted: &Platform, reference: &str) -> Result<&'a Descriptor> {
     let images: Vec<&Descriptor> = entries.iter().filter(|d| d.is_image()).collect();

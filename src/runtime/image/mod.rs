@@ -16,6 +16,8 @@ mod config;
 mod digest;
 mod disk;
 mod error;
+#[cfg(test)]
+mod kill_tests;
 mod layer;
 mod manifest;
 mod platform;
@@ -33,6 +35,6 @@ pub use digest::Digest;
 pub use error::{ImageError, Result};
 pub use platform::Platform;
 pub use reference::{DEFAULT_REGISTRY, DEFAULT_TAG, Reference};
-pub use registry::{PullProgress, PullState, RetryPolicy};
+pub use registry::{PullProgress, PullState, Resolved, RetryPolicy};
 pub use snapshot::{Prepared, Rootfs};
 pub use store::{Image, ImageStore, Pruned, Removed, StoreOptions};

@@ -227,6 +227,11 @@ impl State {
         })
     }
 
+    /// The image of that name, if all of it is known to be here.
+    pub(crate) fn image_named(&self, reference: &Reference) -> Option<Image> {
+        self.image(self.catalog.id_of(reference)?).ok()
+    }
+
     fn containers_of(&self, id: &Digest) -> Vec<String> {
         self.snapshots.values().filter(|s| s.image == *id).map(|s| s.container_id.clone()).collect()
     }

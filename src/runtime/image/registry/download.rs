@@ -4,6 +4,7 @@ use super::client::RegistryClient;
 use super::progress::{PullState, Reporter};
 use super::retry::{Attempts, Fault, RetryPolicy};
 use crate::image::digest::{Digest, Hasher};
+use crate::image::disk;
 use crate::image::error::{ImageError, Result};
 use crate::image::manifest::Descriptor;
 use crate::image::store::Inner;
@@ -98,13 +99,22 @@ struct Position {
 
 impl Download<'_> {
     /// Downloads the blob unless it is there. On an error what has come stays for the next attempt,
-    /// except when it is wrong.
+    /// except when it is wrong, or the disk is full.
     pub(super) async fn run(&self) -> Result<()> {
         let digest = &self.blob.digest;
         let _turn = self.inner.registries.locks.lock(digest).await;
         if self.inner.blobs.has(digest) {
             return Ok(());
         }
+        let result = self.download().await;
+        if matches!(result, Err(ImageError::DiskFull { .. })) {
+            disk::remove_file(&self.path())?;
+        }
+        result
+    }
+
+    async fn download(&self) -> Result<()> {
+        let digest = &self.blob.digest;
         let mut position = self.open().await?;
         let mut attempts = Attempts::new(self.policy);
         loop {

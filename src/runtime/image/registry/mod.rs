@@ -6,9 +6,11 @@ mod client;
 mod download;
 mod progress;
 mod pull;
+mod resolve;
 mod retry;
 
 pub use progress::{PullProgress, PullState};
+pub use resolve::Resolved;
 pub use retry::RetryPolicy;
 
 use super::auth::RegistryAuth;

@@ -1,5 +1,6 @@
 //! Pulling an image: find it, download the layers that are missing, unpack them in order, give it its name.
 
+use super::Endpoint;
 use super::client::RegistryClient;
 use super::download::{Download, fetch_small};
 use super::progress::{PullProgress, PullState, Reporter, Sink};
@@ -90,6 +91,22 @@ impl ImageStore {
         };
         answer.await
     }
+
+    /// The image if it is here, or else pulled: what a container needs before it starts. With a digest it is
+    /// the very image; by tag it is what the tag means on this node.
+    pub async fn ensure(
+        &self,
+        reference: &Reference,
+        platform: Option<&Platform>,
+        auth: Option<&RegistryAuth>,
+        progress: impl Fn(PullProgress) + Send + Sync + 'static,
+    ) -> Result<Image> {
+        let stored = self.inner.state().image_named(reference);
+        if let Some(image) = stored {
+            return Ok(image);
+        }
+        self.pull(reference, platform, auth, progress).await
+    }
 }
 
 fn start(
@@ -107,11 +124,11 @@ fn start(
     .shared()
 }
 
-struct Pull {
-    inner: Arc<Inner>,
-    reference: Reference,
-    platform: Platform,
-    reporter: Reporter,
+pub(super) struct Pull {
+    pub inner: Arc<Inner>,
+    pub reference: Reference,
+    pub platform: Platform,
+    pub reporter: Reporter,
 }
 
 /// What the registry says an image is.
@@ -139,7 +156,7 @@ impl Pull {
         let name = self.reference.repository().to_owned();
         self.reporter.image(PullState::Pulling { name, tag: tag.unwrap_or_default() });
         let found = self.find(auth).await?;
-        let config_bytes = self.config(&found).await?;
+        let config_bytes = self.config(&found.client, &found.manifest.config).await?;
         let config = ConfigFile::parse(&config_bytes, &self.reference.familiar())?;
         self.check_config(&found, &config)?;
         let chain = chain_ids(&config.rootfs.diff_ids);
@@ -159,22 +176,36 @@ impl Pull {
         result
     }
 
-    /// Asks one endpoint after the other.
     async fn find(&self, auth: Option<&RegistryAuth>) -> Result<Found> {
+        let shown = self.reference.familiar();
+        let (client, top, mut bytes) = self.first_document(auth).await?;
+        let mut digest = top.clone();
+        for _ in 0..manifest::INDEX_DEPTH_MAX {
+            match Document::parse(&bytes, &shown)? {
+                Document::Image(manifest) => {
+                    return Ok(Found { client, top, manifest, manifest_digest: digest, manifest_bytes: bytes });
+                }
+                Document::Index(entries) => {
+                    let wanted = &manifest::choose(&entries, &self.platform, &shown)?.digest;
+                    (digest, bytes) = self.document(&client, Some(wanted)).await?;
+                }
+            }
+        }
+        let limit = format!("{} indexes within each other", manifest::INDEX_DEPTH_MAX);
+        Err(ImageError::TooBig { what: format!("the index of {shown}"), limit })
+    }
+
+    /// What the name stands for, at the first endpoint that knows it.
+    pub(super) async fn first_document(
+        &self,
+        auth: Option<&RegistryAuth>,
+    ) -> Result<(Arc<RegistryClient>, Digest, Vec<u8>)> {
         let endpoints = self.inner.registries.endpoints(&self.reference);
         let last = endpoints.len() - 1;
         for (i, endpoint) in endpoints.iter().enumerate() {
             // Credentials are for the registry, not for its mirrors.
             let auth = auth.filter(|_| i == last);
-            let (inner, at, credentials) = (self.inner.clone(), endpoint.clone(), auth.cloned());
-            // Reads certificates.
-            let client =
-                blocking("preparing the connection", move || inner.registries.client(&at, credentials.as_ref())).await;
-            let result = match client {
-                Ok(client) => self.find_at(client).await,
-                Err(e) => Err(e),
-            };
-            match result {
+            match self.document_at(endpoint, auth).await {
                 Err(error) if i < last => {
                     tracing::warn!(mirror = %endpoint.host, error = %error.one_line(), "the mirror does not serve the image");
                 }
@@ -184,25 +215,17 @@ impl Pull {
         Err(ImageError::Interrupted { what: "the search for the image" })
     }
 
-    async fn find_at(&self, client: Arc<RegistryClient>) -> Result<Found> {
-        let shown = self.reference.familiar();
-        let mut wanted: Option<Digest> = self.reference.digest().cloned();
-        let mut top = None;
-        for _ in 0..manifest::INDEX_DEPTH_MAX {
-            let (digest, bytes) = self.document(&client, wanted.as_ref()).await?;
-            let top = top.get_or_insert_with(|| digest.clone());
-            match Document::parse(&bytes, &shown)? {
-                Document::Image(manifest) => {
-                    let top = top.clone();
-                    return Ok(Found { client, top, manifest, manifest_digest: digest, manifest_bytes: bytes });
-                }
-                Document::Index(entries) => {
-                    wanted = Some(manifest::choose(&entries, &self.platform, &shown)?.digest.clone());
-                }
-            }
-        }
-        let limit = format!("{} indexes within each other", manifest::INDEX_DEPTH_MAX);
-        Err(ImageError::TooBig { what: format!("the index of {shown}"), limit })
+    async fn document_at(
+        &self,
+        endpoint: &Endpoint,
+        auth: Option<&RegistryAuth>,
+    ) -> Result<(Arc<RegistryClient>, Digest, Vec<u8>)> {
+        let (inner, at, credentials) = (self.inner.clone(), endpoint.clone(), auth.cloned());
+        // Reads certificates.
+        let client =
+            blocking("preparing the connection", move || inner.registries.client(&at, credentials.as_ref())).await?;
+        let (digest, bytes) = self.document(&client, self.reference.digest()).await?;
+        Ok((client, digest, bytes))
     }
 
     /// A manifest or index, by digest or by the tag, verified.
@@ -239,8 +262,7 @@ impl Pull {
         }
     }
 
-    async fn config(&self, found: &Found) -> Result<Vec<u8>> {
-        let descriptor = &found.manifest.config;
+    pub(super) async fn config(&self, client: &RegistryClient, descriptor: &Descriptor) -> Result<Vec<u8>> {
         if descriptor.size > CONFIG_BYTES_MAX {
             let what = format!("the configuration of {}", self.reference.familiar());
             return Err(ImageError::TooBig { what, limit: format!("{CONFIG_BYTES_MAX} bytes") });
@@ -252,7 +274,7 @@ impl Pull {
         }
         let what = format!("blobs/{}", descriptor.digest);
         let (repository, policy) = (self.reference.repository(), self.inner.registries.policy());
-        let (bytes, _) = fetch_small(&found.client, repository, &what, "*/*", CONFIG_BYTES_MAX, policy).await?;
+        let (bytes, _) = fetch_small(client, repository, &what, "*/*", CONFIG_BYTES_MAX, policy).await?;
         let actual = digest_like(&descriptor.digest, &bytes);
         if actual != descriptor.digest {
             let what = format!("the configuration of {}", self.reference.familiar());

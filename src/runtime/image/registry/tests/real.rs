@@ -14,7 +14,7 @@ async fn an_image_is_pulled_by_tag_and_by_digest_and_again_without_a_download() 
     let steps = Steps::default();
     let pulled = store.pull(&reference(&name), None, None, steps.sink()).await.expect("pulls");
     assert_eq!(pulled.id, image().id());
-    assert_eq!(pulled.repo_tags, [name.clone()]);
+    assert_eq!(pulled.repo_tags, std::slice::from_ref(&name));
     assert_eq!(pulled.repo_digests, [format!("{}/team/x@{digest}", registry.host)]);
     assert_eq!(pulled.config.cmd, ["/run"]);
     let states = steps.states();
@@ -128,4 +128,21 @@ async fn many_waiters_for_one_image_share_one_download() {
     for answer in futures_util::future::join_all(pulls).await {
         assert_eq!(answer.expect("joins").expect("pulls").id, image().id());
     }
+}
+
+#[tokio::test]
+async fn a_name_is_resolved_to_its_digest_without_a_pull_and_found_here_after_one() {
+    let registry = RealRegistry::start(RealOptions::default()).await;
+    let digest = registry.push("x", "1", &image()).await;
+    let (_dir, store) = quick_store(StoreOptions::default());
+    let name = reference(&format!("{}/x:1", registry.host));
+    let resolved = store.resolve(&name, None).await.expect("resolves");
+    assert_eq!((&resolved.digest, resolved.platforms), (&digest, vec![crate::image::Platform::host()]));
+    assert_eq!(resolved.media_type, "application/vnd.oci.image.manifest.v1+json");
+    assert_nothing_left(&store);
+    let pinned = reference(&format!("{}/x:1@{digest}", registry.host));
+    store.ensure(&pinned, None, None, |_| {}).await.expect("pulls");
+    drop(registry);
+    assert_eq!(store.ensure(&pinned, None, None, |_| {}).await.expect("is here").id, image().id());
+    store.ensure(&name, None, None, |_| {}).await.expect_err("the tag was never pulled, and nobody answers");
 }
