@@ -229,7 +229,7 @@ impl Cgroup {
     /// Process ids inside, as this pid namespace sees them. Empty when the cgroup is gone.
     pub fn processes(&self) -> Vec<i32> {
         let mut pids: Vec<i32> = Vec::new();
-        for dir in self.directories() {
+        for dir in self.directories().iter().flat_map(|dir| tree(dir)) {
             let text = std::fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
             pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
         }
@@ -238,14 +238,18 @@ impl Cgroup {
         pids
     }
 
-    /// Kills what is inside and removes the directories. Gone already is success.
+    /// Kills what is inside and removes the directories, with those a privileged container made below. Gone already
+    /// is success.
     pub fn remove(&self) -> Result<()> {
         let give_up = Instant::now() + Duration::from_millis(REMOVE_WAIT_MS_MAX);
         for dir in self.directories() {
             loop {
-                match std::fs::remove_dir(&dir) {
+                let result = tree(&dir).iter().try_for_each(|dir| match std::fs::remove_dir(dir) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                    Ok(()) | Err(_) => Ok(()),
+                });
+                match result {
                     Ok(()) => break,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => break,
                     Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < give_up => {
                         self.thaw_quietly();
                         self.kill()?;
@@ -355,6 +359,15 @@ impl Cgroup {
         }
         Ok(())
     }
+}
+
+/// A cgroup and those below it, deepest first. Empty when it is gone.
+fn tree(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let below = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    let mut out: Vec<PathBuf> = below.flat_map(|entry| tree(&entry.path())).collect();
+    out.push(dir.to_owned());
+    out
 }
 
 /// `key value` lines.

@@ -9,18 +9,16 @@ mod exec;
 mod link;
 mod logs;
 mod recover;
+mod spawner;
 
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::Command;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
 pub use crate::shim::{Exit, Output};
 pub use exec::{Attached, ExecHandle, ExecStreams, FdStream};
@@ -32,11 +30,10 @@ use crate::shim::Arguments;
 use crate::shim::protocol::{EXIT_FILE, Request, Response, SPEC_FILE};
 use crate::spec::{ContainerSpec, MountKind};
 use link::Link;
+use spawner::Spawner;
 
 /// Longest creation, in milliseconds: a little more than the shim itself allows.
 const CREATE_MS_MAX: u64 = 65_000;
-/// Bytes of the shim's first answer.
-const READY_BYTES_MAX: u64 = 64 << 10;
 /// Longest wait for the end of a killed container, in milliseconds; only a process stuck in the kernel takes longer.
 const KILL_MS_MAX: u64 = 10_000;
 
@@ -112,6 +109,7 @@ pub struct Containers {
 struct Inner {
     options: ContainersOptions,
     hierarchy: Hierarchy,
+    spawner: Spawner,
 }
 
 /// A container that exists.
@@ -133,7 +131,8 @@ impl Containers {
             run_dir: own_dir(&options.run_dir)?,
             ..options
         };
-        Ok(Self { inner: Arc::new(Inner { options, hierarchy }) })
+        let spawner = Spawner::new(options.shim_command.clone());
+        Ok(Self { inner: Arc::new(Inner { options, hierarchy, spawner }) })
     }
 
     /// Makes a container; its program waits for [`Self::start`].
@@ -147,6 +146,9 @@ impl Containers {
         }
         let result = self.create_in(id, spec, &state_dir, &run_dir).await;
         if result.is_err() {
+            if let Ok(cgroup) = self.cgroup(id) {
+                let _ = blocking(move || cgroup.remove()).await; // Nothing, unless the shim itself died halfway.
+            }
             let _ = std::fs::remove_dir_all(&run_dir);
             let _ = std::fs::remove_dir_all(&state_dir);
         }
@@ -168,49 +170,32 @@ impl Containers {
         }
     }
 
-    /// Runs a shim and reads its one line.
+    /// Makes a shim and reads its one line.
     async fn spawn_shim(&self, id: &str, state_dir: &Path, run_dir: &Path) -> Result<Response> {
         let failed = |message: String| Error::Create { id: id.to_owned(), message };
-        let command = &self.inner.options.shim_command;
-        let (program, first) = command.split_first().ok_or_else(|| failed("no shim command is set".to_owned()))?;
         let arguments = Arguments {
             id: id.to_owned(),
             state_dir: state_dir.to_owned(),
             run_dir: run_dir.to_owned(),
             cgroup_parent: self.inner.options.cgroup_parent.clone(),
         };
-        let mut child = Command::new(program)
-            .args(first)
-            .args(arguments.to_command_line())
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(io_error("run", Path::new(program)))?;
-        let pid = child.id();
-        let stdout = child.stdout.take().ok_or_else(|| failed("the shim has no output".to_owned()))?;
-        let mut line = String::new();
-        let deadline = Instant::now() + Duration::from_millis(CREATE_MS_MAX);
-        let mut reader = BufReader::new(tokio::io::AsyncReadExt::take(stdout, READY_BYTES_MAX));
-        let read = timeout_at(deadline, reader.read_line(&mut line)).await;
-        // The shim is our child until we go; somebody has to collect it when it ends.
-        let mut collector = child;
-        match read {
-            Ok(Ok(count)) if count > 0 => {
-                tokio::spawn(async move { collector.wait().await });
-                serde_json::from_str(&line).map_err(|error| failed(format!("the shim gave a strange answer: {error}")))
+        let command = &self.inner.options.shim_command;
+        let spawning = self.inner.spawner.spawn(arguments.to_command_line());
+        let line = match timeout(Duration::from_millis(CREATE_MS_MAX), spawning).await {
+            Ok(Ok(line)) => line,
+            Ok(Err(source)) => {
+                return Err(Error::Io {
+                    action: "run the shim command",
+                    path: command.join(" ".as_ref()).into(),
+                    source,
+                });
             }
-            Ok(_) => {
-                let status = collector.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
-                Err(failed(format!("the shim ended without an answer ({status}): is {program:?} the right command?")))
-            }
-            Err(_) => {
-                tracing::warn!(id, pid, "a shim did not answer in time and is killed");
-                let _ = collector.kill().await;
-                Err(Error::Timeout(id.to_owned()))
-            }
+            Err(_) => return Err(Error::Timeout(id.to_owned())),
+        };
+        if line.is_empty() {
+            return Err(failed(format!("the shim ended without an answer: is {command:?} the right command?")));
         }
+        serde_json::from_str(&line).map_err(|error| failed(format!("the shim gave a strange answer: {error}")))
     }
 
     /// Lets the program run. Returns when it does, or why it does not.
@@ -248,14 +233,12 @@ impl Containers {
             if self.cgroup(id)?.is_frozen() {
                 self.cgroup(id)?.freeze(false)?;
             }
-            if let Ok(exit) = tokio::time::timeout(grace, &mut waiting).await {
+            if let Ok(exit) = timeout(grace, &mut waiting).await {
                 return exit;
             }
         }
         self.kill(id).await?;
-        tokio::time::timeout(Duration::from_millis(KILL_MS_MAX), waiting)
-            .await
-            .map_err(|_| Error::Timeout(id.to_owned()))?
+        timeout(Duration::from_millis(KILL_MS_MAX), waiting).await.map_err(|_| Error::Timeout(id.to_owned()))?
     }
 
     /// SIGKILL to every process of the container.

@@ -14,6 +14,7 @@ pub(crate) mod oci;
 pub(crate) mod protocol;
 mod server;
 mod setup;
+pub(crate) mod spawner;
 pub(crate) mod user;
 
 pub use log::Output;
@@ -50,9 +51,8 @@ impl Arguments {
         ]
     }
 
-    fn parse(args: impl Iterator<Item = OsString>) -> Option<Self> {
-        let all: Vec<OsString> = args.take(5).collect();
-        let [id, state_dir, run_dir, cgroup_parent] = <[OsString; 4]>::try_from(all).ok()?;
+    fn parse(args: Vec<OsString>) -> Option<Self> {
+        let [id, state_dir, run_dir, cgroup_parent] = <[OsString; 4]>::try_from(args).ok()?;
         Some(Self {
             id: id.into_string().ok()?,
             state_dir: state_dir.into(),
@@ -64,21 +64,38 @@ impl Arguments {
 
 /// The entry of the hidden `shim` subcommand; `args` are those after that word.
 ///
-/// Must be called from the first thread, before any other thread or runtime exists. Answers one line on standard
-/// output when the container is created or cannot be, and returns when the container has ended.
+/// Must be called from the first thread, before any other thread or runtime exists. With the one argument `spawner`
+/// it forks shims until the daemon goes (see `spawner`); with a container's it is that container's shim: it answers
+/// one line on standard output when the container is created or cannot be, and returns when the container has ended.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
+    // One more than any form has: nothing but what the daemon says is accepted.
+    let mut args: Vec<OsString> = args.take(5).collect();
+    if args.len() == 1 && args[0] == spawner::COMMAND {
+        let _ = spawner::seal(); // Returns only when it cannot, and then goes on as it is.
+    }
+    if args.len() == 1 && (args[0] == spawner::COMMAND || args[0] == spawner::SEALED) {
+        args = match spawner::serve() {
+            Ok(Some(args)) => args,
+            Ok(None) => return ExitCode::SUCCESS,
+            Err(_) => return ExitCode::FAILURE, // Nobody listens; the daemon sees the closed socket.
+        };
+    }
     let Some(arguments) = Arguments::parse(args) else {
-        eprintln!("usage: shim ID STATE-DIR RUN-DIR CGROUP-PARENT (started by the daemon only)");
+        eprintln!("usage: shim ID STATE-DIR RUN-DIR CGROUP-PARENT, or shim spawner (started by the daemon only)");
         return ExitCode::from(2);
     };
-    let mut ready = match setup::detach(&arguments) {
+    run(&arguments)
+}
+
+fn run(arguments: &Arguments) -> ExitCode {
+    let mut ready = match setup::detach(arguments) {
         Ok(ready) => ready,
         Err(error) => {
             eprintln!("shim of {}: {error}", arguments.id);
             return ExitCode::FAILURE;
         }
     };
-    match setup::create(&arguments) {
+    match setup::create(arguments) {
         Ok(shim) => {
             setup::answer(&mut ready, &Response::State { pid: shim.pid(), running: false });
             drop(ready);
