@@ -89,7 +89,8 @@ async fn inspect(call: Call, name: &str) -> Outcome {
     }
     let view = call.view().await?;
     let network = lookup::network(&view, name)?;
-    if !scope.is_empty() && scope_name(network.spec.driver) != scope {
+    // Services may use `host` and `none`, so these are of the swarm as well as of the node.
+    if !matches!(scope.as_str(), "" | "swarm") && scope_name(network.spec.driver) != scope {
         return Err(ApiError::not_found(format!("network {name} not found")));
     }
     let mut fields = write_network(network);

@@ -3,7 +3,7 @@
 use crate::call::{Call, Outcome, empty, ok};
 use crate::error::ApiError;
 use crate::json::{Object, merge_cluster_spec, parse_availability, write_cluster};
-use crate::ports::{InitRequest, JoinRequest, SwarmState, SwarmStatus};
+use crate::ports::{Failure, InitRequest, JoinRequest, SwarmState, SwarmStatus};
 use crate::routes::unknown_below;
 use axum::http::StatusCode;
 use ipnet::Ipv4Net;
@@ -85,6 +85,7 @@ async fn init(mut call: Call) -> Outcome {
     spec.autolock |= object.bool("AutoLockManagers")?;
     read_pools(&mut object, &mut spec)?;
     control::validate_cluster_spec(&spec)?;
+    check_autolock(&call, &spec, false).await?;
     let request = InitRequest {
         listen_addr: object.string("ListenAddr")?,
         advertise_addr: object.string("AdvertiseAddr")?,
@@ -96,6 +97,19 @@ async fn init(mut call: Call) -> Outcome {
     object.finish()?;
     let node = call.ports.cluster.init(request).await?;
     ok(node.to_string())
+}
+
+/// Turning autolock on takes a daemon that has unlock keys.
+async fn check_autolock(call: &Call, spec: &ClusterSpec, before: bool) -> Result<(), ApiError> {
+    if !spec.autolock || before {
+        return Ok(());
+    }
+    match call.ports.cluster.unlock_key().await {
+        Err(Failure::NotImplemented(_)) => {
+            Err(ApiError::not_implemented("EncryptionConfig.AutoLockManagers: locking managers"))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 fn read_pools(object: &mut Object, spec: &mut ClusterSpec) -> Result<(), ApiError> {
@@ -171,6 +185,7 @@ async fn update(mut call: Call) -> Outcome {
         Value::Null => cluster.spec.clone(),
         body => merge_cluster_spec(Object::root(body)?, cluster.spec.clone())?,
     };
+    check_autolock(&call, &spec, cluster.spec.autolock).await?;
     let secret = || Sensitive::new(TokenSecret::from_random(call.ports.cluster.random().to_be_bytes()).reveal());
     let rotation = JoinRotation {
         worker: call.query.flag("rotateWorkerToken").then(secret),

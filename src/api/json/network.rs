@@ -55,10 +55,10 @@ pub fn read_network_spec(mut object: Object) -> Read<NetworkSpec> {
     Ok(spec)
 }
 
-/// Every overlay network is encrypted here, and its MTU follows the path: those two may be asked for.
+/// Every overlay network is encrypted here, so that may be asked for; nothing else is honoured.
 fn read_options(object: &mut Object) -> Read<std::collections::BTreeMap<String, String>> {
     let options = object.map("Options")?;
-    match options.keys().find(|key| !matches!(key.as_str(), "encrypted" | "com.docker.network.driver.mtu")) {
+    match options.keys().find(|key| key.as_str() != "encrypted") {
         Some(key) => Err(ApiError::bad(format!("{}.{key} is not supported", object.path("Options")))),
         None => Ok(options),
     }

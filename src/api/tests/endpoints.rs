@@ -130,6 +130,29 @@ async fn settings_left_out_of_an_update_stay() {
 }
 
 #[tokio::test]
+async fn autolock_is_refused_where_there_are_no_unlock_keys() {
+    let world = World::outside();
+    let refused = world.post("/swarm/init", json!({ "AutoLockManagers": true })).await;
+    assert_eq!(refused.status, StatusCode::NOT_IMPLEMENTED);
+    assert_eq!(refused.message(), "EncryptionConfig.AutoLockManagers: locking managers is not implemented yet");
+    world.cluster.found();
+    let path = format!("/swarm/update?version={}", world.version("/swarm").await);
+    let spec = json!({ "EncryptionConfig": { "AutoLockManagers": true } });
+    assert_eq!(world.post(&path, spec).await.status, StatusCode::NOT_IMPLEMENTED);
+}
+
+#[tokio::test]
+async fn a_service_on_the_network_of_its_host_is_refused_until_that_is_served() {
+    let world = World::manager();
+    let mut spec = service("web");
+    let host = world.get("/networks/host?scope=swarm").await.json()["Id"].clone();
+    spec["TaskTemplate"]["Networks"] = json!([{ "Target": host }]);
+    let refused = world.post("/services/create", spec).await;
+    assert_eq!(refused.status, StatusCode::NOT_IMPLEMENTED);
+    assert_eq!(refused.message(), "TaskTemplate.Networks: the networks host and none are not implemented yet");
+}
+
+#[tokio::test]
 async fn a_node_is_listed_found_and_updated() {
     let world = World::manager();
     let nodes: Vec<stubs::Node> = typed(world.get("/nodes").await.json());

@@ -15,7 +15,7 @@ const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
 /// Longest period of heartbeats: beyond it, a lost node is noticed too late to be of use.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
 /// Fewest entries between snapshots.
-const SNAPSHOT_INTERVAL_MIN: u64 = 100;
+const SNAPSHOT_INTERVAL_MIN: u64 = 1;
 
 /// New join secrets; `None` keeps the one there is.
 #[derive(Clone, Debug, Default)]

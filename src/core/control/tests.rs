@@ -233,6 +233,34 @@ fn what_is_wrong_in_a_spec_is_named() {
 }
 
 #[test]
+fn what_nothing_would_carry_out_is_refused() {
+    let job = ServiceSpec { mode: ServiceMode::GlobalJob, ..spec("web") };
+    assert_eq!(refused(job), "Mode: replicated-job and global-job are not implemented yet");
+    let mut wrong = spec("web");
+    wrong.endpoint.ports = vec![PortConfig { protocol: Protocol::Sctp, ..port(80, PublishMode::Ingress) }];
+    assert_eq!(refused(wrong), "EndpointSpec.Ports[0].Protocol: sctp is not supported, use tcp or udp");
+    let with_log = |name: &str, option: &str| {
+        let mut wrong = spec("web");
+        let options = [(option.to_owned(), "1".to_owned())].into();
+        wrong.task.log_driver = Some(LogDriver { name: name.to_owned(), options });
+        refused(wrong)
+    };
+    assert!(with_log("syslog", "max-size").starts_with("TaskTemplate.LogDriver.Name: log driver \"syslog\""));
+    assert!(with_log("json-file", "tag").starts_with("TaskTemplate.LogDriver.Options.tag is not supported"));
+    let mut wrong = spec("web");
+    let source = MountSource::Volume {
+        name: "data".to_owned(),
+        driver: "nfs".to_owned(),
+        driver_options: Default::default(),
+        labels: Labels::new(),
+        no_copy: false,
+        subpath: String::new(),
+    };
+    wrong.task.container.mounts = vec![Mount { target: "/data".to_owned(), source, read_only: false }];
+    assert!(refused(wrong).starts_with("TaskTemplate.ContainerSpec.Mounts[0].VolumeOptions.DriverConfig"));
+}
+
+#[test]
 fn ports_that_meet_within_a_service_or_between_services_are_refused() {
     let with = |name: &str, ports: Vec<PortConfig>| {
         let mut spec = spec(name);

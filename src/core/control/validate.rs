@@ -21,6 +21,11 @@ const OOM_SCORE_ADJ: std::ops::RangeInclusive<i32> = -1000..=1000;
 /// Health checks may not run more often than each millisecond (API `HealthConfig`).
 const HEALTH_INTERVAL_MIN: std::time::Duration = std::time::Duration::from_millis(1);
 
+/// Log drivers whose meaning our own log has.
+const LOG_DRIVERS: [&str; 3] = ["", "json-file", "local"];
+/// Their options that it has.
+const LOG_OPTIONS: [&str; 2] = ["max-file", "max-size"];
+
 /// Whether a name is letters, digits and `extra`, with a letter or digit at both ends, and not too long.
 pub fn name_pattern_holds(name: &str, extra: &[u8], len_max: usize) -> bool {
     let bytes = name.as_bytes();
@@ -59,6 +64,7 @@ pub fn validate_service(view: &View, spec: &ServiceSpec, id: ServiceId) -> Resul
     }
     resources(&spec.task.resources)?;
     placement(spec)?;
+    log_driver(spec.task.log_driver.as_ref())?;
     container(&spec.task.container)?;
     endpoint(&spec.endpoint)?;
     networks(view, spec)?;
@@ -80,19 +86,13 @@ fn service_name(name: &str) -> Result<(), Refusal> {
 }
 
 fn mode(spec: &ServiceSpec) -> Result<(), Refusal> {
-    let is_job = matches!(spec.mode, ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob);
-    if !is_job {
-        return Ok(());
+    match spec.mode {
+        ServiceMode::Replicated { .. } | ServiceMode::Global => Ok(()),
+        // Nothing would ever run it: say so rather than keep a service that does nothing.
+        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => {
+            Err(Refusal::Unsupported("Mode: replicated-job and global-job are not implemented yet"))
+        }
     }
-    if spec.update.is_some() || spec.rollback.is_some() {
-        return invalid("UpdateConfig: update and rollback configuration is not supported for jobs");
-    }
-    if spec.task.restart.condition == RestartCondition::Any {
-        return invalid(
-            "TaskTemplate.RestartPolicy.Condition: \"any\" is not supported for jobs, use \"on-failure\" or \"none\"",
-        );
-    }
-    Ok(())
 }
 
 fn update_config(place: &str, config: &UpdateConfig) -> Result<(), Refusal> {
@@ -158,6 +158,22 @@ fn placement(spec: &ServiceSpec) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn log_driver(driver: Option<&LogDriver>) -> Result<(), Refusal> {
+    let Some(driver) = driver else { return Ok(()) };
+    if !LOG_DRIVERS.contains(&driver.name.as_str()) {
+        return invalid(format!(
+            "TaskTemplate.LogDriver.Name: log driver \"{}\" is not supported, use json-file or local",
+            driver.name
+        ));
+    }
+    match driver.options.keys().find(|key| !LOG_OPTIONS.contains(&key.as_str())) {
+        Some(key) => {
+            invalid(format!("TaskTemplate.LogDriver.Options.{key} is not supported, use max-size and max-file"))
+        }
+        None => Ok(()),
+    }
+}
+
 fn container(container: &ContainerSpec) -> Result<(), Refusal> {
     if container.image.is_empty() {
         return invalid("ContainerSpec: image reference must be provided");
@@ -221,7 +237,12 @@ fn mounts(mounts: &[Mount]) -> Result<(), Refusal> {
                     ));
                 }
             }
-            MountSource::Volume { name, .. } => {
+            MountSource::Volume { name, driver, driver_options, .. } => {
+                if !matches!(driver.as_str(), "" | "local") || !driver_options.is_empty() {
+                    return invalid(format!(
+                        "{place}.VolumeOptions.DriverConfig: only driver local without options is supported"
+                    ));
+                }
                 if !name.is_empty() && !name_pattern_holds(name, b"-_.", 255) {
                     return invalid(format!(
                         "{place}: \"{name}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed"
@@ -270,19 +291,22 @@ fn endpoint(endpoint: &EndpointSpec) -> Result<(), Refusal> {
         if endpoint.mode == EndpointMode::Dnsrr && port.mode == PublishMode::Ingress {
             return invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode");
         }
+        if port.protocol == Protocol::Sctp {
+            return invalid(format!("EndpointSpec.Ports[{index}].Protocol: sctp is not supported, use tcp or udp"));
+        }
         let free = port.published_port == 0 || published.insert((port.protocol, port.published_port, port.host_ip));
         if !free {
             return invalid(format!(
                 "EndpointSpec: duplicate published ports provided: {}/{}",
                 port.published_port,
-                protocol(port.protocol)
+                protocol_word(port.protocol)
             ));
         }
     }
     Ok(())
 }
 
-fn protocol(protocol: Protocol) -> &'static str {
+fn protocol_word(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
@@ -292,7 +316,6 @@ fn protocol(protocol: Protocol) -> &'static str {
 
 fn networks(view: &View, spec: &ServiceSpec) -> Result<(), Refusal> {
     let mut seen = BTreeSet::new();
-    let mut alone = None;
     for attachment in &spec.task.networks {
         let Some(network) = view.network(attachment.target) else {
             return Err(Refusal::NotFound(format!("network {} not found", attachment.target)));
@@ -303,22 +326,19 @@ fn networks(view: &View, spec: &ServiceSpec) -> Result<(), Refusal> {
                 "Service cannot be explicitly attached to the ingress network \"{name}\""
             )));
         }
+        if let Some(key) = attachment.driver_options.keys().next() {
+            return invalid(format!("TaskTemplate.Networks: DriverOpts.{key} of network {name} is not supported"));
+        }
         if !seen.insert(attachment.target) {
             return invalid(format!("TaskTemplate.Networks: network {name} is given twice"));
         }
         match network.spec.driver {
             NetworkDriver::Overlay => {}
-            NetworkDriver::Host | NetworkDriver::None => alone = Some(name),
-        }
-    }
-    if let Some(name) = alone {
-        if spec.task.networks.len() > 1 {
-            return invalid(format!("TaskTemplate.Networks: network {name} can not be combined with others"));
-        }
-        if spec.endpoint.ports.iter().any(|port| port.mode == PublishMode::Ingress) {
-            return invalid(format!(
-                "EndpointSpec: port published with ingress mode can't be used with network {name}"
-            ));
+            NetworkDriver::Host | NetworkDriver::None => {
+                return Err(Refusal::Unsupported(
+                    "TaskTemplate.Networks: the networks host and none are not implemented yet",
+                ));
+            }
         }
     }
     Ok(())
