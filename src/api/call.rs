@@ -16,6 +16,7 @@ use serde_json::Value;
 use std::sync::Mutex;
 use swarm_core::Sensitive;
 use swarm_core::store::{Txn, View};
+use tokio_util::sync::CancellationToken;
 
 /// Bytes of a JSON body: the largest legitimate one is a config of 1000 KiB in base64, with room for a large spec.
 const JSON_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -75,6 +76,8 @@ pub struct Call {
     pub body: Mutex<Body>,
     /// There when the connection can be taken over (`Upgrade`).
     pub upgrade: Option<hyper::upgrade::OnUpgrade>,
+    /// Cancelled when the daemon ends: an answer without end must end with it.
+    pub shutdown: CancellationToken,
 }
 
 impl Call {

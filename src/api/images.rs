@@ -184,7 +184,7 @@ async fn create(mut call: Call) -> Outcome {
             auth: auth(&call)?,
             platform: call.query.text("platform").to_owned(),
         };
-        return stream_progress(call.ports.local.pull(request).await?).await;
+        return stream_progress(&call, call.ports.local.pull(request).await?).await;
     }
     match source.as_str() {
         "" => Err(ApiError::bad("fromImage or fromSrc must be given")),
@@ -193,7 +193,7 @@ async fn create(mut call: Call) -> Outcome {
             let name = if repo.is_empty() { String::new() } else { reference(repo, call.query.text("tag")) };
             let (changes, message) = (call.query.all("changes"), call.query.text("message").to_owned());
             let body = upload(&mut call);
-            stream_progress(call.ports.local.import(body, name, changes, message).await?).await
+            stream_progress(&call, call.ports.local.import(body, name, changes, message).await?).await
         }
         _ => Err(ApiError::not_implemented("importing an image from an address (fromSrc other than -)")),
     }
@@ -205,16 +205,17 @@ fn upload(call: &mut Call) -> Upload {
 
 async fn load(mut call: Call) -> Outcome {
     let body = upload(&mut call);
-    stream_progress(call.ports.local.load(body).await?).await
+    stream_progress(&call, call.ports.local.load(body).await?).await
 }
 
 /// An operation that fails before it says anything fails with its HTTP status; later, in a line of the stream.
-async fn stream_progress(mut progress: ProgressStream) -> Outcome {
+async fn stream_progress(call: &Call, mut progress: ProgressStream) -> Outcome {
     let first = match progress.next().await {
         Some(Err(failure)) => return Err(failure.into()),
         first => first,
     };
-    let lines = stream::iter(first).chain(progress).map(|item| {
+    let until = call.shutdown.clone().cancelled_owned();
+    let lines = stream::iter(first).chain(progress).take_until(until).map(|item| {
         let line = match item {
             Ok(progress) => write_progress(&progress),
             Err(failure) => {

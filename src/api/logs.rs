@@ -65,7 +65,8 @@ pub fn respond(call: &Call, records: LogRecords, tty: bool) -> Response {
     } else {
         "application/vnd.docker.raw-stream"
     };
-    let body = Body::from_stream(frames(records, framing).map(Ok::<_, Infallible>));
+    let until = call.shutdown.clone().cancelled_owned();
+    let body = Body::from_stream(frames(records, framing).take_until(until).map(Ok::<_, Infallible>));
     ([(CONTENT_TYPE, media_type)], body).into_response()
 }
 

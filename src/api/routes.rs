@@ -76,6 +76,7 @@ async fn answer(server: &Server, request: Request) -> Outcome {
         query: Query::parse(&parts.uri)?,
         headers: parts.headers,
         body: body.into(),
+        shutdown: server.shutdown.clone(),
         upgrade: parts.extensions.remove::<hyper::upgrade::OnUpgrade>(),
     };
     let (first, rest) = path.split_first().ok_or_else(ApiError::page_not_found)?;

@@ -17,6 +17,7 @@ pub struct World {
     pub local: Arc<FakeLocal>,
     pub socket: PathBuf,
     stop: CancellationToken,
+    served: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
 
 pub struct Answer {
@@ -49,8 +50,8 @@ impl World {
         let listener = tokio::net::UnixListener::bind(&socket).unwrap();
         let ports = Ports { cluster: cluster.clone(), local: local.clone() };
         let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, ports, stop.clone()));
-        Self { cluster, local, socket, stop }
+        let served = Some(tokio::spawn(serve(listener, ports, stop.clone())));
+        Self { cluster, local, socket, stop, served }
     }
 
     /// The only manager of a swarm.
@@ -79,6 +80,12 @@ impl World {
             .body(Full::new(Bytes::from(body)))
             .unwrap();
         sender.send_request(request).await.unwrap()
+    }
+
+    /// Stops the server; returns when it has ended.
+    pub async fn stop(&mut self) {
+        self.stop.cancel();
+        self.served.take().unwrap().await.unwrap().unwrap();
     }
 
     pub async fn get(&self, path: &str) -> Answer {

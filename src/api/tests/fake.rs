@@ -270,7 +270,9 @@ impl crate::ports::Cluster for FakeCluster {
         if let Some(tail) = options.tail {
             wanted.drain(..wanted.len().saturating_sub(tail as usize));
         }
-        Box::pin(async move { Ok(stream::iter(wanted).map(Ok).boxed()) })
+        let records = stream::iter(wanted).map(Ok);
+        let records = if options.follow { records.chain(stream::pending()).boxed() } else { records.boxed() };
+        Box::pin(async move { Ok(records) })
     }
 
     fn random(&self) -> u128 {

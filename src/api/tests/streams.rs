@@ -154,3 +154,15 @@ async fn an_exec_needs_a_running_container_and_a_command() {
     world.local.containers.lock().unwrap()[0].state = ContainerState::Running;
     assert_eq!(world.post("/containers/web.1.x/exec", json!({})).await.message(), "Cmd: No exec command specified");
 }
+
+#[tokio::test]
+async fn streams_without_end_do_not_hold_up_the_end_of_the_daemon() {
+    let mut world = World::manager();
+    let spec = json!({ "Name": "web", "TaskTemplate": { "ContainerSpec": { "Image": "redis:7" } } });
+    world.create("/services/create", spec).await;
+    let logs = world.open(Method::GET, "/services/web/logs?stdout=1&follow=1", Vec::new()).await;
+    let events = world.open(Method::GET, "/events", Vec::new()).await;
+    world.stop().await;
+    assert_eq!(logs.into_body().collect().await.unwrap().to_bytes(), Bytes::new());
+    assert_eq!(events.into_body().collect().await.unwrap().to_bytes(), Bytes::new());
+}
