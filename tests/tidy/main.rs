@@ -57,6 +57,7 @@ const IMPORTS: [Imports; 8] = [
             "slog",
             "imbl",
             "rand",
+            "rand_core",
             "bincode",
             "saphyr",
             "saphyr-parser",
