@@ -20,6 +20,9 @@ const REQUESTS_MAX: usize = 256;
 /// Between two looks at what others may have changed on the host.
 const TICK: Duration = Duration::from_secs(10);
 
+/// Requests after which what they left for later is done, even if more wait.
+const TOGETHER_MAX: u32 = 32;
+
 enum Request {
     Apply(Arc<FabricState>, oneshot::Sender<Vec<FabricError>>),
     Attach(String, Box<AttachSpec>, oneshot::Sender<Result<Attached>>),
@@ -142,7 +145,14 @@ async fn run(
             return;
         }
     };
+    let mut unsettled = 0;
     loop {
+        // What attaching and detaching leave for later is done once for all that wait together.
+        unsettled += 1;
+        if inbox.is_empty() || unsettled >= TOGETHER_MAX {
+            manager.settle().await;
+            unsettled = 0;
+        }
         // Whoever asked and did not wait for the answer has lost nothing but the answer.
         match tokio::time::timeout(TICK, inbox.recv()).await {
             Err(_) => manager.tick().await,

@@ -63,6 +63,10 @@ pub(crate) struct Manager {
     mtu: u32,
     /// The way to the peers is to be looked at (again).
     mtu_unknown: bool,
+    /// Attachments came or went since the last pass.
+    unsettled: bool,
+    /// Addresses of tasks that went, by network.
+    pending_forget: BTreeMap<u32, BTreeSet<Ipv4Addr>>,
 }
 
 impl Manager {
@@ -93,6 +97,8 @@ impl Manager {
             host_table_unknown: true,
             mtu: UNDERLAY_MTU_DEFAULT - OVERHEAD_V4,
             mtu_unknown: true,
+            unsettled: false,
+            pending_forget: BTreeMap::new(),
             options,
         };
         manager.make_dirs()?;
@@ -249,8 +255,10 @@ impl Manager {
         Netns::remove(&self.names.task_netns(id))?;
         container::wire(&self.names, record, &self.networks).await?;
         self.start_resolver(id)?;
-        for error in self.reconcile().await {
-            tracing::warn!(error = %crate::error::chain(&error), "while attaching {id}");
+        self.unsettled = true;
+        if !record.spec.host_ports.is_empty() {
+            // Its ports are open when the caller is told so.
+            self.settle().await;
         }
         Ok(())
     }
@@ -259,17 +267,23 @@ impl Manager {
     pub async fn detach(&mut self, id: &str) -> Result<()> {
         let Some(attachment) = self.attachments.remove(id) else { return Ok(()) };
         let record = attachment.record;
-        let unwired = container::unwire(&self.names, &record, &self.networks).await;
-        let mut gone: BTreeMap<u32, BTreeSet<Ipv4Addr>> = BTreeMap::new();
         for leg in record.legs()? {
-            gone.entry(leg.net.overlay_id).or_default().insert(leg.addr);
+            self.pending_forget.entry(leg.net.overlay_id).or_default().insert(leg.addr);
+        }
+        self.unsettled = true;
+        container::unwire(&self.names, &record, &self.networks).await?;
+        self.forget_record(id)
+    }
+
+    /// The second half of attaching and detaching, once for all that came together: rules that name
+    /// the tasks, ports of the host, networks that are no longer needed, connections of tasks gone.
+    pub async fn settle(&mut self) {
+        if !std::mem::take(&mut self.unsettled) {
+            return;
         }
         for error in self.reconcile().await {
-            tracing::warn!(error = %crate::error::chain(&error), "while detaching {id}");
+            tracing::warn!(error = %crate::error::chain(&error), "the network is not as it should be");
         }
-        self.forget_connections(&gone);
-        unwired?;
-        self.forget_record(id)
     }
 
     fn forget_record(&self, id: &str) -> Result<()> {
@@ -304,6 +318,9 @@ impl Manager {
             }
         }
         self.sync_host(&plan, &mut errors);
+        let gone = std::mem::take(&mut self.pending_forget);
+        self.forget_connections(&gone);
+        self.unsettled = false;
         let gone: Vec<u32> = self.networks.keys().filter(|id| !plan.networks.contains_key(id)).copied().collect();
         for overlay_id in gone {
             if let Err(error) = self.remove_network(overlay_id).await {
@@ -498,9 +515,27 @@ impl Manager {
         if self.networks.values().any(|n| n.link_addr.is_some()) {
             errors.extend(firewall::open(&self.host, &self.names.link_prefix()).err());
         }
+        for network in self.networks.values() {
+            errors.extend(self.remove_stray_links(network).await.err());
+        }
         for error in errors {
             tracing::debug!(error = %crate::error::chain(&error), "the network is not as it should be");
         }
+    }
+
+    /// Links of tasks that went while something still held their namespace.
+    async fn remove_stray_links(&self, network: &Network) -> Result<()> {
+        let mut expected = BTreeSet::new();
+        for attachment in self.attachments.values() {
+            let legs = attachment.record.legs()?.len();
+            expected.extend((0..legs).map(|index| crate::names::container_link(&attachment.record.id, index)));
+        }
+        for link in network.netlink.links().await? {
+            if crate::names::is_container_link(&link.name) && !expected.contains(&link.name) {
+                network.netlink.remove(&link.name).await?;
+            }
+        }
+        Ok(())
     }
 
     fn state_path(&self) -> std::path::PathBuf {

@@ -91,6 +91,11 @@ pub(crate) fn container_link(id: &str, index: usize) -> String {
     format!("c{}", base36(fnv(format!("{id}/{index}").as_bytes()), 12))
 }
 
+/// Whether `name` is one of those.
+pub(crate) fn is_container_link(name: &str) -> bool {
+    name.len() == 13 && name.starts_with('c')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +106,8 @@ mod tests {
         let b = Names::new("b", Path::new("/run/b"));
         assert!(a.uplink((1 << 24) - 1).len() <= 15);
         assert!(container_link("x", 0).len() <= 15);
+        assert!(is_container_link(&container_link("x", 0)));
+        assert!(!is_container_link(UPLINK) && !is_container_link(TUN));
         assert_ne!(a.uplink(1), b.uplink(1));
         assert_ne!(a.uplink(1), a.uplink(2));
         assert_ne!(container_link("x", 0), container_link("x", 1));

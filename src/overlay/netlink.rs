@@ -178,6 +178,18 @@ impl Netlink {
         self.put_route(route.build(), || format!("route {dst}/{prefix} by {gateway}")).await
     }
 
+    /// Removes the route to `dst`/32 on `link`; none is fine.
+    pub async fn unroute(&self, dst: Ipv4Addr, link: &Link) -> Result<()> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(dst, 32)
+            .output_interface(link.index)
+            .scope(RouteScope::Link)
+            .build();
+        unless(self.handle.route().del(route).execute().await, &[libc::ESRCH, libc::ENODEV], || {
+            format!("remove the route to {dst}")
+        })
+    }
+
     /// Packets with `mark` are routed by `table`.
     pub async fn rule_mark(&self, mark: u32, table: u32) -> Result<()> {
         unless(

@@ -154,6 +154,11 @@ impl Network {
         self.netlink.route_direct(addr, 32, link, MAIN_TABLE).await
     }
 
+    /// Nothing more goes to `link`, the link of a container that is going.
+    pub async fn dismiss(&self, link: &Link, addr: Ipv4Addr) -> Result<()> {
+        self.netlink.unroute(addr, link).await
+    }
+
     /// Removes everything of the network `overlay_id`, built by this daemon or another.
     pub async fn remove(host: &Host<'_>, overlay_id: u32) -> Result<()> {
         let path = host.names.network_netns(overlay_id);
