@@ -97,7 +97,7 @@ async fn run(
 ) {
     let mut live = broadcast::Sender::new(BEHIND_EVENTS_MAX);
     let mut history = VecDeque::with_capacity(HISTORY_EVENTS);
-    let (mut cluster_ended, mut local_ended) = (false, false);
+    let (mut cluster_ended, mut local_ended, mut told) = (false, false, false);
     loop {
         let records = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -110,9 +110,13 @@ async fn run(
             }
             next = watched.next(), if !cluster_ended => match next {
                 Some(Watched::Committed { wall, events, .. }) => {
+                    told = true;
                     events.iter().filter_map(|event| describe(event, wall)).collect()
                 }
+                // Nothing was told yet, so nothing is missing: this node just became a manager.
+                Some(Watched::Resync) if !told => continue,
                 Some(Watched::Resync) => {
+                    told = false;
                     // Events are missing: clients must look for themselves, so their streams end.
                     live = broadcast::Sender::new(BEHIND_EVENTS_MAX);
                     history.clear();

@@ -3,13 +3,17 @@
 use crate::call::{Call, Outcome, ok};
 use crate::error::ApiError;
 use crate::json::{Fields, cluster_info, rfc3339_ms};
-use crate::ports::{ContainerState, HostInfo, SwarmState, SwarmStatus};
+use crate::ports::{ContainerState, HostInfo, SwarmState, SwarmStatus, Unavailable};
 use crate::routes::unknown_below;
 use crate::version::ApiVersion;
 use axum::http::HeaderValue;
 use axum::response::IntoResponse as _;
 use serde_json::{Value, json};
+use std::time::Duration;
 use swarm_core::model::NodeRole;
+
+/// How long `/info` waits for the cluster: it is what people ask when something is wrong.
+const INFO_READ_MAX: Duration = Duration::from_secs(2);
 
 pub async fn route(call: Call, method: &str, first: &str, rest: &[&str]) -> Outcome {
     match (method, first, rest) {
@@ -160,7 +164,11 @@ async fn swarm_info(call: &Call) -> Value {
         .set("RemoteManagers", remote_managers(&status));
     let mut error = status.error.clone();
     if status.manager {
-        match call.ports.cluster.read().await {
+        let read = tokio::time::timeout(INFO_READ_MAX, call.ports.cluster.read());
+        let timed_out = || {
+            Unavailable("The swarm does not have a leader. It's possible that too few managers are online. Make sure more than half of the managers are online.".to_owned())
+        };
+        match read.await.unwrap_or_else(|_| Err(timed_out())) {
             Ok(view) => {
                 let managers = view.nodes().filter(|node| node.spec.role == NodeRole::Manager).count();
                 fields = fields.set("Nodes", view.counts()[0]).set("Managers", managers);

@@ -55,6 +55,14 @@ async fn info_and_version_are_of_the_published_types() {
 }
 
 #[tokio::test]
+async fn info_is_told_also_when_the_managers_have_no_majority() {
+    let world = World::manager();
+    world.cluster.cut_off();
+    let info: stubs::SystemInfo = typed(world.get("/info").await.json());
+    assert!(info.swarm.unwrap().error.unwrap().starts_with("The swarm does not have a leader."));
+}
+
+#[tokio::test]
 async fn outside_a_swarm_the_cluster_is_unavailable_in_dockers_words() {
     let world = World::outside();
     for path in ["/nodes", "/services", "/tasks", "/secrets", "/configs", "/swarm"] {

@@ -41,6 +41,7 @@ struct State {
     index: u64,
     status: SwarmStatus,
     logs: Vec<LogRecord>,
+    cut_off: bool,
 }
 
 impl Default for FakeCluster {
@@ -60,6 +61,11 @@ impl FakeCluster {
 
     pub fn set_status(&self, change: impl FnOnce(&mut SwarmStatus)) {
         change(&mut self.state().status);
+    }
+
+    /// From now on no read comes back, as without a majority.
+    pub fn cut_off(&self) {
+        self.state().cut_off = true;
     }
 
     pub fn set_logs(&self, logs: Vec<LogRecord>) {
@@ -213,7 +219,12 @@ impl crate::ports::Cluster for FakeCluster {
     }
 
     fn read(&self) -> BoxFuture<'_, Result<View, Unavailable>> {
-        Box::pin(async { Ok(self.view()) })
+        Box::pin(async {
+            if self.state().cut_off {
+                std::future::pending::<()>().await;
+            }
+            Ok(self.view())
+        })
     }
 
     fn submit(&self, txn: Txn) -> BoxFuture<'_, Result<(), SubmitError>> {
