@@ -103,6 +103,9 @@ pub struct ProcessSpec {
     pub tty_columns: u16,
     /// Only for exec: all capabilities and no system call filter.
     pub privileged: bool,
+    /// Only for exec: kill it, with its process group, when its [`crate::container::ExecHandle`] is dropped or the
+    /// daemon goes. For checks, which nobody would ever end otherwise.
+    pub ends_with_caller: bool,
 }
 
 impl fmt::Debug for ProcessSpec {

@@ -227,7 +227,7 @@ async fn run_probe(containers: &Containers, id: &str, test: &[String]) -> Result
         None => return Err(EngineError("empty health check".to_owned())),
     };
     let spec = containers.spec(id).map_err(|error| line(&error))?;
-    let process = ProcessSpec { args, tty: false, ..spec.process };
+    let process = ProcessSpec { args, tty: false, ends_with_caller: true, ..spec.process };
     let mut handle = containers.exec(id, &process).await.map_err(|error| line(&error))?;
     let mut output = Vec::new();
     if let ExecStreams::Pipes { stdin, stdout, stderr } = &mut handle.streams {

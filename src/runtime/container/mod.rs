@@ -237,12 +237,11 @@ impl Containers {
                 return exit;
             }
         }
-        self.kill(id).await?;
-        timeout(Duration::from_millis(KILL_MS_MAX), waiting).await.map_err(|_| Error::Timeout(id.to_owned()))?
+        self.kill(id).await
     }
 
-    /// SIGKILL to every process of the container.
-    pub async fn kill(&self, id: &str) -> Result<()> {
+    /// SIGKILL to every process of the container. Returns how it ended; one that has ended already is success.
+    pub async fn kill(&self, id: &str) -> Result<Exit> {
         let cgroup = self.cgroup(id)?;
         match self.demand(id, &Request::Signal { signal: libc::SIGKILL, pid: None, all: false }).await {
             Ok(()) => {}
@@ -252,7 +251,8 @@ impl Containers {
         if cgroup.is_frozen() {
             cgroup.freeze(false)?; // On v1 a frozen process does not even die.
         }
-        Ok(())
+        let waiting = timeout(Duration::from_millis(KILL_MS_MAX), self.wait(id));
+        waiting.await.map_err(|_| Error::Timeout(id.to_owned()))?
     }
 
     /// Waits for the end. At once for a container that has ended.

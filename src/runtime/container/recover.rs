@@ -26,19 +26,24 @@ pub enum Found {
 
 impl Containers {
     /// Looks at every container once: adopts those whose shim answers, reports those that ended, and kills what is
-    /// left of those whose shim was killed or that a reboot ended.
+    /// left of those whose shim was killed or that a reboot ended. One that cannot be judged, such as one whose shim
+    /// lives but does not answer in time, is logged and left out, unharmed.
     pub async fn recover(&self) -> Result<Vec<Recovered>> {
         let mut out = Vec::new();
         for id in self.list()? {
             let found = match self.status(&id).await {
-                Ok(Status::Exited(exit)) => Found::Ended(exit),
-                Ok(status) => Found::Alive(status),
-                Err(Error::NotFound(_)) => self.bury(&id).await?,
-                // A shim that lives but does not answer in time: its container must not be killed for that.
-                Err(error @ Error::Timeout(_)) => return Err(error),
-                Err(error) => return Err(error),
+                Ok(Status::Exited(exit)) => Ok(Found::Ended(exit)),
+                Ok(status) => Ok(Found::Alive(status)),
+                Err(Error::NotFound(_)) => self.bury(&id).await,
+                Err(error) => Err(error),
             };
-            out.push(Recovered { id, found });
+            match found {
+                Ok(found) => out.push(Recovered { id, found }),
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                    tracing::error!(id, %error, cause, "a container cannot be judged and is left as it is");
+                }
+            }
         }
         Ok(out)
     }

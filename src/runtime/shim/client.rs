@@ -25,8 +25,8 @@ pub(super) enum Role {
     Starting,
     /// Waits for the end of the container.
     Waiting,
-    /// Waits for a process to run, then for its end.
-    Executing { pid: Option<i32> },
+    /// Waits for a process to run, then for its end, which comes with the client's when it is bound.
+    Executing { pid: Option<i32>, bound: bool },
     /// Gets the output and may give input.
     Attached { stdin: bool, stdout: bool, stderr: bool },
     /// Is closed when its output has gone.

@@ -141,6 +141,8 @@ impl Reports {
 /// An exec whose program does not run yet.
 struct Starting {
     client: u64,
+    /// Kill it when its client has gone.
+    bound: bool,
     reports: Reports,
     file: String,
 }
@@ -255,6 +257,11 @@ impl Shim {
         for client in &mut self.clients {
             client.write();
             client.ended |= client.is_stalled();
+        }
+        for client in self.clients.iter().filter(|client| client.ended) {
+            if let Role::Executing { pid: Some(pid), bound: true } = client.role {
+                kill_group(pid);
+            }
         }
         self.clients.retain(|client| !client.is_finished());
     }
@@ -431,7 +438,12 @@ impl Shim {
         if self.starting.is_empty() {
             self.orphans.clear();
         }
-        let Some(client) = self.clients.iter_mut().find(|client| client.number == starting.client) else { return };
+        let Some(client) = self.clients.iter_mut().find(|client| client.number == starting.client) else {
+            if let Some(pid) = pid.filter(|_| starting.bound && ended.is_none()) {
+                kill_group(pid);
+            }
+            return;
+        };
         match (outcome, pid) {
             (Ok(()), Some(pid)) => {
                 client.answer_with(&Response::Running { pid }, starting.reports.master.take());
@@ -441,7 +453,7 @@ impl Shim {
                         client.role = Role::Answered;
                     }
                     None => {
-                        client.role = Role::Executing { pid: Some(pid) };
+                        client.role = Role::Executing { pid: Some(pid), bound: starting.bound };
                         self.execs.insert(pid, client.number);
                     }
                 }
@@ -587,7 +599,7 @@ impl Shim {
             Ok(mut starting) => {
                 let client = &mut self.clients[index];
                 starting.client = client.number;
-                client.role = Role::Executing { pid: None };
+                client.role = Role::Executing { pid: None, bound: process.ends_with_caller };
                 self.starting.push(starting);
             }
             Err(message) => refuse(&mut self.clients[index], RUNTIME_FAILED, &message),
@@ -606,7 +618,7 @@ impl Shim {
         let job = Job::Exec { process: self.arguments.run_dir.join(&file), number };
         let helper = create::spawn(&self.arguments.run_dir, job, plan, stdio, process.tty)
             .map_err(|error| format!("cannot fork: {error}"))?;
-        Ok(Starting { client: 0, reports: Reports::new(helper.report), file })
+        Ok(Starting { client: 0, bound: process.ends_with_caller, reports: Reports::new(helper.report), file })
     }
 
     /// Collects every child that has ended.
@@ -704,6 +716,15 @@ impl Shim {
             let _ = file.sync_all();
         }
         let _ = std::fs::remove_file(PID_FILE);
+    }
+}
+
+/// An exec'd process leads a session, and so a group, of its own.
+fn kill_group(pid: i32) {
+    // SAFETY: plain numbers; the process is an unreaped child of this one, so its id is its own.
+    unsafe {
+        libc::kill(-pid, libc::SIGKILL);
+        libc::kill(pid, libc::SIGKILL);
     }
 }
 

@@ -92,6 +92,25 @@ async fn a_signal_reaches_an_exec_and_only_it() {
     assert!(host.containers.exit("a").expect("exit").is_none());
 }
 
+#[tokio::test]
+async fn a_check_ends_with_its_caller_and_another_process_does_not() {
+    let host = sleeping().await;
+    for (bound, mark) in [(true, "bound"), (false, "free")] {
+        let mut spec = process(&["sh", "-c", &format!("sleep 1000 & echo up; wait # {mark}")]);
+        spec.ends_with_caller = bound;
+        let mut handle = host.containers.exec("a", &spec).await.expect("exec");
+        let ExecStreams::Pipes { stdout: Some(stdout), .. } = &mut handle.streams else { panic!("no stdout") };
+        read_until(stdout, "up").await;
+    }
+    // The first process, and the shell and its child that are free.
+    let left = tokio::time::timeout(LONG, async {
+        while host.containers.processes("a").expect("processes").len() != 3 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    });
+    left.await.expect("the bound ones end");
+}
+
 async fn read_until(tty: &mut FdStream, text: &str) -> String {
     let mut seen = Vec::new();
     let found = tokio::time::timeout(LONG, async {
