@@ -67,11 +67,7 @@ pub(crate) fn sync_file_system(dir: &Path) -> Result<()> {
 
 /// Removes a tree without following links; what is gone already is fine.
 pub(crate) fn remove_tree(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Ok(()) => Ok(()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(ImageError::io("cannot remove", path, e)),
-    }
+    super::tree::remove_path(path).map_err(|e| ImageError::io("cannot remove", path, e))
 }
 
 /// Removes a file; what is gone already is fine.

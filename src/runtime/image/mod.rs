@@ -27,6 +27,7 @@ mod snapshot;
 mod store;
 #[cfg(test)]
 mod testing;
+mod tree;
 
 pub use archive::{ImportOptions, Loaded};
 pub use auth::RegistryAuth;

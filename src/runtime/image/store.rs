@@ -431,10 +431,11 @@ fn remove_from(
     let mut removed = Vec::new();
     let tags = catalog.tags_of(id);
     if let Some(reference) = named {
-        let is_last_tag = reference.digest().is_some() || tags.len() == 1;
-        let others = tags.iter().any(|t| Some(t) != reference.tagged().as_ref());
-        let keep_image = if reference.digest().is_some() { !tags.is_empty() } else { others };
-        if is_last_tag && !keep_image && !containers.is_empty() && !force {
+        let keep_image = match reference.digest() {
+            Some(_) => !tags.is_empty() || catalog.digests_of(id).len() > 1,
+            None => tags.len() > 1,
+        };
+        if !keep_image && !containers.is_empty() && !force {
             return Err(in_use());
         }
         let key = reference.digest().map_or_else(|| reference.clone(), |d| reference.pinned(d.clone()));

@@ -5,18 +5,18 @@
 //! tree meanwhile: it belongs to one unpacking and lies where only root may enter.
 
 use super::tar_stream::{Entry, Kind};
+use crate::image::tree::{errno, os};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::{
     FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmodat, fstatat, makedev, mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, linkat, symlinkat, unlinkat};
-use std::ffi::{CString, OsStr};
+use nix::unistd::{Gid, Uid, fchownat, linkat, symlinkat};
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 /// The mode of directories that a layer uses but does not list, if no layer below has them.
@@ -26,22 +26,21 @@ const IMPLIED_DIRECTORY_MODE: u32 = 0o755;
 /// unsure and say EAGAIN (openat2(2)).
 const RACES_MAX: u32 = 10_000;
 
+/// Directories within each other in an image. Links let short names reach deep ones, and what walks a tree
+/// needs memory for each level.
+const DEPTH_MAX: usize = 200;
+
 /// The directory nothing leaves.
 pub(super) struct InRoot {
     root: OwnedFd,
-}
-
-fn errno(e: Errno) -> io::Error {
-    io::Error::from_raw_os_error(e as i32)
-}
-
-fn os(bytes: &[u8]) -> &OsStr {
-    OsStr::from_bytes(bytes)
+    /// Parts of the path of the root on the host.
+    root_parts: usize,
 }
 
 impl InRoot {
-    pub(super) fn new(root: OwnedFd) -> Self {
-        Self { root }
+    pub(super) fn new(root: OwnedFd) -> io::Result<Self> {
+        let root_parts = host_path_parts(&root)?;
+        Ok(Self { root, root_parts })
     }
 
     /// The root itself.
@@ -65,8 +64,16 @@ impl InRoot {
         Err(errno(Errno::EAGAIN))
     }
 
-    /// Opens a directory and makes what is missing of it.
+    /// Opens a directory to put something into, and makes what is missing of it.
     pub(super) fn open_or_make_dir(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        let dir = self.find_or_make_dir(path)?;
+        if host_path_parts(&dir)? > self.root_parts + DEPTH_MAX {
+            return Err(io::Error::other(format!("more than {DEPTH_MAX} directories within each other")));
+        }
+        Ok(dir)
+    }
+
+    fn find_or_make_dir(&self, path: &[u8]) -> io::Result<OwnedFd> {
         match self.open_dir(path) {
             Err(e) if e.raw_os_error() == Some(libc::ENOENT) => {}
             done => return done,
@@ -92,6 +99,12 @@ impl InRoot {
     }
 }
 
+/// How deep a directory lies, links resolved. One whose path is longer than PATH_MAX is an error.
+fn host_path_parts(dir: &OwnedFd) -> io::Result<usize> {
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()))?;
+    Ok(path.components().count())
+}
+
 /// What is at `name`, itself and not where it links to.
 pub(super) fn stat(parent: &OwnedFd, name: &[u8]) -> io::Result<Option<FileStat>> {
     match fstatat(Some(parent.as_raw_fd()), os(name), AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -103,43 +116,6 @@ pub(super) fn stat(parent: &OwnedFd, name: &[u8]) -> io::Result<Option<FileStat>
 
 pub(super) fn is_dir(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
-}
-
-/// Opens the directory `name`, which must not be a link.
-pub(super) fn open_child_dir(parent: &OwnedFd, name: &[u8]) -> io::Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let fd = openat(Some(parent.as_raw_fd()), os(name), flags, Mode::empty()).map_err(errno)?;
-    // SAFETY: openat just gave us this descriptor; nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// The names in a directory.
-pub(super) fn children(dir: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
-    let copy = open_child_dir(dir, b".")?;
-    let mut listing = nix::dir::Dir::from_fd(std::os::fd::IntoRawFd::into_raw_fd(copy)).map_err(errno)?;
-    let mut names = Vec::new();
-    for entry in listing.iter() {
-        let name = entry.map_err(errno)?.file_name().to_bytes().to_vec();
-        if name != b"." && name != b".." {
-            names.push(name);
-        }
-    }
-    Ok(names)
-}
-
-/// Removes `name` with all below it; what is not there is fine.
-pub(super) fn remove(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
-    match unlinkat(Some(parent.as_raw_fd()), os(name), UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-        Err(Errno::EISDIR) => {}
-        Err(e) => return Err(errno(e)),
-    }
-    let dir = open_child_dir(parent, name)?;
-    for child in children(&dir)? {
-        remove(&dir, &child)?;
-    }
-    drop(dir);
-    unlinkat(Some(parent.as_raw_fd()), os(name), UnlinkatFlags::RemoveDir).map_err(errno)
 }
 
 /// Makes a new file for writing.

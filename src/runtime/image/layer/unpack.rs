@@ -9,6 +9,7 @@ use super::in_root::{self, InRoot};
 use super::tar_stream::{Entry, Kind, TarError, TarStream};
 use crate::image::digest::{Digest, Hasher, HashingReader};
 use crate::image::error::{ImageError, Result, is_disk_full};
+use crate::image::tree;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
@@ -17,8 +18,8 @@ use std::path::Path;
 
 /// Bytes copied at a time.
 const COPY_BYTES: usize = 256 << 10;
-/// Directories on a path; deeper ones serve only to break tools.
-const PATH_PARTS_MAX: usize = 256;
+/// Parts of a name; longer ones serve only to break tools.
+const PATH_PARTS_MAX: usize = 200;
 
 /// How much one layer may be. Generous: they exist to stop an archive made to fill the disk.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +71,7 @@ pub(crate) fn unpack(
     let mut hashing = HashingReader::new(limited, Hasher::sha256());
     let mut stream = TarStream::new(&mut hashing);
     let mut layer = Layer {
-        root: InRoot::new(root),
+        root: InRoot::new(root).map_err(|e| ImageError::io("cannot find", shown, e))?,
         seen: Seen::default(),
         directory_times: Vec::new(),
         parent: None,
@@ -214,9 +215,9 @@ impl Layer {
         let path = join(dir, hidden);
         match in_root::stat(parent, hidden)? {
             None => {}
-            Some(_) if !self.seen.contains(&path) => in_root::remove(parent, hidden)?,
+            Some(_) if !self.seen.contains(&path) => tree::remove(parent, hidden)?,
             Some(stat) if in_root::is_dir(&stat) => {
-                let hidden = in_root::open_child_dir(parent, hidden)?;
+                let hidden = tree::open_child_dir(parent, hidden)?;
                 self.hide_lower(&hidden, &path)?;
             }
             Some(_) => {}
@@ -226,12 +227,12 @@ impl Layer {
 
     /// Removes from `dir` what this layer has not made.
     fn hide_lower(&self, dir: &OwnedFd, path: &[u8]) -> io::Result<()> {
-        for name in in_root::children(dir)? {
+        for name in tree::children(dir)? {
             let child = join(path, &name);
             if !self.seen.contains(&child) {
-                in_root::remove(dir, &name)?;
+                tree::remove(dir, &name)?;
             } else if in_root::stat(dir, &name)?.is_some_and(|s| in_root::is_dir(&s)) {
-                self.hide_lower(&in_root::open_child_dir(dir, &name)?, &child)?;
+                self.hide_lower(&tree::open_child_dir(dir, &name)?, &child)?;
             }
         }
         Ok(())
@@ -255,7 +256,7 @@ impl Layer {
             return if there.is_some() { Ok(()) } else { Err(Fault::Bad("a hard link to itself".into())) };
         }
         if there.is_some() && !keep {
-            in_root::remove(parent, name)?;
+            tree::remove(parent, name)?;
             self.parent = None;
         }
         match entry.kind {

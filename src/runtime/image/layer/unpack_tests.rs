@@ -343,3 +343,16 @@ fn a_full_disk_is_said_to_be_full_and_leaves_nothing() {
     assert!(matches!(error, ImageError::DiskFull { .. }), "{error}");
     assert_eq!(left, 0);
 }
+
+#[test]
+fn an_image_cannot_nest_directories_without_end_by_way_of_links() {
+    let deep = ["x"; 40].join("/");
+    let tar = TarBuilder::new().dir(&deep, 0o755).symlink("a", &deep);
+    // Each name is short, and each link leads forty deeper than the one before.
+    let tar = (0..8).fold(tar, |tar, n| {
+        let (from, to) = (char::from(b'a' + n), char::from(b'b' + n));
+        tar.dir(&format!("{from}/{deep}"), 0o755).symlink(&to.to_string(), &format!("{from}/{deep}"))
+    });
+    let error = Fixture::refused(tar);
+    assert!(error.contains("within each other"), "{error}");
+}
