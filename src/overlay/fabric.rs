@@ -103,7 +103,9 @@ impl Fabric {
         self.ask(Request::Teardown).await?
     }
 
-    /// The same without a running fabric: for what a daemon left behind that will not come back.
+    /// The same without a running fabric: for what a daemon left behind that will not come back. Must
+    /// be called where the host's namespace is (or with its path); if that path holds none any more,
+    /// the rest is removed.
     pub async fn purge(options: &FabricOptions) -> Result<()> {
         let names = Names::new(&options.instance, &options.run_dir);
         let host = options.host_netns.clone().map_or(Netns::Own, Netns::At);
@@ -111,8 +113,13 @@ impl Fabric {
         let (done, wait) = oneshot::channel();
         spawn("fabric-purge", move |own| {
             let result = own.block_on(async {
+                if let Netns::At(path) = &host
+                    && !Netns::exists(path)
+                {
+                    return purge(&names, None, &state).await;
+                }
                 let netlink = Netlink::open(&host)?;
-                purge(&names, &host, &netlink, &state).await
+                purge(&names, Some((&host, &netlink)), &state).await
             });
             // The caller has given up waiting: it was done all the same.
             let _ = done.send(result);

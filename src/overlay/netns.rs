@@ -32,7 +32,7 @@ impl Netns {
     /// Opens the namespace, to hand it to the kernel.
     pub fn open(&self) -> Result<File> {
         let path = match self {
-            Netns::Own => Path::new("/proc/self/ns/net"),
+            Netns::Own => Path::new("/proc/thread-self/ns/net"),
             Netns::At(path) => path,
         };
         File::open(path).map_err(|source| FabricError::Netns { path: self.text(), what: "open it", source })

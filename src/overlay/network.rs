@@ -159,16 +159,22 @@ impl Network {
         self.netlink.unroute(addr, link).await
     }
 
-    /// Removes everything of the network `overlay_id`, built by this daemon or another.
-    pub async fn remove(host: &Host<'_>, overlay_id: u32) -> Result<()> {
-        let path = host.names.network_netns(overlay_id);
+    /// Removes everything of the network `overlay_id`, built by this daemon or another, but for the
+    /// host's end of the uplink.
+    pub async fn remove_inside(names: &Names, overlay_id: u32) -> Result<()> {
+        let path = names.network_netns(overlay_id);
         if Netns::exists(&path) {
             let netlink = Netlink::open(&Netns::At(path.clone()))?;
             // The device is persistent: unless removed it keeps its namespace alive.
             netlink.remove(TUN).await?;
         }
-        host.netlink.remove(&host.names.uplink(overlay_id)).await?;
         Netns::remove(&path)
+    }
+
+    /// Removes everything of the network `overlay_id`.
+    pub async fn remove(host: &Host<'_>, overlay_id: u32) -> Result<()> {
+        host.netlink.remove(&host.names.uplink(overlay_id)).await?;
+        Self::remove_inside(host.names, overlay_id).await
     }
 }
 

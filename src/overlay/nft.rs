@@ -1,4 +1,7 @@
 //! Hands rule sets to the program `nft`. One call is one transaction: all of it or nothing.
+//!
+//! As text, not as the JSON of the same program: the text is what nft(8) documents and what people see
+//! when they look at a host, and it is a tenth of the size.
 
 use crate::error::{FabricError, Result};
 use crate::netns::Netns;

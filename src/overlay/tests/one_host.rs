@@ -140,7 +140,40 @@ async fn detach_and_teardown_leave_nothing() {
     assert!(look() != before);
     drop(fabric);
     drop(lab.hosts[0].fabric.take());
+    let mut gone = lab.host(1).options.clone();
+    gone.host_netns = Some(lab.dir.path().join("no-such-host"));
+    overlay::Fabric::purge(&gone).await.expect("purged what is not in the host's namespace");
+    assert!(!mounts().contains(&lab.dir.path().display().to_string()), "a mount is left");
     overlay::Fabric::purge(&lab.host(1).options).await.expect("purged");
     wait("links, routes and rules as before", || (look() == before).then_some(()));
     assert!(!mounts().contains(&lab.dir.path().display().to_string()), "a mount is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_inside_its_hosts_namespace_needs_no_path_to_it() {
+    let mut lab = Lab::new(1).await;
+    drop(lab.hosts[0].fabric.take());
+    lab.network(1, false);
+    lab.network(lab::INGRESS, false);
+    let ports = vec![port(8080, Protocol::Tcp, PublishMode::Ingress)];
+    lab.service(1, "web", swarm_core::model::EndpointMode::Vip, &[], ports);
+    lab.endpoint(1, 1, 1, &[(1, A), (lab::INGRESS, [10, 0, 9, 5])]);
+    let spec = lab.spec(&[(1, A), (lab::INGRESS, [10, 0, 9, 5])]);
+    let mut options = lab.host(1).options.clone();
+    options.host_netns = None;
+    options.listen.set_port(4790);
+    let (netns, state) = (lab.host(1).netns.clone(), std::sync::Arc::new(lab.state.clone()));
+    // Threads start in the namespace of the thread that starts them.
+    inside(&netns, || {
+        tokio::runtime::Runtime::new().expect("runtime").block_on(async {
+            let fabric = overlay::Fabric::start(options).await.expect("started");
+            let task = fabric.attach(TaskId(1), spec).await.expect("attached");
+            serve(&task.netns, 80, "t1");
+            let errors = fabric.apply(state).await;
+            assert!(errors.is_empty(), "{errors:?}");
+            assert_eq!(greet(&lab.outside, (lab.host(1).addr(), 8080)).expect("greeted").0, "t1");
+            assert_eq!(greet(&netns, (Ipv4Addr::LOCALHOST, 8080)).expect("greeted").0, "t1");
+            fabric.teardown().await.expect("torn down");
+        });
+    });
 }
