@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod allocator;
+pub mod audit;
 pub mod consensus;
 pub mod constraint;
 pub mod control;

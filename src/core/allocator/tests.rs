@@ -87,7 +87,7 @@ proptest! {
             }
         }
         for network in view.networks() {
-            prop_assert!(network.allocation.is_some() != (!network.pending_reason.is_empty()));
+            prop_assert_eq!(network.allocation.is_some(), network.pending_reason.is_empty());
         }
         prop_assert!(allocate_networks(&view, usize::MAX).is_empty());
     }

@@ -51,18 +51,20 @@ pub(super) fn is_finished(view: &View, service: &Service, slot: &Slot) -> bool {
 pub(super) fn ground(view: &View, service: &Service, task: &Task) -> Ground {
     let Some(id) = task.node else { return Ground::Firm };
     let Some(node) = view.node(id) else { return Ground::Gone };
-    if node.status.state == NodeState::Down {
-        return Ground::Down;
+    match (node.status.state, must_leave(view, service, task, node)) {
+        (NodeState::Down, _) => Ground::Down,
+        (NodeState::Unknown | NodeState::Ready | NodeState::Disconnected, true) => Ground::Leaving,
+        (NodeState::Unknown | NodeState::Ready | NodeState::Disconnected, false) => Ground::Firm,
     }
+}
+
+/// The node is being emptied, or no longer one the task may be on.
+fn must_leave(view: &View, service: &Service, task: &Task, node: &Node) -> bool {
     let placement = match is_current(view, service, task) {
         true => &service.spec.task.placement,
         false => &task.spec.placement,
     };
-    match node.spec.availability {
-        Availability::Drain => Ground::Leaving,
-        Availability::Active | Availability::Pause if scheduler::fits(placement, node) => Ground::Firm,
-        Availability::Active | Availability::Pause => Ground::Leaving,
-    }
+    node.spec.availability == Availability::Drain || !scheduler::fits(placement, node)
 }
 
 /// Why a task is lost to its slot.
@@ -98,16 +100,19 @@ fn restart_slot<R: RngCore>(
     plan: &mut Plan,
 ) {
     let mut lost: Vec<(Arc<Task>, Loss)> = Vec::new();
-    let mut survivors: Vec<Arc<Task>> = Vec::new();
+    let mut left: Vec<Arc<Task>> = Vec::new();
     for task in slot.wanted() {
-        match loss(view, service, key, task) {
-            Some(loss) => lost.push((Arc::clone(task), loss)),
-            None => survivors.push(Arc::clone(task)),
+        let loss = loss(view, service, key, task);
+        match (loss, loss.and_then(|loss| retry_due(view, service, task, loss, now))) {
+            (Some(_), Some(due)) => {
+                plan.wake(due);
+                left.push(Arc::clone(task));
+            }
+            (Some(loss), None) => lost.push((Arc::clone(task), loss)),
+            (None, _) => left.push(Arc::clone(task)),
         }
     }
-    let Some((newest, loss)) = lost.last().cloned() else { return };
-    if let Some(due) = retry_due(view, service, &newest, loss, now) {
-        plan.wake(due);
+    if lost.is_empty() {
         return;
     }
     let mut changes = Vec::new();
@@ -120,18 +125,29 @@ fn restart_slot<R: RngCore>(
             failures.note(view, service, task, now, &mut changes);
         }
     }
-    if failures.calls_for_rollback() {
-        // What comes next in this slot is made from the spec the service goes back to.
-        plan.add(changes);
-        return;
-    }
-    // A newer version on its way makes a successor of an older one pointless.
-    let needed = survivors.is_empty()
-        || is_current(view, service, &newest) && !survivors.iter().any(|task| is_current(view, service, task));
-    if needed && let Some(next) = next(view, service, key, &newest, loss, now, rng) {
-        changes.push(create(next));
+    // What follows a failure that rolls the service back is made from the spec it goes back to.
+    if !failures.calls_for_rollback() {
+        for (task, loss) in to_replace(view, service, &lost, &left) {
+            changes.extend(next(view, service, key, &task, loss, now, rng).map(create));
+        }
     }
     plan.add(changes);
+}
+
+/// Of what was lost, what needs a successor. While an update starts first a slot has a task that is
+/// outdated and one that is not: each is kept up for itself, until the new one is up.
+fn to_replace(
+    view: &View,
+    service: &Service,
+    lost: &[(Arc<Task>, Loss)],
+    left: &[Arc<Task>],
+) -> Vec<(Arc<Task>, Loss)> {
+    let current = |task: &Arc<Task>| is_current(view, service, task);
+    let newest_lost = |wanted: bool| lost.iter().rev().find(|(task, _)| current(task) == wanted).cloned();
+    let lost_current = newest_lost(true).filter(|_| !left.iter().any(current));
+    let kept = |task: &Arc<Task>| !current(task) || task.is_up();
+    let lost_outdated = newest_lost(false).filter(|_| !left.iter().any(kept));
+    lost_current.into_iter().chain(lost_outdated).collect()
 }
 
 fn loss(view: &View, service: &Service, key: SlotKey, task: &Task) -> Option<Loss> {
@@ -141,7 +157,10 @@ fn loss(view: &View, service: &Service, key: SlotKey, task: &Task) -> Option<Los
     match (ground(view, service, task), key) {
         (Ground::Firm, _) => None,
         // The task of a global service belongs to its node: it goes on there when the node comes back.
-        (Ground::Down, SlotKey::Node(_)) => None,
+        (Ground::Down, SlotKey::Node(id)) => {
+            let node = view.node(id).filter(|node| must_leave(view, service, task, node));
+            node.map(|_| Loss::Node(Ground::Leaving))
+        }
         (ground @ (Ground::Down | Ground::Leaving | Ground::Gone), _) => Some(Loss::Node(ground)),
     }
 }

@@ -4,7 +4,7 @@
 //! read from the tasks each time. Only what tasks cannot tell is kept in the service's `UpdateStatus`.
 
 use super::Plan;
-use super::restart::is_finished;
+use super::restart::{is_finished, may_restart, policy};
 use super::slots::{Slot, SlotKey, slots};
 use super::task::{create, desire, fresh};
 use super::version::is_current;
@@ -126,6 +126,12 @@ impl<'a> Progress<'a> {
         let (current, outdated): (Vec<_>, Vec<_>) = slot.wanted().partition(|task| is_current(view, service, task));
         let over_and_outdated =
             is_finished(view, service, slot) && slot.newest().is_some_and(|newest| !is_current(view, service, newest));
+        // What it had of the new spec ended for good: the old stays, rather than the new being tried for ever.
+        let given_up = slot.newest().is_some_and(|newest| {
+            !newest.is_wanted()
+                && is_current(view, service, newest)
+                && !may_restart(policy(view, service, newest), newest)
+        });
         let brought = slot
             .tasks
             .iter()
@@ -133,7 +139,7 @@ impl<'a> Progress<'a> {
         Self {
             key,
             slot,
-            is_waiting: current.is_empty() && (!outdated.is_empty() || over_and_outdated),
+            is_waiting: current.is_empty() && !given_up && (!outdated.is_empty() || over_and_outdated),
             is_coming_up: current.iter().any(|task| task.origin == TaskOrigin::Update && task.up_since.is_none()),
             settled: brought.filter_map(|task| task.up_since.or(task.ended)).max(),
             current,
@@ -254,10 +260,10 @@ fn advance<R: RngCore>(service: &Service, mut progress: Vec<Progress>, now: Wall
         }
         // There is nothing to keep up while the new one starts unless the old one is up.
         let start_first = config.order == UpdateOrder::StartFirst && slot.outdated.iter().any(|task| task.is_up());
-        let mut changes: Vec<Change> = match start_first {
-            true => Vec::new(),
-            false => slot.slot.wanted().map(|task| desire(task, TaskState::Shutdown)).collect(),
-        };
+        // Of an update that was overtaken two may be there: one is kept up.
+        let keep = slot.outdated.iter().rev().find(|task| start_first && task.is_up()).map(|task| task.id);
+        let stopped = slot.slot.wanted().filter(|task| Some(task.id) != keep);
+        let mut changes: Vec<Change> = stopped.map(|task| desire(task, TaskState::Shutdown)).collect();
         let desired = if start_first { TaskState::Running } else { TaskState::Ready };
         changes.push(create(fresh(service, slot.key, TaskOrigin::Update, desired, rng)));
         plan.add(changes);

@@ -59,7 +59,9 @@ fn a_service_that_publishes_is_on_the_ingress_network_and_gets_a_port_when_it_na
 fn host_and_none_networks_have_no_addresses() {
     let mut world = World::new(1);
     let host = world.view().network_by_name("host").expect("predefined").id;
-    let web = world.create(on(host, replicated("web", "web:1", 1)));
+    let web = world.create(replicated("web", "web:1", 1));
+    // Agents can't do it yet, so that the API refuses it.
+    world.overwrite(web, |spec| *spec = on(host, spec.clone()));
     world.settle();
     assert_eq!(world.running(web).len(), 1);
     assert!(world.running(web)[0].attachments.is_empty());
@@ -145,11 +147,7 @@ fn two_services_that_want_one_port_do_not_both_get_it_and_the_second_says_why() 
     assert_eq!(world.service(one).endpoint.ports[0].published_port, 30000);
     // Written before the first had its number: what the API could not refuse.
     let two = world.create(publish("two", 8080));
-    let mut service = (*world.service(two)).clone();
-    let mut spec = (*service.spec).clone();
-    spec.endpoint.ports[0].published_port = 30000;
-    service.spec = spec.into();
-    world.change(vec![crate::store::Change::Replace(crate::store::Object::Service(service.into()))]);
+    world.overwrite(two, |spec| spec.endpoint.ports[0].published_port = 30000);
     world.settle();
     let reason = "port 30000/tcp is already published by service \"one\"";
     assert_eq!(world.service(two).endpoint.pending_reason, reason);

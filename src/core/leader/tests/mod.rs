@@ -1,4 +1,5 @@
 mod addresses;
+mod properties;
 mod restart;
 mod scale;
 mod update;

@@ -28,6 +28,9 @@ pub enum Fate {
     Rejected,
 }
 
+/// Looks at a view, and panics when it should not be.
+pub type Watch = Box<dyn Fn(&View)>;
+
 pub struct World {
     pub store: Store,
     pub now: WallTime,
@@ -41,7 +44,7 @@ pub struct World {
     pub stop_time: Duration,
     told_to_stop: BTreeMap<TaskId, WallTime>,
     /// Called on each view the store goes through.
-    pub watch: Option<Box<dyn Fn(&View)>>,
+    pub watch: Option<Watch>,
 }
 
 pub fn node(id: u128) -> Node {
@@ -150,6 +153,13 @@ impl World {
         edit(&mut spec);
         let txn = control::update_service(&view, id, service.meta.version, spec, self.now).expect("a valid service");
         self.apply(&txn);
+    }
+
+    /// Writes a spec as it is, past the checks of the API.
+    pub fn overwrite(&mut self, id: ServiceId, edit: impl FnOnce(&mut ServiceSpec)) {
+        let mut service = (*self.service(id)).clone();
+        edit(Arc::make_mut(&mut service.spec));
+        self.change(vec![Change::Replace(Object::Service(Arc::new(service)))]);
     }
 
     pub fn rollback(&mut self, id: ServiceId) {
@@ -270,7 +280,26 @@ impl World {
         panic!("the cluster does not come to rest");
     }
 
-    /// Lets time pass, 100 ms at a time; returns when `until` holds, at the latest after `limit`.
+    /// When something happens next by itself.
+    fn next_event(&self) -> Option<WallTime> {
+        let view = self.view();
+        let of_task = |task: &Arc<Task>| {
+            let silent = task.node.is_none_or(|node| self.silent.contains(&node));
+            if silent || task.status.state != TaskState::Running {
+                return None;
+            }
+            if let Some(told) = self.told_to_stop.get(&task.id) {
+                return Some(*told + self.stop_time);
+            }
+            match self.fates.get(&task.spec.container.image) {
+                Some(Fate::FailsAfter(after) | Fate::CompletesAfter(after)) => task.up_since.map(|up| up + *after),
+                Some(Fate::Runs | Fate::Rejected) | None => None,
+            }
+        };
+        view.tasks().filter_map(of_task).chain(self.wake_at).filter(|at| *at > self.now).min()
+    }
+
+    /// Lets time pass, from one event to the next; returns when `until` holds, at the latest after `limit`.
     pub fn wait(&mut self, limit: Duration, until: impl Fn(&View) -> bool) -> bool {
         let end = self.now + limit;
         loop {
@@ -281,7 +310,7 @@ impl World {
             if self.now >= end {
                 return false;
             }
-            self.now = self.now + Duration::from_millis(100);
+            self.now = self.next_event().map_or(end, |at| at.min(end));
         }
     }
 

@@ -1,0 +1,285 @@
+//! Named invariants over a view: what must hold whatever happened. Used by tests, the simulator and for
+//! finding out what is wrong in a cluster. It repeats no decision: it looks only at results.
+
+use crate::model::*;
+use crate::store::View;
+use crate::{NetworkId, NodeId, ServiceId, TaskId, scheduler};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub invariant: &'static str,
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.detail)
+    }
+}
+
+type Check = fn(&View, &mut Vec<String>);
+
+/// After every transaction.
+const ALWAYS: [(&str, Check); 9] = [
+    ("an address has one holder", one_holder_per_address),
+    ("a published port belongs to one service", one_service_per_port),
+    ("subnets do not overlap and tunnel ids are unique", networks_apart),
+    ("a node is not given more than it has", nothing_overcommitted),
+    ("a host port is bound once per node", host_ports_bound_once),
+    ("a slot runs once, or twice while an update starts first", one_running_per_slot),
+    ("an update keeps to its parallelism", updates_within_parallelism),
+    ("an update stops at its failure ratio", updates_within_failure_ratio),
+    ("a task that was given a node has one, and one that ended says when", tasks_are_whole),
+];
+
+/// Once the leader has nothing left to do.
+const SETTLED: [(&str, Check); 4] = [
+    ("a waiting task has a reason", waiting_has_a_reason),
+    ("a wanted task is on a node that may have it", placed_where_allowed),
+    ("a service has no more slots than it wants", no_slot_too_many),
+    ("nothing runs for a service that is gone", nothing_without_a_service),
+];
+
+fn run(view: &View, checks: &[(&'static str, Check)]) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    for (invariant, check) in checks {
+        let mut details = Vec::new();
+        check(view, &mut details);
+        violations.extend(details.into_iter().map(|detail| Violation { invariant, detail }));
+    }
+    violations
+}
+
+/// What must hold in every view.
+pub fn audit(view: &View) -> Vec<Violation> {
+    run(view, &ALWAYS)
+}
+
+/// What must hold besides once a step of the leader finds nothing to do.
+pub fn audit_settled(view: &View) -> Vec<Violation> {
+    run(view, &SETTLED)
+}
+
+fn one_holder_per_address(view: &View, found: &mut Vec<String>) {
+    let mut holders: BTreeMap<(NetworkId, IpAddr), String> = BTreeMap::new();
+    let mut hold = |network, addr, holder: String| {
+        if let Some(other) = holders.insert((network, addr), holder.clone()) {
+            found.push(format!("{addr} on network {network}: {other} and {holder}"));
+        }
+    };
+    for network in view.networks() {
+        if let Some(allocation) = &network.allocation {
+            hold(network.id, allocation.gateway, "the gateway".to_owned());
+        }
+    }
+    for service in view.services() {
+        service.endpoint.vips.iter().for_each(|vip| hold(vip.network, vip.addr, format!("service {}", service.id)));
+    }
+    for task in view.tasks().filter(|task| !task.status.state.is_terminal()) {
+        task.attachments.iter().for_each(|a| hold(a.network, a.addr, format!("task {}", task.id)));
+    }
+}
+
+fn one_service_per_port(view: &View, found: &mut Vec<String>) {
+    let mut owners: BTreeMap<(Protocol, u16, Option<IpAddr>), ServiceId> = BTreeMap::new();
+    for service in view.services() {
+        for port in service.endpoint.ports.iter().filter(|port| port.mode == PublishMode::Ingress) {
+            let key = (port.protocol, port.published_port, port.host_ip);
+            if let Some(other) = owners.insert(key, service.id).filter(|other| *other != service.id) {
+                found.push(format!("{:?} {}: service {other} and {}", port.protocol, port.published_port, service.id));
+            }
+        }
+    }
+}
+
+fn networks_apart(view: &View, found: &mut Vec<String>) {
+    let given: Vec<(&Arc<Network>, &NetworkAllocation)> =
+        view.networks().filter_map(|network| Some((network, network.allocation.as_ref()?))).collect();
+    for (n, (network, one)) in given.iter().enumerate() {
+        for (other_network, other) in &given[n + 1..] {
+            let overlap = one.subnet.contains(&other.subnet) || other.subnet.contains(&one.subnet);
+            if overlap || one.overlay_id == other.overlay_id {
+                found.push(format!("{} and {}: {one:?}, {other:?}", network.spec.name, other_network.spec.name));
+            }
+        }
+    }
+}
+
+fn placed<'a>(view: &'a View, node: &'a Node) -> impl Iterator<Item = &'a Arc<Task>> {
+    view.tasks_of_node(node.id).filter(|task| task.occupies_node() && task.status.state >= TaskState::Assigned)
+}
+
+fn nothing_overcommitted(view: &View, found: &mut Vec<String>) {
+    for node in view.nodes() {
+        let Some(description) = &node.description else { continue };
+        let reserved = |amount: fn(&Resources) -> i64| -> i64 {
+            placed(view, node).map(|task| amount(&task.spec.resources.reservations)).sum()
+        };
+        let (cpus, memory) = (reserved(|r| r.nano_cpus), reserved(|r| r.memory_bytes));
+        let has = &description.resources;
+        if cpus > has.nano_cpus.max(0) || memory > has.memory_bytes.max(0) {
+            found.push(format!("node {}: {cpus} of {} CPU, {memory} of {}", node.id, has.nano_cpus, has.memory_bytes));
+        }
+    }
+}
+
+fn host_ports_bound_once(view: &View, found: &mut Vec<String>) {
+    for node in view.nodes() {
+        let mut bound: BTreeMap<(Protocol, u16, Option<IpAddr>), TaskId> = BTreeMap::new();
+        for task in placed(view, node) {
+            for port in task.host_ports.iter().filter(|port| port.published_port != 0) {
+                if let Some(other) = bound.insert((port.protocol, port.published_port, port.host_ip), task.id) {
+                    let number = port.published_port;
+                    found.push(format!("node {} port {number}: task {other} and {}", node.id, task.id));
+                }
+            }
+        }
+    }
+}
+
+fn slots(view: &View, service: &Service) -> BTreeMap<(u64, Option<NodeId>), Vec<Arc<Task>>> {
+    let mut slots: BTreeMap<_, Vec<Arc<Task>>> = BTreeMap::new();
+    for task in view.tasks_of_service(service.id).filter(|task| task.is_wanted()) {
+        let node = task.node.filter(|_| task.slot == 0);
+        slots.entry((task.slot, node)).or_default().push(Arc::clone(task));
+    }
+    slots
+}
+
+fn start_first(service: &Service) -> bool {
+    let configs = [&service.spec.update, &service.spec.rollback];
+    let previous = service.previous_spec.iter().flat_map(|spec| [&spec.update, &spec.rollback]);
+    configs.into_iter().chain(previous).flatten().any(|config| config.order == UpdateOrder::StartFirst)
+}
+
+fn one_running_per_slot(view: &View, found: &mut Vec<String>) {
+    for service in view.services().filter(|service| !service.removing) {
+        let most = if start_first(service) { 2 } else { 1 };
+        for ((slot, _), tasks) in slots(view, service) {
+            let wanted = tasks.iter().filter(|task| task.desired == TaskState::Running).count();
+            if wanted > most {
+                found.push(format!("service {} slot {slot}: {wanted} tasks", service.spec.name));
+            }
+        }
+    }
+}
+
+/// The update that goes on, and its settings.
+fn going_on(service: &Service) -> Option<(&UpdateStatus, UpdateConfig)> {
+    let status = service.update_status.as_ref()?;
+    let config = match status.state {
+        UpdateState::Updating | UpdateState::Paused => &service.spec.update,
+        UpdateState::RollbackStarted | UpdateState::RollbackPaused => &service.spec.rollback,
+        UpdateState::Completed | UpdateState::RollbackCompleted => return None,
+    };
+    Some((status, config.clone().unwrap_or_default()))
+}
+
+/// Counts what was begun since the settings were last written: they may have been wider before. The
+/// update of a global service goes on without a node that is away.
+fn updates_within_parallelism(view: &View, found: &mut Vec<String>) {
+    for service in view.services().filter(|service| !service.removing) {
+        let Some((_, config)) = going_on(service).filter(|(_, config)| config.parallelism > 0) else { continue };
+        let coming_up = |task: &&Arc<Task>| {
+            task.origin == TaskOrigin::Update
+                && task.spec_version == service.spec_version
+                && task.up_since.is_none()
+                && task.is_wanted()
+                && task.meta.created.index > service.spec_written.index
+        };
+        let was_away = |task: &Task| {
+            let node = task.node.filter(|_| task.slot == 0).and_then(|id| view.node(id));
+            node.is_some_and(|node| {
+                node.status.state != NodeState::Ready
+                    || node.spec.availability != Availability::Active
+                    || node.meta.updated.index > task.meta.created.index
+            })
+        };
+        let slots: BTreeSet<(u64, Option<NodeId>)> = view
+            .tasks_of_service(service.id)
+            .filter(|task| coming_up(task) && !was_away(task))
+            .map(|task| (task.slot, task.node.filter(|_| task.slot == 0)))
+            .collect();
+        if slots.len() as u64 > config.parallelism {
+            found.push(format!("service {}: {} slots, {} allowed", service.spec.name, slots.len(), config.parallelism));
+        }
+    }
+}
+
+fn updates_within_failure_ratio(view: &View, found: &mut Vec<String>) {
+    for service in view.services() {
+        let Some((status, config)) = going_on(service) else { continue };
+        let stops = match config.failure_action {
+            FailureAction::Pause | FailureAction::Rollback => true,
+            FailureAction::Continue => false,
+        };
+        // The failure that goes over the ratio is the last one counted.
+        let before_last = status.failures.saturating_sub(1) as f32 / status.slots.max(1) as f32;
+        if stops && status.failures > 0 && before_last > config.max_failure_ratio {
+            let name = &service.spec.name;
+            found.push(format!("service {name}: {} failures of {} slots", status.failures, status.slots));
+        }
+    }
+}
+
+fn tasks_are_whole(view: &View, found: &mut Vec<String>) {
+    for task in view.tasks() {
+        let state = task.status.state;
+        let placed = (TaskState::Assigned..=TaskState::Running).contains(&state);
+        if placed && task.node.is_none() {
+            found.push(format!("task {} is {} without a node", task.id, state.as_str()));
+        }
+        if state.is_terminal() && task.ended.is_none() {
+            found.push(format!("task {} is {} and does not say since when", task.id, state.as_str()));
+        }
+    }
+}
+
+fn waiting_has_a_reason(view: &View, found: &mut Vec<String>) {
+    for task in view.tasks().filter(|task| task.is_wanted() && task.status.state < TaskState::Assigned) {
+        if task.status.err.is_empty() {
+            found.push(format!("task {} is {}", task.id, task.status.state.as_str()));
+        }
+    }
+}
+
+/// The service's placement may have been changed to one its task's node satisfies as well.
+fn placed_where_allowed(view: &View, found: &mut Vec<String>) {
+    // What ended stays where it was until it is replaced.
+    let placed = TaskState::Assigned..=TaskState::Running;
+    for task in view.tasks().filter(|task| task.is_wanted() && placed.contains(&task.status.state)) {
+        let (Some(node), Some(service)) = (task.node.and_then(|id| view.node(id)), view.service(task.service)) else {
+            found.push(format!("task {} has no node or no service", task.id));
+            continue;
+        };
+        let fits = scheduler::fits(&task.spec.placement, node) || scheduler::fits(&service.spec.task.placement, node);
+        let lost =
+            node.spec.availability == Availability::Drain || node.status.state == NodeState::Down && task.slot != 0;
+        if !fits || lost {
+            found.push(format!("task {} on node {}", task.id, node.id));
+        }
+    }
+}
+
+fn no_slot_too_many(view: &View, found: &mut Vec<String>) {
+    for service in view.services().filter(|service| !service.removing) {
+        let ServiceMode::Replicated { replicas } = service.spec.mode else { continue };
+        let count = slots(view, service).len() as u64;
+        if count > replicas {
+            found.push(format!("service {}: {count} of {replicas}", service.spec.name));
+        }
+    }
+}
+
+fn nothing_without_a_service(view: &View, found: &mut Vec<String>) {
+    for task in view.tasks().filter(|task| task.is_wanted()) {
+        if view.service(task.service).is_none_or(|service| service.removing) {
+            found.push(format!("task {}", task.id));
+        }
+    }
+}

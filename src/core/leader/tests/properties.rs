@@ -1,0 +1,306 @@
+//! Whatever users, nodes and tasks do: the invariants hold after every write, the leader comes to rest,
+//! and when the faults end the cluster is what was asked for.
+
+use super::world::*;
+use crate::audit::{audit, audit_settled};
+use crate::model::*;
+use crate::store::{Change, ObjectRef};
+use crate::{NodeId, ServiceId};
+use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Create { replicas: u64, net: bool, gib: i64, constrained: bool, port: bool, update: Updating },
+    Global { constrained: bool },
+    Scale { service: usize, replicas: u64 },
+    Image { service: usize, image: usize },
+    Rollback { service: usize },
+    Remove { service: usize },
+    State { node: u128, up: bool },
+    Availability { node: u128, which: u8 },
+    Label { node: u128, set: bool },
+    Join,
+    Leave { node: u128 },
+    Pass { millis: u64 },
+}
+
+#[derive(Clone, Debug)]
+struct Updating {
+    parallelism: u64,
+    seconds: u64,
+    action: FailureAction,
+    order: UpdateOrder,
+    ratio: f32,
+    condition: RestartCondition,
+    max_attempts: u64,
+}
+
+const IMAGES: [(&str, Fate); 4] = [
+    ("good:1", Fate::Runs),
+    ("good:2", Fate::Runs),
+    ("crashes:1", Fate::FailsAfter(Duration::from_secs(2))),
+    ("missing:1", Fate::Rejected),
+];
+
+fn updating() -> impl Strategy<Value = Updating> {
+    let action = prop_oneof![Just(FailureAction::Pause), Just(FailureAction::Continue), Just(FailureAction::Rollback)];
+    let order = prop_oneof![Just(UpdateOrder::StopFirst), Just(UpdateOrder::StartFirst)];
+    let ratio = prop_oneof![Just(0.0f32), Just(0.4)];
+    let condition = prop_oneof![
+        4 => Just(RestartCondition::Any),
+        1 => Just(RestartCondition::OnFailure),
+        1 => Just(RestartCondition::None)
+    ];
+    (0u64..4, 0u64..3, action, order, ratio, condition, prop_oneof![Just(0u64), Just(2)]).prop_map(
+        |(parallelism, seconds, action, order, ratio, condition, max_attempts)| Updating {
+            parallelism,
+            seconds,
+            action,
+            order,
+            ratio,
+            condition,
+            max_attempts,
+        },
+    )
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let any = any::<bool>;
+    prop_oneof![
+        3 => (1u64..7, any(), 0i64..4, any(), any(), updating()).prop_map(
+            |(replicas, net, gib, constrained, port, update)| Op::Create { replicas, net, gib, constrained, port, update }
+        ),
+        1 => any().prop_map(|constrained| Op::Global { constrained }),
+        3 => (0usize..4, 0u64..8).prop_map(|(service, replicas)| Op::Scale { service, replicas }),
+        5 => (0usize..4, 0usize..4).prop_map(|(service, image)| Op::Image { service, image }),
+        2 => (0usize..4).prop_map(|service| Op::Rollback { service }),
+        1 => (0usize..4).prop_map(|service| Op::Remove { service }),
+        4 => (1u128..5, any()).prop_map(|(node, up)| Op::State { node, up }),
+        2 => (1u128..5, 0u8..3).prop_map(|(node, which)| Op::Availability { node, which }),
+        2 => (1u128..5, any()).prop_map(|(node, set)| Op::Label { node, set }),
+        1 => Just(Op::Join),
+        1 => (1u128..5).prop_map(|node| Op::Leave { node }),
+        6 => (100u64..8000).prop_map(|millis| Op::Pass { millis }),
+    ]
+}
+
+struct Run {
+    world: World,
+    services: Vec<ServiceId>,
+    net: crate::NetworkId,
+    named: u32,
+}
+
+impl Run {
+    fn new() -> Self {
+        let mut world = World::new(3);
+        world.stop_time = Duration::from_millis(300);
+        IMAGES.iter().for_each(|(image, fate)| world.fate(image, *fate));
+        let small = IpamSubnet { subnet: "10.9.0.0/28".parse().unwrap(), gateway: None, range: None };
+        let net = world.network(NetworkSpec { name: "small".into(), ipam: vec![small], ..NetworkSpec::default() });
+        world.watch = Some(Box::new(|view| {
+            let violations = audit(view);
+            assert!(violations.is_empty(), "{violations:#?}");
+        }));
+        Self { world, services: Vec::new(), net, named: 0 }
+    }
+
+    fn name(&mut self) -> String {
+        self.named += 1;
+        format!("s{}", self.named)
+    }
+
+    fn service(&self, index: usize) -> Option<ServiceId> {
+        let id = *self.services.get(index % self.services.len().max(1))?;
+        let view = self.world.view();
+        view.service(id).filter(|service| !service.removing).map(|service| service.id)
+    }
+
+    fn has_node(&self, id: u128) -> bool {
+        self.world.view().node(NodeId(id)).is_some()
+    }
+
+    fn create(&mut self, replicas: u64, net: bool, gib: i64, constrained: bool, port: bool, update: Updating) {
+        let mut spec = replicated(&self.name(), IMAGES[0].0, replicas);
+        spec.task.resources.reservations.memory_bytes = gib << 30;
+        spec.task.restart = RestartPolicy {
+            condition: update.condition,
+            delay: Duration::from_secs(1),
+            max_attempts: update.max_attempts,
+            window: Duration::ZERO,
+        };
+        if net {
+            spec.task.networks =
+                vec![NetworkTarget { target: self.net, aliases: Vec::new(), driver_options: Default::default() }];
+        }
+        if constrained {
+            spec.task.placement.constraints = vec!["node.labels.disk==ssd".into()];
+        }
+        if port {
+            spec.endpoint.ports = vec![PortConfig { target_port: 80, ..PortConfig::default() }];
+        }
+        let config = UpdateConfig {
+            parallelism: update.parallelism,
+            delay: Duration::from_secs(update.seconds),
+            failure_action: update.action,
+            monitor: Duration::from_secs(3),
+            max_failure_ratio: update.ratio,
+            order: update.order,
+        };
+        spec.rollback = Some(UpdateConfig { failure_action: FailureAction::Pause, ..config.clone() });
+        spec.update = Some(config);
+        let id = self.world.create(spec);
+        self.services.push(id);
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Create { replicas, net, gib, constrained, port, update } if self.services.len() < 4 => {
+                self.create(replicas, net, gib, constrained, port, update);
+            }
+            Op::Create { .. } => {}
+            Op::Global { constrained } if self.services.len() < 4 => {
+                let mut spec = global(&self.name(), IMAGES[0].0);
+                if constrained {
+                    spec.task.placement.constraints = vec!["node.labels.disk==ssd".into()];
+                }
+                let id = self.world.create(spec);
+                self.services.push(id);
+            }
+            Op::Global { .. } => {}
+            Op::Scale { service, replicas } => {
+                let Some(id) = self.service(service) else { return };
+                self.world.update(id, |spec| {
+                    if let ServiceMode::Replicated { replicas: wanted } = &mut spec.mode {
+                        *wanted = replicas;
+                    }
+                });
+            }
+            Op::Image { service, image } => {
+                let Some(id) = self.service(service) else { return };
+                self.world.update(id, |spec| spec.task.container.image = IMAGES[image].0.into());
+            }
+            Op::Rollback { service } => {
+                let Some(id) = self.service(service) else { return };
+                if self.world.service(id).previous_spec.is_some() {
+                    self.world.rollback(id);
+                }
+            }
+            Op::Remove { service } => {
+                let Some(id) = self.service(service) else { return };
+                self.world.remove(id);
+            }
+            Op::State { node, up } if self.has_node(node) => {
+                self.world.node_state(node, if up { NodeState::Ready } else { NodeState::Down });
+            }
+            Op::Availability { node, which } if self.has_node(node) => {
+                let all = [Availability::Active, Availability::Pause, Availability::Drain];
+                self.world.edit_node(node, |node| node.spec.availability = all[usize::from(which)]);
+            }
+            Op::Label { node, set } if self.has_node(node) => self.world.edit_node(node, |node| {
+                node.spec.labels.clear();
+                if set {
+                    node.spec.labels.insert("disk".into(), "ssd".into());
+                }
+            }),
+            Op::State { .. } | Op::Availability { .. } | Op::Label { .. } => {}
+            Op::Join if !self.has_node(4) => self.world.change(vec![Change::Create(node(4).into())]),
+            Op::Join => {}
+            Op::Leave { node } => self.world.change(vec![Change::Delete(ObjectRef::Node(NodeId(node)))]),
+            Op::Pass { millis } => self.world.pass(Duration::from_millis(millis)),
+        }
+    }
+
+    /// The leader rests; what must hold then holds.
+    fn check_rest(&mut self) {
+        self.world.settle();
+        let violations = audit_settled(&self.world.view());
+        assert!(violations.is_empty(), "{violations:#?}");
+    }
+
+    /// Everything is well again: enough nodes, room and images.
+    fn heal(&mut self) {
+        for id in 1..=4 {
+            if !self.has_node(id) {
+                self.world.change(vec![Change::Create(node(id).into())]);
+            }
+            self.world.node_state(id, NodeState::Ready);
+            self.world.edit_node(id, |node| {
+                node.spec.availability = Availability::Active;
+                node.spec.labels.insert("disk".into(), "ssd".into());
+                if let Some(description) = &mut node.description {
+                    description.resources.memory_bytes = 1 << 40;
+                }
+            });
+        }
+        IMAGES.iter().for_each(|(image, _)| self.world.fate(image, Fate::Runs));
+    }
+}
+
+/// Replicas that are to run in the end, and the address space allows no more than ten on the small network.
+fn wanted(service: &Service) -> u64 {
+    match service.spec.mode {
+        ServiceMode::Replicated { replicas } => replicas,
+        ServiceMode::Global => 4,
+        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => 0,
+    }
+}
+
+fn config() -> ProptestConfig {
+    let regressions = concat!(env!("CARGO_MANIFEST_DIR"), "/leader/tests/properties.proptest-regressions");
+    ProptestConfig {
+        // A case is a whole history: a quarter of the usual number.
+        cases: ProptestConfig::default().cases / 4,
+        max_shrink_iters: 4000,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(regressions))),
+        ..ProptestConfig::default()
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn the_invariants_hold_and_the_cluster_converges_when_the_faults_end(
+        ops in proptest::collection::vec(op(), 1..30)
+    ) {
+        let mut run = Run::new();
+        for op in ops {
+            run.apply(op);
+            run.check_rest();
+        }
+        run.heal();
+        run.world.pass(Duration::from_secs(120));
+        run.check_rest();
+        let view = run.world.view();
+        for service in view.services() {
+            prop_assert!(!service.removing, "a removed service is gone");
+            let tasks: Vec<_> = view.tasks_of_service(service.id).filter(|t| t.is_wanted()).collect();
+            let running = tasks.iter().filter(|t| t.is_up()).count() as u64;
+            let policy = &service.spec.task.restart;
+            // Slots that may not be run again, and tasks that wait for an address, say so.
+            let gave_up = policy.condition != RestartCondition::Any || policy.max_attempts > 0;
+            let full = tasks.iter().any(|t| t.status.err.contains("is full"));
+            // A paused update leaves a slot as it was.
+            let paused = service.update_status.as_ref().is_some_and(|s| {
+                matches!(s.state, UpdateState::Paused | UpdateState::RollbackPaused)
+            });
+            prop_assert!(running <= wanted(service) || paused, "{running} of {}", wanted(service));
+            if !gave_up && !full {
+                prop_assert!(running >= wanted(service), "{running} of {}: {tasks:#?}", wanted(service));
+            }
+            let updating = service.update_status.as_ref().is_some_and(|s| {
+                matches!(s.state, UpdateState::Updating | UpdateState::RollbackStarted)
+            });
+            prop_assert!(!updating || full, "{:?}", service.update_status);
+            // Where the new spec ended for good while it was started first, the old stays.
+            if !paused && !full && !gave_up {
+                let version = |t: &&std::sync::Arc<Task>| t.spec.container.image == service.spec.task.container.image;
+                prop_assert!(tasks.iter().all(version), "all tasks are of the newest spec");
+            }
+        }
+        prop_assert_eq!(run.world.wake_at, None, "nothing is left to wait for");
+    }
+}
