@@ -7,14 +7,18 @@
 //! void by what a user wrote meanwhile, is decided anew by the next step.
 
 use crate::plan::Phase;
-use crate::store::{Change, Store, Txn, View};
+use crate::store::{Change, Object, Store, Txn, View};
 use crate::{ServiceId, WallTime, allocator, plan, scheduler};
 use rand::RngCore;
 use std::collections::BTreeSet;
 
-/// Changes in one transaction at most: about 300 bytes each, so that a log entry stays far below the
-/// limit of a message.
+/// Changes in one transaction at most: a log entry is applied in a few milliseconds.
 pub const TXN_CHANGES_MAX: usize = 500;
+/// Estimated bytes of one transaction at most, unless a single group of changes is larger: a third of
+/// what fits into a log entry, so that the estimate may be wrong.
+const TXN_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a change that carries no spec: ids, addresses and a sentence or two.
+const CHANGE_BYTES: usize = 300;
 /// Changes decided in one step at most: the leader gets back to its queue in between.
 pub const STEP_CHANGES_MAX: usize = 5000;
 /// Rounds of decisions in one step at most. A service goes from nothing to placed in two; more only
@@ -93,11 +97,37 @@ struct Draft {
     now: WallTime,
     txns: Vec<Txn>,
     changes: usize,
+    /// Estimated bytes of the last transaction.
+    bytes: usize,
+}
+
+/// New tasks carry their whole spec, whose size is the user's choice.
+fn bytes(change: &Change) -> usize {
+    match change {
+        Change::Create(Object::Task(task)) => {
+            CHANGE_BYTES + serde_json::to_vec(&task.spec).map_or(TXN_BYTES_MAX, |spec| spec.len())
+        }
+        // The leader makes and replaces nothing else.
+        Change::Create(_) | Change::Replace(_) => TXN_BYTES_MAX,
+        Change::Delete(_)
+        | Change::TaskStatus { .. }
+        | Change::TaskDesired { .. }
+        | Change::TaskAssigned { .. }
+        | Change::TaskAllocated { .. }
+        | Change::NodeStatus { .. }
+        | Change::NodeDescription { .. }
+        | Change::NodeRaft { .. }
+        | Change::NodeCertificate { .. }
+        | Change::ServiceEndpoint { .. }
+        | Change::ServiceUpdateStatus { .. }
+        | Change::ServiceRollback { .. }
+        | Change::NetworkAllocated { .. } => CHANGE_BYTES,
+    }
 }
 
 impl Draft {
     fn new(view: &View, now: WallTime) -> Self {
-        Self { store: Store::from_view(view.clone()), view: view.clone(), now, txns: Vec::new(), changes: 0 }
+        Self { store: Store::from_view(view.clone()), view: view.clone(), now, txns: Vec::new(), changes: 0, bytes: 0 }
     }
 
     fn room(&self) -> usize {
@@ -123,9 +153,18 @@ impl Draft {
 
     fn put(&mut self, changes: Vec<Change>) {
         self.changes += changes.len();
+        let bytes: usize = changes.iter().map(bytes).sum();
         match self.txns.last_mut() {
-            Some(last) if last.changes.len() + changes.len() <= TXN_CHANGES_MAX => last.changes.extend(changes),
-            Some(_) | None => self.txns.push(Txn { wall: self.now, changes, ..Txn::default() }),
+            Some(last)
+                if last.changes.len() + changes.len() <= TXN_CHANGES_MAX && self.bytes + bytes <= TXN_BYTES_MAX =>
+            {
+                last.changes.extend(changes);
+                self.bytes += bytes;
+            }
+            Some(_) | None => {
+                self.txns.push(Txn { wall: self.now, changes, ..Txn::default() });
+                self.bytes = bytes;
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use super::leader::LeaderParts;
 use super::write::WriteError;
 use std::time::Duration;
 use swarm_core::leader::{self, Scope};
-use swarm_core::store::View;
+use swarm_core::store::{Txn, View};
 use tokio::time::sleep;
 
 /// After a write that did not come through, before the decision is made anew.
@@ -16,7 +16,20 @@ const LOOK: Duration = Duration::from_secs(5);
 /// Runs until the term ends.
 pub async fn run(term: u64, parts: LeaderParts) {
     let mut views = parts.writer.feed.views.clone();
+    // Set while entries may be on their way whose outcome is not in the view: those of the leader before,
+    // and writes of ours that were not answered in time.
+    let mut behind = true;
     loop {
+        if behind {
+            // What is committed after them shows that they are applied, or never will be.
+            let barrier = Txn { term: Some(term), wall: parts.clock.wall(), ..Txn::default() };
+            if let Err(error) = parts.writer.propose(&barrier).await {
+                tracing::debug!(%error, term, "waiting for what is on its way");
+                sleep(RETRY).await;
+                continue;
+            }
+            behind = false;
+        }
         let view: View = views.borrow_and_update().clone();
         let now = parts.clock.wall();
         let step = leader::step(&view, now, &Scope::All, &mut rand::rng());
@@ -33,7 +46,7 @@ pub async fn run(term: u64, parts: LeaderParts) {
                 }
                 Err(error) => {
                     tracing::info!(%error, term, "a decision was not written");
-                    sleep(RETRY).await;
+                    behind = true;
                     break;
                 }
             }

@@ -195,3 +195,28 @@ fn a_task_moves_when_its_node_no_longer_satisfies_its_constraints() {
     world.settle();
     assert_ne!(world.running(db)[0].node, Some(was));
 }
+
+#[test]
+fn a_slot_that_was_filled_twice_by_mistake_keeps_one_task() {
+    let mut world = World::new(2);
+    let web = world.create(replicated("web", "web:1", 1));
+    world.settle();
+    let first = world.running(web)[0].clone();
+    let twin =
+        Task { id: crate::TaskId(9), node: None, status: TaskStatus::default(), up_since: None, ..(*first).clone() };
+    world.change(vec![Change::Create(crate::store::Object::Task(twin.into()))]);
+    world.settle();
+    assert_eq!(world.running(web).iter().map(|task| task.id).collect::<Vec<_>>(), [first.id]);
+}
+
+#[test]
+fn large_specs_are_written_in_transactions_that_fit_the_log() {
+    let mut world = World::new(3);
+    let mut spec = replicated("web", "web:1", 100);
+    spec.task.container.env = vec![format!("BLOB={}", "x".repeat(50_000))];
+    world.create(spec);
+    let step = super::super::step(&world.view(), world.now, &super::super::Scope::All, &mut world.rng);
+    assert!(step.txns.len() >= 5, "{} transactions for 5 MB", step.txns.len());
+    let sizes = step.txns.iter().map(|txn| txn.changes.iter().map(super::super::bytes).sum::<usize>());
+    assert!(sizes.max() <= Some(1 << 20));
+}
