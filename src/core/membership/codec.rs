@@ -27,6 +27,8 @@ pub(super) const BODY_BYTES_MAX: usize = PACKET_BYTES_MAX - ENVELOPE_BYTES;
 const FOCA: u8 = 0;
 const HELLO: u8 = 1;
 const HELLO_REPLY: u8 = 2;
+const DIGEST: u8 = 3;
+const MEMBERS: u8 = 4;
 
 /// What a packet is.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,6 +39,10 @@ pub(super) enum Packet {
     Hello(MemberIdentity),
     /// The answer.
     HelloReply(HelloReply),
+    /// "This is the digest of the members I know: send me yours if it differs."
+    Digest(u64),
+    /// Some of the members the sender knows.
+    Members(Vec<foca::Member<MemberIdentity>>),
 }
 
 /// Who is at an address, and what it knows of the asker.
@@ -71,6 +77,38 @@ pub(super) fn encode_hello_reply(reply: &HelloReply) -> Option<Bytes> {
     encode_packet(HELLO_REPLY, reply)
 }
 
+pub(super) fn encode_digest(digest: u64) -> Option<Bytes> {
+    encode_packet(DIGEST, &digest)
+}
+
+/// Packets that hold all of `members`, as many in each as fit.
+pub(super) fn encode_members<'a>(members: impl Iterator<Item = &'a foca::Member<MemberIdentity>>) -> Vec<Bytes> {
+    let mut packets = Vec::new();
+    let mut packet = vec![VERSION, MEMBERS];
+    for member in members {
+        let Ok(bytes) = encode(member) else { continue };
+        if packet.len() + bytes.len() > PACKET_BYTES_MAX {
+            packets.push(std::mem::replace(&mut packet, vec![VERSION, MEMBERS]).into());
+        }
+        packet.extend(bytes);
+    }
+    if packet.len() > ENVELOPE_BYTES {
+        packets.push(packet.into());
+    }
+    packets
+}
+
+fn decode_members(mut body: &[u8]) -> Result<Vec<foca::Member<MemberIdentity>>, PacketError> {
+    let mut members = Vec::new();
+    while !body.is_empty() {
+        let (member, used): (foca::Member<MemberIdentity>, usize) = decode(body).map_err(|_| PacketError::Malformed)?;
+        check_name(member.id())?;
+        members.push(member);
+        body = body.get(used..).ok_or(PacketError::Malformed)?;
+    }
+    Ok(members)
+}
+
 fn encode_packet(kind: u8, body: &impl Serialize) -> Option<Bytes> {
     let mut packet = vec![VERSION, kind];
     packet.extend(encode(body).ok()?);
@@ -97,6 +135,8 @@ pub(super) fn decode_packet(mut packet: Bytes) -> Result<Packet, PacketError> {
             check_name(&reply.identity)?;
             Ok(Packet::HelloReply(reply))
         }
+        DIGEST => Ok(Packet::Digest(decode_all(&packet)?)),
+        MEMBERS => Ok(Packet::Members(decode_members(&packet)?)),
         _ => Err(PacketError::Malformed),
     }
 }
@@ -261,6 +301,19 @@ mod tests {
     }
 
     #[test]
+    fn members_are_spread_over_as_many_packets_as_they_need() {
+        let sent: Vec<_> = (0..100).map(|at| foca::Member::new(largest(), at, foca::State::Alive)).collect();
+        let mut received = Vec::new();
+        for packet in encode_members(sent.iter()) {
+            assert!(packet.len() <= PACKET_BYTES_MAX);
+            let Ok(Packet::Members(members)) = decode_packet(packet) else { panic!("not members") };
+            received.extend(members);
+        }
+        assert_eq!(received, sent);
+        assert!(encode_members([].iter()).is_empty());
+    }
+
+    #[test]
     fn another_version_is_named() {
         let error = decode_packet(Bytes::from_static(&[9, 0, 0])).unwrap_err();
         assert_eq!(error, PacketError::Version(9));
@@ -271,6 +324,9 @@ mod tests {
         fn junk_is_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut codec = Codec::default();
             let _ = decode_packet(Bytes::from(bytes.clone()));
+            for kind in 0..6 {
+                let _ = decode_packet(Bytes::from([&[VERSION, kind], bytes.as_slice()].concat()));
+            }
             let _ = codec.decode_header(bytes.as_slice());
             let _ = codec.decode_member(bytes.as_slice());
         }

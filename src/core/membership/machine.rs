@@ -10,11 +10,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing::debug;
 
-use super::codec::{Codec, HelloReply, Packet, decode_packet, encode_hello, encode_hello_reply, seal_foca};
+use super::codec::{
+    Codec, HelloReply, Packet, decode_packet, encode_digest, encode_hello, encode_hello_reply, encode_members,
+    seal_foca,
+};
 use super::hints::{EndpointHint, HintHandler, encode_hint};
 use super::identity::{MemberIdentity, MemberInfo, MemberInfoError};
 use super::random::Sequence;
-use super::timing::{LATE, LocalHealth, PROBE_PERIOD, SEEK_PERIOD, settings};
+use super::sync::{Answers, digest};
+use super::timing::{LATE, LocalHealth, PROBE_PERIOD, SEEK_PERIOD, SYNC_PERIOD, settings};
 use super::view::{Member, MemberState, Members, Notice};
 use crate::{Mono, NodeId, TaskId};
 
@@ -101,6 +105,7 @@ pub struct Membership {
     seeds: Vec<SocketAddr>,
     random: Sequence,
     health: LocalHealth,
+    sync_answers: Answers,
     /// Active members, ourselves included, rounded up to a power of two.
     size_class: usize,
     /// Whether some member knows our present life.
@@ -147,6 +152,7 @@ impl Membership {
             seeds: Vec::new(),
             random,
             health: LocalHealth::default(),
+            sync_answers: Answers::default(),
             size_class: 1,
             connected: false,
             left: false,
@@ -154,6 +160,7 @@ impl Membership {
             counters: Counters::default(),
         };
         membership.schedule(now + SEEK_PERIOD, Event::Seek);
+        membership.schedule(now + SYNC_PERIOD, Event::Sync);
         Ok(membership)
     }
 
@@ -236,6 +243,10 @@ impl Membership {
                 Event::Foca(event) => {
                     self.drive(now, out, |foca, runtime| foca.handle_timer(event, runtime));
                 }
+                Event::Sync => {
+                    self.sync(out);
+                    self.schedule(now + SYNC_PERIOD, Event::Sync);
+                }
                 Event::Seek => {
                     if !self.connected {
                         self.seek(out);
@@ -259,11 +270,42 @@ impl Membership {
                 }
             }
             Ok(Packet::HelloReply(reply)) => self.hello_reply(now, reply, out),
+            Ok(Packet::Digest(theirs)) => self.answer_digest(now, from, theirs, out),
+            Ok(Packet::Members(members)) => {
+                // News that were not passed on are not counted, so the comparison is forced.
+                self.news_seen = u64::MAX;
+                self.drive(now, out, |foca, runtime| foca.apply_many(members.into_iter(), false, runtime));
+            }
             Err(error) => {
                 self.counters.packets_refused += 1;
                 debug!(%from, %error, "dropped a gossip packet");
             }
         }
+    }
+
+    /// Asks a random active member whether it knows the same members.
+    fn sync(&mut self, out: &mut Effects) {
+        let active = |member: &&Member| member.state == MemberState::Alive;
+        let count = self.members.values().filter(active).count();
+        if count == 0 {
+            return;
+        }
+        let chosen = self.random.next() as usize % count;
+        let peer = self.members.values().filter(active).nth(chosen);
+        let packet = encode_digest(digest(self.identity(), &self.members));
+        if let (Some(peer), Some(packet)) = (peer, packet) {
+            out.sends.push((peer.identity.info.gossip, packet));
+        }
+    }
+
+    /// Tells a member that knows something else all active members, itself included.
+    fn answer_digest(&mut self, now: Mono, from: SocketAddr, theirs: u64, out: &mut Effects) {
+        if theirs == digest(self.identity(), &self.members) || !self.sync_answers.allow(now) {
+            return;
+        }
+        let own = foca::Member::alive(self.identity().clone());
+        let packets = encode_members(self.foca.iter_members().chain([&own]));
+        out.sends.extend(packets.into_iter().map(|packet| (from, packet)));
     }
 
     /// Somebody is there. Introduces this node, with a generation that will be accepted.
@@ -351,10 +393,14 @@ impl Membership {
         for (event, after) in collected.timers {
             self.schedule_foca(now, event, after);
         }
+        let was_connected = self.connected;
         for notification in collected.notifications {
             self.notification(now, notification, out);
         }
         self.compare(now, out);
+        if self.connected && !was_connected {
+            self.sync(out);
+        }
         while let Ok(hint) = self.hints.try_recv() {
             if hint.origin != self.foca.identity().node {
                 out.notices.push(Notice::Hint(hint));
@@ -490,6 +536,8 @@ enum Event {
     Foca(foca::Timer<MemberIdentity>),
     /// Look for members if there are none.
     Seek,
+    /// Compare what is known with another member.
+    Sync,
 }
 
 impl PartialEq for Timed {

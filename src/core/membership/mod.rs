@@ -16,6 +16,7 @@ mod hints;
 mod identity;
 mod machine;
 mod random;
+mod sync;
 mod timing;
 mod view;
 
