@@ -58,13 +58,14 @@ take_out() {
 top=$(cd "$(dirname "$0")/.." && pwd)
 command -v cargo >/dev/null || die "no cargo in PATH; install Rust first: https://rustup.rs"
 [ $# -gt 0 ] || die "usage: scripts/setup.sh build|test|check|demo ..."
-# A C linker for Rust; nft, which the daemon drives; busybox and redis, of which the images of the
-# demo and of the tests are made (redis-tools holds the server too and starts no service).
+# A C linker for Rust; nft, which the daemon drives; ip and iptables, with which tests make hosts and
+# their firewalls; busybox and redis, of which the images of the demo and of the tests are made
+# (redis-tools holds the server too and starts no service).
 for part in "$@"; do
     case $part in
         build) packages cc=gcc ;;
         demo) packages cc=gcc nft=nftables busybox=busybox-static redis-check-rdb=redis-tools ;;
-        test) packages cc=gcc nft=nftables busybox=busybox-static redis-check-rdb=redis-tools
+        test) packages cc=gcc nft=nftables ip=iproute2 iptables=iptables busybox=busybox-static redis-check-rdb=redis-tools
             # The command line as a client, a registry to pull from. The former is in docker.io in older releases.
             take_out docker docker-cli docker.io; take_out docker-registry docker-registry
             cargo_tool nextest cargo-nextest ;;

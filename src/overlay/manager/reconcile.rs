@@ -29,7 +29,9 @@ impl Manager {
     pub async fn reconcile(&mut self) -> Vec<FabricError> {
         let mut plan = self.plan();
         let mut errors = std::mem::take(&mut plan.errors);
-        errors.extend(self.make_dirs().err());
+        if !plan.networks.is_empty() {
+            errors.extend(self.make_dirs().err());
+        }
         let peers = self.sync_peers(&plan);
         if (!matches!(peers, Ok(false)) || self.mtu_unknown)
             && let Err(error) = self.sync_mtu(&plan).await
