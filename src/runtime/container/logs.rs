@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -11,9 +10,9 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures_util::Stream;
 use serde::Deserialize;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
+use super::watch::Watch;
 use super::{Containers, Output, Result, check_id, io_error};
 use crate::shim::log::parse_rfc3339;
 use crate::shim::protocol::{EXIT_FILE, LOG_FILE};
@@ -67,7 +66,8 @@ impl Containers {
             return Err(super::Error::NotFound(id.to_owned()));
         }
         // Before the first look, so that nothing written meanwhile is missed.
-        let watch = options.follow.then(|| Watch::new(&dir)).transpose().map_err(io_error("watch", &dir))?;
+        let watch =
+            options.follow.then(|| self.inner.watches.add(&dir)).transpose().map_err(io_error("watch", &dir))?;
         let (sender, receiver) = mpsc::channel(LINES_AHEAD);
         tokio::spawn(async move {
             let mut reader = Reader { dir, options, sender, file: None, rest: Vec::new() };
@@ -149,7 +149,7 @@ impl Reader {
         }
     }
 
-    async fn follow(&mut self, watch: Watch) -> io::Result<()> {
+    async fn follow(&mut self, mut watch: Watch) -> io::Result<()> {
         loop {
             // First the record, then the log: what is in the log by now is all there will be.
             let ended = self.dir.join(EXIT_FILE).exists();
@@ -358,39 +358,4 @@ fn read_range(file: &mut File, begin: u64, end: u64) -> io::Result<Vec<u8>> {
     let mut out = Vec::new();
     file.take(end - begin).read_to_end(&mut out)?;
     Ok(out)
-}
-
-/// Wakes when something in a directory changes (inotify(7)).
-struct Watch {
-    fd: AsyncFd<OwnedFd>,
-}
-
-impl Watch {
-    fn new(dir: &Path) -> io::Result<Self> {
-        let path = std::ffi::CString::new(dir.as_os_str().as_encoded_bytes())?;
-        // SAFETY: the descriptor returned is new and ours.
-        let fd = unsafe {
-            let fd = libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK);
-            if fd < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            OwnedFd::from_raw_fd(fd)
-        };
-        let events = libc::IN_MODIFY | libc::IN_CREATE | libc::IN_MOVED_TO | libc::IN_DELETE | libc::IN_DELETE_SELF;
-        // SAFETY: the path outlives the call.
-        if unsafe { libc::inotify_add_watch(fd.as_raw_fd(), path.as_ptr(), events) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is owned by what is registered, so it stays open for as long.
-        Ok(Self { fd: unsafe { AsyncFd::register(fd) }? })
-    }
-
-    async fn changed(&self) -> io::Result<()> {
-        let mut guard = self.fd.readable().await?;
-        let mut buffer = [0u8; 4096];
-        // SAFETY: drains the events into a buffer of the given length; the descriptor never blocks.
-        while unsafe { libc::read(self.fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) } > 0 {}
-        guard.clear_ready();
-        Ok(())
-    }
 }

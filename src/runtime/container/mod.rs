@@ -10,6 +10,7 @@ mod link;
 mod logs;
 mod recover;
 mod spawner;
+mod watch;
 
 use std::ffi::OsString;
 use std::io;
@@ -31,6 +32,7 @@ use crate::shim::protocol::{EXIT_FILE, Request, Response, SPEC_FILE};
 use crate::spec::{ContainerSpec, MountKind};
 use link::Link;
 use spawner::Spawner;
+use watch::Watches;
 
 /// Longest creation, in milliseconds: a little more than the shim itself allows.
 const CREATE_MS_MAX: u64 = 65_000;
@@ -110,6 +112,7 @@ struct Inner {
     options: ContainersOptions,
     hierarchy: Hierarchy,
     spawner: Spawner,
+    watches: Watches,
 }
 
 /// A container that exists.
@@ -132,7 +135,7 @@ impl Containers {
             ..options
         };
         let spawner = Spawner::new(options.shim_command.clone());
-        Ok(Self { inner: Arc::new(Inner { options, hierarchy, spawner }) })
+        Ok(Self { inner: Arc::new(Inner { options, hierarchy, spawner, watches: Watches::default() }) })
     }
 
     /// Makes a container; its program waits for [`Self::start`].

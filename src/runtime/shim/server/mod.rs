@@ -3,6 +3,8 @@
 //! Everything is one `poll`; no call in here blocks, except writes to the log file. Bounded: clients, exec'd
 //! processes, bytes per client, bytes of pending input.
 
+mod requests;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
@@ -10,25 +12,23 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use super::client::{Client, Role, retry};
-use super::create::{self, Job, receive};
-use super::executor::{RUNTIME_FAILED, Report};
-use super::log::{LogWriter, Output, now_ns};
-use super::protocol::{EXIT_FILE, Exit, PID_FILE, Request, Response, SOCKET, decode};
-use super::{Arguments, oci, setup, user};
 use crate::cgroup::Cgroup;
-use crate::spec::{ContainerSpec, ProcessSpec};
+use crate::shim::client::{Client, Role, retry};
+use crate::shim::executor::RUNTIME_FAILED;
+use crate::shim::log::{LogWriter, Output, now_ns};
+use crate::shim::poll::{poll, poll_fd};
+use crate::shim::protocol::{EXIT_FILE, Exit, PID_FILE, Response, SOCKET};
+use crate::shim::reports::Reports;
+use crate::shim::{Arguments, setup};
+use crate::spec::ContainerSpec;
+use requests::{finish, refuse};
 
 /// Connections at a time: a daemon keeps a few per container; health checks and attached terminals come on top.
 const CLIENTS_MAX: usize = 128;
-/// Exec'd processes that may be starting at a time; each is a helper with a few megabytes for some milliseconds.
-const STARTING_MAX: usize = 16;
 /// Bytes of input that wait for the program to read them.
 const INPUT_BYTES_MAX: usize = 64 << 10;
 /// Ends of processes remembered until their helper has told their number.
 const ORPHANS_MAX: usize = 1_024;
-/// Bytes of reports and notes kept of one helper.
-const REPORT_BYTES_MAX: usize = 64 << 10;
 /// Longest time given to clients to take the last output after the end, in milliseconds.
 const FAREWELL_MS_MAX: u64 = 2_000;
 /// Bytes read of the output after the program's end. Everything it wrote fits into its pipes (1 MiB at most each).
@@ -42,100 +42,6 @@ pub(super) struct Streams {
     pub stderr: Option<OwnedFd>,
     /// Of the terminal, in place of the three.
     pub master: Option<OwnedFd>,
-}
-
-/// Reads what a helper and the executor report, up to the moment the program runs.
-pub(super) struct Reports {
-    fd: OwnedFd,
-    buffer: Vec<u8>,
-    pid: Option<i32>,
-    master: Option<OwnedFd>,
-    begun: bool,
-    failed: Option<(i32, String)>,
-    notes: Vec<String>,
-    ended: bool,
-}
-
-impl Reports {
-    pub(super) fn new(fd: OwnedFd) -> Self {
-        Self {
-            fd,
-            buffer: Vec::new(),
-            pid: None,
-            master: None,
-            begun: false,
-            failed: None,
-            notes: Vec::new(),
-            ended: false,
-        }
-    }
-
-    /// Takes one message; call when there is something to read.
-    fn read(&mut self) {
-        let mut buffer = [0u8; 4096];
-        match receive(self.fd.as_raw_fd(), &mut buffer) {
-            Ok((0, _)) => self.ended = true,
-            Ok((count, mut fds)) => {
-                if self.buffer.len() < REPORT_BYTES_MAX {
-                    self.buffer.extend_from_slice(&buffer[..count]);
-                }
-                self.master = fds.pop().or(self.master.take());
-            }
-            Err(error) if retry(&error) => {}
-            Err(_) => self.ended = true,
-        }
-        while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.buffer.drain(..=end).collect();
-            match serde_json::from_slice(&line) {
-                Ok(Report::Pid(pid)) => self.pid = Some(pid),
-                Ok(Report::Begun) => self.begun = true,
-                Ok(Report::Failed { code, message }) => {
-                    // The first report is the executor's own; the library's echo of it says less.
-                    self.failed.get_or_insert((code, message));
-                }
-                Ok(Report::Note(note)) => self.notes.push(note),
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// Blocks until the helper has made the process. Only while nothing is served yet.
-    pub(super) fn wait_for_pid(&mut self, timeout_ms: i32) -> Result<(i32, Option<OwnedFd>), String> {
-        let give_up = Instant::now() + Duration::from_millis(timeout_ms as u64);
-        loop {
-            if let Some(message) = self.failure() {
-                return Err(message.1);
-            }
-            if let Some(pid) = self.pid {
-                return Ok((pid, self.master.take()));
-            }
-            if self.ended {
-                return Err("the helper ended without a word".to_owned());
-            }
-            let left = give_up.saturating_duration_since(Instant::now()).as_millis() as i32;
-            let mut fds = [poll_fd(self.fd.as_raw_fd(), libc::POLLIN)];
-            if left == 0 || poll(&mut fds, left) == 0 {
-                return Err(format!("it took longer than {timeout_ms} ms"));
-            }
-            self.read();
-        }
-    }
-
-    fn failure(&self) -> Option<(i32, String)> {
-        self.failed.clone().map(|(code, message)| match self.notes.first() {
-            Some(note) if code == RUNTIME_FAILED => (code, format!("{message} ({note})")),
-            _ => (code, message),
-        })
-    }
-
-    /// Once ended: whether the program runs.
-    fn outcome(&self) -> Result<(), (i32, String)> {
-        match self.failure() {
-            Some(failure) => Err(failure),
-            None if self.begun => Ok(()),
-            None => Err((RUNTIME_FAILED, "the process ended before its program ran".to_owned())),
-        }
-    }
 }
 
 /// An exec whose program does not run yet.
@@ -463,164 +369,6 @@ impl Shim {
         }
     }
 
-    fn client(&mut self, number: u64, events: i16) {
-        let Some(index) = self.clients.iter().position(|client| client.number == number) else { return };
-        let client = &mut self.clients[index];
-        if events & (libc::POLLIN | libc::POLLHUP | libc::POLLERR) == 0 {
-            return;
-        }
-        client.read();
-        // Both directions closed: nobody is there any more. (Half closed, only the input is over.)
-        client.ended |= events & libc::POLLERR != 0 || (events & libc::POLLHUP != 0 && client.input_over);
-        match client.role {
-            Role::Asking => self.request(index),
-            Role::Attached { stdin, .. } => self.attached_input(index, stdin),
-            Role::Starting | Role::Waiting | Role::Executing { .. } | Role::Answered => {}
-        }
-    }
-
-    fn attached_input(&mut self, index: usize, stdin: bool) {
-        let client = &mut self.clients[index];
-        let bytes = std::mem::take(&mut client.input);
-        if !stdin {
-            return;
-        }
-        if client.input_over {
-            // The end of the program's input.
-            while !self.input.is_empty() {
-                let before = self.input.len();
-                self.feed();
-                if self.input.len() == before {
-                    break; // The program reads no more; what it does not want is dropped with the pipe.
-                }
-            }
-            self.streams.stdin = None;
-        } else {
-            self.input.extend(bytes);
-            self.feed();
-        }
-    }
-
-    fn request(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        let request: Request = match decode(&client.input) {
-            Ok(None) => return,
-            Ok(Some((body, length))) => {
-                let parsed = serde_json::from_slice(body);
-                client.input.drain(..length);
-                match parsed {
-                    Ok(request) => request,
-                    Err(error) => return refuse(client, 0, &format!("this shim does not know the request: {error}")),
-                }
-            }
-            Err(error) => return refuse(client, 0, &error.to_string()),
-        };
-        match request {
-            Request::Start => self.start(index),
-            Request::State => {
-                let response = Response::State { pid: self.pid, running: self.started };
-                finish(&mut self.clients[index], &response);
-            }
-            Request::Wait => self.clients[index].role = Role::Waiting,
-            Request::Signal { signal, pid, all } => self.signal(index, signal, pid, all),
-            Request::Exec { process } => self.exec(index, &process),
-            Request::Attach { stdin, stdout, stderr } => {
-                let client = &mut self.clients[index];
-                client.answer(&Response::Done);
-                client.role = Role::Attached { stdin, stdout, stderr };
-            }
-            Request::Resize { rows, columns } => self.resize(index, rows, columns),
-        }
-    }
-
-    fn start(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        if self.started || self.reports.is_none() {
-            return refuse(client, 0, "the container has been started already");
-        }
-        if let Err(error) = create::start(&self.arguments.run_dir) {
-            return refuse(client, RUNTIME_FAILED, &format!("cannot start the created process: {error}"));
-        }
-        client.role = Role::Starting;
-    }
-
-    fn signal(&mut self, index: usize, signal: i32, pid: Option<i32>, all: bool) {
-        let client = &mut self.clients[index];
-        if all {
-            return match self.cgroup.kill() {
-                Ok(()) => finish(client, &Response::Done),
-                Err(error) => refuse(client, 0, &setup::chain(&error)),
-            };
-        }
-        let target = match pid {
-            None => self.pid,
-            // Only a process that has not been reaped; another one may have its number otherwise.
-            Some(pid) if self.execs.contains_key(&pid) => pid,
-            Some(_) => return refuse(client, 0, "no such process"),
-        };
-        // SAFETY: plain numbers; the target is an unreaped child of this process.
-        let result = unsafe { libc::kill(target, signal) };
-        if result == 0 {
-            finish(client, &Response::Done);
-        } else {
-            refuse(client, 0, &format!("cannot send signal {signal}: {}", io::Error::last_os_error()));
-        }
-    }
-
-    fn resize(&mut self, index: usize, rows: u16, columns: u16) {
-        let client = &mut self.clients[index];
-        let Some(master) = &self.streams.master else { return refuse(client, 0, "the container has no terminal") };
-        let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        // SAFETY: TIOCSWINSZ reads one winsize, which outlives the call.
-        unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
-        finish(client, &Response::Done);
-    }
-
-    fn exec(&mut self, index: usize, process: &ProcessSpec) {
-        let client = &mut self.clients[index];
-        if !self.started {
-            return refuse(client, 0, "the container is not running");
-        }
-        if self.cgroup.is_frozen() {
-            return refuse(client, 0, "the container is paused: unpause it first");
-        }
-        if self.starting.len() >= STARTING_MAX {
-            return refuse(client, 0, &format!("{STARTING_MAX} processes are being started already: try again"));
-        }
-        let stdio = if process.tty {
-            None
-        } else {
-            match <[OwnedFd; 3]>::try_from(std::mem::take(&mut client.fds)) {
-                Ok(fds) => Some(fds),
-                Err(_) => return refuse(client, 0, "exec needs three streams"),
-            }
-        };
-        match self.spawn_exec(process, stdio) {
-            Ok(mut starting) => {
-                let client = &mut self.clients[index];
-                starting.client = client.number;
-                client.role = Role::Executing { pid: None, bound: process.ends_with_caller };
-                self.starting.push(starting);
-            }
-            Err(message) => refuse(&mut self.clients[index], RUNTIME_FAILED, &message),
-        }
-    }
-
-    fn spawn_exec(&mut self, process: &ProcessSpec, stdio: create::Stdio) -> Result<Starting, String> {
-        self.next_exec += 1;
-        let number = self.next_exec;
-        let user = user::resolve(&self.spec.rootfs, &process.user, &process.additional_groups)
-            .map_err(|error| error.to_string())?;
-        let config = oci::process(process, &user, &self.spec.ulimits).map_err(|error| error.to_string())?;
-        let plan = setup::plan(&self.spec, process, &user).map_err(|error| error.to_string())?;
-        let file = format!("exec-{number}.json");
-        std::fs::write(&file, config.to_string()).map_err(|error| format!("cannot write {file}: {error}"))?;
-        let job = Job::Exec { process: self.arguments.run_dir.join(&file), number };
-        let helper = create::spawn(&self.arguments.run_dir, job, plan, stdio, process.tty)
-            .map_err(|error| format!("cannot fork: {error}"))?;
-        Ok(Starting { client: 0, bound: process.ends_with_caller, reports: Reports::new(helper.report), file })
-    }
-
     /// Collects every child that has ended.
     fn reap(&mut self) {
         let mut info = [0u8; 1_024];
@@ -728,32 +476,9 @@ fn kill_group(pid: i32) {
     }
 }
 
-fn finish(client: &mut Client, response: &Response) {
-    client.answer(response);
-    client.role = Role::Answered;
-}
-
-fn refuse(client: &mut Client, code: i32, message: &str) {
-    finish(client, &Response::Failed { code, message: message.to_owned() });
-}
-
 fn finished(mut exit: Exit) -> Exit {
     exit.finished_at_ms = now_ns() / 1_000_000;
     exit
-}
-
-fn poll_fd(fd: RawFd, events: i16) -> libc::pollfd {
-    libc::pollfd { fd, events, revents: 0 }
-}
-
-/// How many are ready; 0 after the timeout and when a signal came.
-fn poll(fds: &mut [libc::pollfd], timeout_ms: i32) -> i32 {
-    // SAFETY: the slice outlives the call and its true length is given.
-    let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_ms) };
-    if ready < 0 {
-        fds.iter_mut().for_each(|fd| fd.revents = 0);
-    }
-    ready.max(0)
 }
 
 /// SIGCHLD as a descriptor. Blocked only now: a mask set earlier would be inherited by the container.
