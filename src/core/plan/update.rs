@@ -105,6 +105,20 @@ impl Failures {
     }
 }
 
+/// The update to the current spec made it. A rollback also waits for what fills the slots of the tasks
+/// that failed.
+fn is_brought_in(service: &Service, task: &Task) -> bool {
+    let refills = |status: &UpdateStatus| {
+        status.state == UpdateState::RollbackStarted && task.meta.created.wall >= status.started
+    };
+    task.spec_version == service.spec_version
+        && match task.origin {
+            TaskOrigin::Update => true,
+            TaskOrigin::Scale => status(service).is_some_and(refills),
+            TaskOrigin::Restart => false,
+        }
+}
+
 /// How far a slot is.
 struct Progress<'a> {
     key: SlotKey,
@@ -132,15 +146,12 @@ impl<'a> Progress<'a> {
                 && is_current(view, service, newest)
                 && !may_restart(policy(view, service, newest), newest)
         });
-        let brought = slot
-            .tasks
-            .iter()
-            .filter(|task| task.origin == TaskOrigin::Update && task.spec_version == service.spec_version);
+        let brought = slot.tasks.iter().filter(|task| is_brought_in(service, task));
         Self {
             key,
             slot,
             is_waiting: current.is_empty() && !given_up && (!outdated.is_empty() || over_and_outdated),
-            is_coming_up: current.iter().any(|task| task.origin == TaskOrigin::Update && task.up_since.is_none()),
+            is_coming_up: current.iter().any(|task| is_brought_in(service, task) && task.up_since.is_none()),
             settled: brought.filter_map(|task| task.up_since.or(task.ended)).max(),
             current,
             outdated,

@@ -1,5 +1,6 @@
 //! What runs where, derived from one snapshot: the table the filters and the order look at.
 
+use super::FAILURES_TO_AVOID;
 use super::demand::SpreadKey;
 use crate::model::{Node, PortConfig, Protocol, PublishMode, Resources, Task, TaskState};
 use crate::store::View;
@@ -120,10 +121,14 @@ impl NodeInfo {
     }
 
     fn note_failure(&mut self, task: &Task, now: WallTime) {
-        let failed = matches!(task.status.state, TaskState::Failed | TaskState::Rejected);
-        let lately = task.ended.is_some_and(|ended| now.since(ended) < FAILURES_WINDOW);
-        if failed && lately {
-            *self.failures.entry(task.service).or_default() += 1;
+        // What could not even be started may find its image or path on another node.
+        let weight = if task.status.state == TaskState::Rejected {
+            FAILURES_TO_AVOID
+        } else {
+            u32::from(task.status.state == TaskState::Failed)
+        };
+        if weight > 0 && task.ended.is_some_and(|ended| now.since(ended) < FAILURES_WINDOW) {
+            *self.failures.entry(task.service).or_default() += weight;
         }
     }
 }

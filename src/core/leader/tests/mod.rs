@@ -1,4 +1,5 @@
 mod addresses;
+mod golden;
 mod properties;
 mod restart;
 mod scale;
