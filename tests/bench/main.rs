@@ -212,19 +212,12 @@ fn daemons(cluster: &Cluster) -> Vec<u32> {
     all
 }
 
-/// Every other process of our binary that a daemon of this cluster started.
+/// The shims and the processes they are forked from: what of our binary is in the hosts' networks beside the daemons.
 fn shims(cluster: &Cluster, daemons: &[u32]) -> Vec<u32> {
-    let mark = format!("SWARM_DEV_CLUSTER=/run/swarm-dev/{}", cluster.name);
-    let binary = std::fs::canonicalize(harness::SWARM).expect("the binary is there");
-    pids()
-        .into_iter()
-        .filter(|p| !daemons.contains(p))
-        .filter(|p| std::fs::read_link(format!("/proc/{p}/exe")).is_ok_and(|exe| exe == binary))
-        .filter(|p| {
-            let env = std::fs::read(format!("/proc/{p}/environ")).unwrap_or_default();
-            env.split(|b| *b == 0).any(|v| v == mark.as_bytes())
-        })
-        .collect()
+    let hosts: Vec<u64> = cluster.hosts.iter().map(|h| h.network).collect();
+    let ours = |p: &u32| args(*p).get(1).is_some_and(|a| a == "shim");
+    let here = |p: &u32| harness::inode(&format!("/proc/{p}/ns/net")).is_some_and(|n| hosts.contains(&n));
+    pids().into_iter().filter(|p| !daemons.contains(p)).filter(here).filter(ours).collect()
 }
 
 fn args(pid: u32) -> Vec<String> {

@@ -35,6 +35,8 @@ pub struct Host {
     pub address: Ipv4Addr,
     pub socket: PathBuf,
     pub data: PathBuf,
+    /// Which network namespace it is: the number tells also when its name is gone.
+    pub network: u64,
 }
 
 /// A cluster that lives as long as this value.
@@ -68,9 +70,11 @@ impl Cluster {
             .lines()
             .map(|line| {
                 let v: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("dev ls printed {line:?}: {e}"));
+                let namespace = field(&v, "Namespace");
                 Host {
+                    network: inode(&format!("/run/netns/{namespace}")).unwrap_or(0),
                     index: v["Index"].as_u64().and_then(|n| n.try_into().ok()).expect("an index"),
-                    namespace: field(&v, "Namespace"),
+                    namespace,
                     address: field(&v, "Address").parse().expect("an address"),
                     socket: field(&v, "Socket").into(),
                     data: field(&v, "Data").into(),
@@ -184,7 +188,9 @@ impl Cluster {
         for pid in pids() {
             let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            if pid != std::process::id() && here(&line) {
+            let network = inode(&format!("/proc/{pid}/ns/net")).unwrap_or(0);
+            let inside = network != 0 && self.hosts.iter().any(|h| h.network == network);
+            if pid != std::process::id() && (inside || here(&line)) {
                 found.push(format!("process {pid}: {line}"));
             }
         }
@@ -226,6 +232,12 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut f: impl FnMut() -> Option<T>
 /// Waits until `f` holds.
 pub fn wait_until(what: &str, limit: Duration, mut f: impl FnMut() -> bool) {
     wait_for(what, limit, || f().then_some(()));
+}
+
+/// The number of a namespace file: equal for the same namespace.
+pub fn inode(path: &str) -> Option<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(path).ok().map(|m| m.ino())
 }
 
 /// Ids of all processes.
