@@ -1,0 +1,135 @@
+//! Logs of a service or task, gathered from the nodes that run it.
+
+use api::ports::{Failure, LogOptions, LogRecord, LogRecords, LogSelector, LogSource, LogStream};
+use futures_util::StreamExt;
+use node::agent::engine::LogQuery;
+use node::manager::Writer;
+use node::node::MemberStatus;
+use std::collections::{BTreeMap, BTreeSet};
+use swarm_core::model::Task;
+use swarm_core::store::View;
+use swarm_core::{NodeId, ServiceId, TaskId};
+use tokio::sync::mpsc;
+
+/// Records gathered ahead of a slow reader.
+const AHEAD: usize = 256;
+
+/// Records of what `selector` names. Without `follow` they come in the order of their times.
+pub async fn records(
+    member: MemberStatus,
+    writer: Writer,
+    selector: LogSelector,
+    options: LogOptions,
+) -> Result<LogRecords, Failure> {
+    let view = writer.read().await.map_err(|error| Failure::Unavailable(error.to_string()))?;
+    let (records, gathered) = mpsc::channel(AHEAD);
+    let follow = options.follow;
+    let gatherer = Gatherer { member, writer, selector, options, records };
+    tokio::spawn(gatherer.run(view));
+    let stream = futures_util::stream::unfold(gathered, |mut gathered| async {
+        gathered.recv().await.map(|record| (record, gathered))
+    });
+    if follow {
+        return Ok(stream.boxed());
+    }
+    // Not followed, the log has an end: the records of all nodes are put in one order.
+    let mut all: Vec<_> = stream.collect().await;
+    all.sort_by_key(|record| match record {
+        Ok(record) => record.time_ns,
+        Err(_) => i64::MAX,
+    });
+    Ok(futures_util::stream::iter(all).boxed())
+}
+
+struct Gatherer {
+    member: MemberStatus,
+    writer: Writer,
+    selector: LogSelector,
+    options: LogOptions,
+    records: mpsc::Sender<Result<LogRecord, Failure>>,
+}
+
+impl Gatherer {
+    /// Reads the tasks there are, and while it follows also those that come.
+    async fn run(self, view: View) {
+        let mut read: BTreeSet<TaskId> = BTreeSet::new();
+        let mut views = self.writer.feed.views.clone();
+        let mut readers = tokio::task::JoinSet::new();
+        self.begin(&view, &mut read, &mut readers);
+        loop {
+            tokio::select! {
+                ended = readers.join_next(), if !readers.is_empty() => drop(ended),
+                changed = views.changed(), if self.follows_service() => {
+                    if changed.is_err() { return }
+                    let view = views.borrow_and_update().clone();
+                    self.begin(&view, &mut read, &mut readers);
+                }
+                () = self.records.closed() => return,
+                else => return,
+            }
+            if readers.is_empty() && !self.follows_service() {
+                return;
+            }
+        }
+    }
+
+    fn follows_service(&self) -> bool {
+        self.options.follow && matches!(self.selector, LogSelector::Service(_))
+    }
+
+    fn begin(&self, view: &View, read: &mut BTreeSet<TaskId>, readers: &mut tokio::task::JoinSet<()>) {
+        let mut by_node: BTreeMap<NodeId, Vec<(TaskId, ServiceId)>> = BTreeMap::new();
+        let mut add = |task: &Task| {
+            // Before a container exists there is no log to read.
+            let begun = task.status.state >= swarm_core::model::TaskState::Starting;
+            if let (Some(node), true) = (task.node, begun)
+                && read.insert(task.id)
+            {
+                by_node.entry(node).or_default().push((task.id, task.service));
+            }
+        };
+        match self.selector {
+            LogSelector::Service(service) => view.tasks_of_service(service).for_each(|task| add(task)),
+            LogSelector::Task(task) => view.task(task).into_iter().for_each(|task| add(task)),
+        }
+        for (node, tasks) in by_node {
+            let Some(address) = self.member.addresses.of(view, node) else { continue };
+            let query = LogQuery {
+                follow: self.options.follow,
+                stdout: self.options.stdout,
+                stderr: self.options.stderr,
+                tail: self.options.tail,
+                since_ns: self.options.since_ns,
+                until_ns: self.options.until_ns,
+            };
+            let (endpoint, records) = (self.member.endpoint.clone(), self.records.clone());
+            readers.spawn(async move {
+                let ids: Vec<TaskId> = tasks.iter().map(|(task, _)| *task).collect();
+                let services: BTreeMap<TaskId, ServiceId> = tasks.into_iter().collect();
+                let mut lines = match node::logs::fetch(&endpoint, node, address, &ids, &query).await {
+                    Ok(lines) => lines,
+                    Err(words) => {
+                        let failure = Failure::Unavailable(format!("logs of node {node} are not available: {words}"));
+                        let _ = records.send(Err(failure)).await;
+                        return;
+                    }
+                };
+                while let Some(line) = lines.next().await {
+                    let record = line.map_err(Failure::Unavailable).and_then(|(task, line)| {
+                        let service = services.get(&task).copied();
+                        let service = service.ok_or_else(|| Failure::Internal(format!("node {node} sent a log nobody asked for")))?;
+                        Ok(LogRecord {
+                            time_ns: line.time_ns,
+                            stream: if line.stderr { LogStream::Stderr } else { LogStream::Stdout },
+                            source: Some(LogSource { node, service, task }),
+                            line: line.data,
+                        })
+                    });
+                    if records.send(record).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    }
+}
