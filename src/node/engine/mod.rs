@@ -8,7 +8,7 @@ mod net;
 mod prepare;
 mod spec;
 
-pub use net::Net;
+pub use net::{Net, NetSettings};
 
 use crate::agent::engine::{
     Contents, Engine, EngineError, Exited, Found, LogLine, LogLines, LogQuery, Prepared, Probe, Progress, Started,
@@ -33,6 +33,8 @@ use tokio::time::timeout;
 
 /// Label that names the task of a container (as Docker's).
 pub const TASK_LABEL: &str = "com.docker.swarm.task.id";
+/// Label that names the image of a container.
+pub const IMAGE_LABEL: &str = "swarm.image";
 /// Label with the image's health check, as JSON, for the time after a restart.
 const HEALTH_LABEL: &str = "swarm.health";
 /// Label with the signal that stops the container.

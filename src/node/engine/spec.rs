@@ -1,6 +1,6 @@
 //! From a task and its image to the runtime's specification, with Docker's rules and defaults.
 
-use super::{EngineError, TASK_LABEL, line};
+use super::{EngineError, IMAGE_LABEL, TASK_LABEL, line};
 use runtime::image::Image;
 use runtime::spec::{ContainerSpec, LogLimits, Mount, MountKind, ProcessSpec, Propagation, Resources, Ulimit};
 use runtime::volumes::Volumes;
@@ -96,6 +96,7 @@ fn labels(task: &Task, image: &Image) -> BTreeMap<String, String> {
     let node = task.node.map(|node| node.to_string()).unwrap_or_default();
     labels.extend([
         (TASK_LABEL.to_owned(), task.id.to_string()),
+        (IMAGE_LABEL.to_owned(), task.spec.container.image.clone()),
         ("com.docker.swarm.task".to_owned(), String::new()),
         ("com.docker.swarm.task.name".to_owned(), task.name()),
         ("com.docker.swarm.service.id".to_owned(), task.service.to_string()),

@@ -196,20 +196,18 @@ struct Watching {
 
 /// Committed events while this node is a manager; silence, then `Resync`, around the times it is not.
 async fn next_event(mut watching: Watching) -> Option<(Watched, Watching)> {
-    loop {
-        if let Some(events) = &mut watching.events {
-            match events.recv().await {
-                Ok(committed) => {
-                    let (index, wall, events) = (committed.index, committed.wall, committed.events.clone());
-                    return Some((Watched::Committed { index, wall, events }, watching));
-                }
-                Err(broadcast::error::RecvError::Lagged(_)) => return Some((Watched::Resync, watching)),
-                Err(broadcast::error::RecvError::Closed) => watching.events = None,
+    if let Some(events) = &mut watching.events {
+        match events.recv().await {
+            Ok(committed) => {
+                let (index, wall, events) = (committed.index, committed.wall, committed.events.clone());
+                return Some((Watched::Committed { index, wall, events }, watching));
             }
+            Err(broadcast::error::RecvError::Lagged(_)) => return Some((Watched::Resync, watching)),
+            Err(broadcast::error::RecvError::Closed) => watching.events = None,
         }
-        let manager = watching.status.wait_for(|status| status.member.as_ref().is_some_and(|m| m.writer.is_some()));
-        let feed = manager.await.ok()?.member.as_ref()?.feed()?.events();
-        watching.events = Some(feed);
-        return Some((Watched::Resync, watching));
     }
+    let manager = watching.status.wait_for(|status| status.member.as_ref().is_some_and(|m| m.writer.is_some()));
+    let feed = manager.await.ok()?.member.as_ref()?.feed()?.events();
+    watching.events = Some(feed);
+    Some((Watched::Resync, watching))
 }

@@ -117,7 +117,8 @@ impl Gatherer {
                 while let Some(line) = lines.next().await {
                     let record = line.map_err(Failure::Unavailable).and_then(|(task, line)| {
                         let service = services.get(&task).copied();
-                        let service = service.ok_or_else(|| Failure::Internal(format!("node {node} sent a log nobody asked for")))?;
+                        let service = service
+                            .ok_or_else(|| Failure::Internal(format!("node {node} sent a log nobody asked for")))?;
                         Ok(LogRecord {
                             time_ns: line.time_ns,
                             stream: if line.stderr { LogStream::Stderr } else { LogStream::Stdout },
