@@ -13,6 +13,14 @@ const MANAGERS_MAX: usize = 64;
 struct Known {
     addresses: BTreeMap<NodeId, SocketAddr>,
     leader: Option<NodeId>,
+    /// This node and how it reaches itself, whatever others reach it by.
+    own: Option<(NodeId, SocketAddr)>,
+}
+
+impl Known {
+    fn dial(&self, node: NodeId, address: SocketAddr) -> SocketAddr {
+        self.own.filter(|(own, _)| *own == node).map_or(address, |(_, local)| local)
+    }
 }
 
 /// A shared address book; clones see the same.
@@ -25,20 +33,32 @@ impl Managers {
     /// A book with these entries.
     pub fn new(addresses: impl IntoIterator<Item = (NodeId, SocketAddr)>) -> Self {
         let addresses = addresses.into_iter().take(MANAGERS_MAX).collect();
-        Self { known: Arc::new(watch::Sender::new(Known { addresses, leader: None })) }
+        Self { known: Arc::new(watch::Sender::new(Known { addresses, ..Known::default() })) }
     }
 
-    /// Managers to try, the leader first.
+    /// How this node reaches itself, when it is a manager: without a way through the outside.
+    pub fn set_own(&self, node: NodeId, local: SocketAddr) {
+        self.edit(|known| known.own = Some((node, local)));
+    }
+
+    /// Managers to try, the leader first, by the addresses to dial.
     pub fn in_order(&self) -> Vec<(NodeId, SocketAddr)> {
         let known = self.known.borrow();
-        let mut all: Vec<_> = known.addresses.iter().map(|(node, address)| (*node, *address)).collect();
+        let one = |(node, address): (&NodeId, &SocketAddr)| (*node, known.dial(*node, *address));
+        let mut all: Vec<_> = known.addresses.iter().map(one).collect();
         all.sort_by_key(|(node, _)| Some(*node) != known.leader);
         all
     }
 
+    /// All managers, by the addresses others know.
+    pub fn all(&self) -> Vec<(NodeId, SocketAddr)> {
+        self.known.borrow().addresses.iter().map(|(node, address)| (*node, *address)).collect()
+    }
+
     /// Where a manager is.
     pub fn address(&self, node: NodeId) -> Option<SocketAddr> {
-        self.known.borrow().addresses.get(&node).copied()
+        let known = self.known.borrow();
+        known.addresses.get(&node).map(|address| known.dial(node, *address))
     }
 
     /// The leader, as last heard, with its address.

@@ -113,6 +113,7 @@ async fn connect(
             Ok(Ok(Answer::Open(sender, receiver, period))) => return Ok((*sender, *receiver, period)),
             Ok(Ok(Answer::Elsewhere(leader, at))) => {
                 managers.set_leader(leader, at);
+                let at = managers.address(leader).unwrap_or(at);
                 match timeout(OPEN_TIMEOUT, try_one(endpoint, leader, at, me)).await {
                     Ok(Ok(Answer::Open(sender, receiver, period))) => return Ok((*sender, *receiver, period)),
                     Ok(Ok(Answer::Elsewhere(..))) => last = format!("{at} is not the leader any more"),

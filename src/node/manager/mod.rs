@@ -46,6 +46,9 @@ const OUTGOING: usize = 4096;
 /// A node that opened a session says who it is within this time.
 const OPENING: Duration = Duration::from_secs(3);
 
+/// Between a term that ended from inside and the next attempt to lead.
+const TERM_PAUSE: Duration = Duration::from_millis(500);
+
 /// What a manager is made of.
 pub struct ManagerParts<'a> {
     pub node: NodeId,
@@ -168,7 +171,7 @@ async fn lead(parts: LeaderParts, current: CurrentTerm, stop: CancellationToken)
         tokio::select! {
             () = stop.cancelled() => break,
             // A leader task that ended leaves a leader that does not lead: the term begins anew.
-            () = over.cancelled() => {}
+            () = over.cancelled() => tokio::time::sleep(TERM_PAUSE).await,
             changed = leadership.changed() => if changed.is_err() { break },
         }
     }

@@ -84,8 +84,13 @@ impl Member {
         dir.save_state(&state)?;
         endpoint.set_identity(identity.clone())?;
         let member = Self::start(options, dir, identity, state, endpoint).await?;
-        member.settle().await?;
-        Ok(member)
+        match member.settle().await {
+            Ok(()) => Ok(member),
+            Err(error) => {
+                member.stop().await;
+                Err(error)
+            }
+        }
     }
 
     /// Joins the cluster of the token through one of the managers named.

@@ -18,7 +18,7 @@ use crate::transport::{CONTROL, Endpoint, Expect, ServeGuard, TransportError};
 use crate::trust::{NodeIdentity, NodeKey, TrustError};
 use gossip::Gossip;
 use rand::Rng;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use swarm_core::NodeId;
 use swarm_core::model::NodeRole;
@@ -136,6 +136,8 @@ impl Member {
         let node = identity.peer().node;
         let managers = Managers::new(state.managers.iter().copied());
         let control = SocketAddr::new(state.advertise, state.listen.port());
+        let local = if state.listen.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { state.listen.ip() };
+        managers.set_own(node, SocketAddr::new(local, state.listen.port()));
         let role = identity.peer().role;
         let mut gossip = Gossip::start(node, role, &options.description, &state, dir, &options.clock).await?;
         let (gossip_view, gossip_seen) = watch::channel(gossip.view());
@@ -235,7 +237,7 @@ impl Member {
                 self.gossip.set_keys(&info.gossip_keys).await?;
                 self.wanted_role = info.role;
                 let state = MemberState {
-                    managers: self.managers.in_order(),
+                    managers: self.managers.all(),
                     gossip_keys: info.gossip_keys,
                     ..self.state.clone()
                 };
