@@ -14,6 +14,7 @@ use super::codec::{
     Codec, HelloReply, Packet, decode_packet, encode_digest, encode_hello, encode_hello_reply, encode_members,
     seal_foca,
 };
+use super::driver::{Collected, Event, Timed};
 use super::hints::{EndpointHint, HintHandler, encode_hint};
 use super::identity::{MemberIdentity, MemberInfo, MemberInfoError};
 use super::random::Sequence;
@@ -518,66 +519,5 @@ fn notice(known: Option<&Member>, identity: &MemberIdentity, state: MemberState)
         (Some(Alive | Suspect), Down) => Some(Notice::Down(node)),
         (Some(Alive), Alive) | (Some(Suspect), Suspect) => Some(Notice::Changed(node)),
         (None | Some(Down), Down) => None,
-    }
-}
-
-/// Something due at a time; equal times keep their order.
-#[derive(Debug)]
-struct Timed {
-    due: Mono,
-    count: u64,
-    event: Event,
-    /// It was put off once because this process had not run.
-    deferred: bool,
-}
-
-#[derive(Debug)]
-enum Event {
-    Foca(foca::Timer<MemberIdentity>),
-    /// Look for members if there are none.
-    Seek,
-    /// Compare what is known with another member.
-    Sync,
-}
-
-impl PartialEq for Timed {
-    fn eq(&self, other: &Self) -> bool {
-        (self.due, self.count) == (other.due, other.count)
-    }
-}
-
-impl Eq for Timed {}
-
-impl PartialOrd for Timed {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Timed {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.due, self.count).cmp(&(other.due, other.count))
-    }
-}
-
-/// What foca wants done during one call.
-#[derive(Default)]
-struct Collected {
-    sends: Vec<(SocketAddr, Bytes)>,
-    timers: Vec<(foca::Timer<MemberIdentity>, Duration)>,
-    notifications: Vec<foca::OwnedNotification<MemberIdentity>>,
-}
-
-impl foca::Runtime<MemberIdentity> for Collected {
-    fn notify(&mut self, notification: foca::Notification<'_, MemberIdentity>) {
-        self.notifications.push(notification.to_owned());
-    }
-
-    fn send_to(&mut self, to: MemberIdentity, data: &[u8]) {
-        self.sends.push((to.info.gossip, seal_foca(data)));
-    }
-
-    fn submit_after(&mut self, event: foca::Timer<MemberIdentity>, after: Duration) {
-        self.timers.push((event, after));
     }
 }

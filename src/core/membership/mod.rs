@@ -12,6 +12,7 @@
 //! Phillips, Currey 2018) for timeouts that grow while this node itself is slow.
 
 mod codec;
+mod driver;
 mod hints;
 mod identity;
 mod machine;
