@@ -12,7 +12,6 @@ use tracing::debug;
 
 use super::codec::{
     Codec, HelloReply, Packet, decode_packet, encode_digest, encode_hello, encode_hello_reply, encode_members,
-    seal_foca,
 };
 use super::driver::{Collected, Event, Timed};
 use super::hints::{EndpointHint, HintHandler, encode_hint};
