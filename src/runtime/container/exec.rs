@@ -78,7 +78,7 @@ impl Containers {
         let fds: Vec<i32> = theirs.iter().map(AsRawFd::as_raw_fd).collect();
         link.send(&Request::Exec { process: process.clone() }, &fds).await.map_err(failed)?;
         drop(theirs);
-        let pid = match link.answer().await.map_err(failed)? {
+        let pid = match link.answer_soon().await.map_err(failed)? {
             Response::Running { pid } => pid,
             Response::Failed { code: 0, message } => return Err(Error::Refused { id: id.to_owned(), message }),
             Response::Failed { code, message } => return Err(Error::Exec { id: id.to_owned(), code, message }),

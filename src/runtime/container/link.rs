@@ -56,7 +56,12 @@ impl Link {
         Ok(())
     }
 
-    /// The next answer.
+    /// The next answer, in bounded time.
+    pub(super) async fn answer_soon(&mut self) -> io::Result<Response> {
+        timeout(Duration::from_millis(ANSWER_MS_MAX), self.answer()).await.map_err(late)?
+    }
+
+    /// The next answer, whenever it comes.
     pub(super) async fn answer(&mut self) -> io::Result<Response> {
         loop {
             let found = decode(&self.buffer).map_err(io::Error::other)?;

@@ -34,6 +34,7 @@ pub(crate) enum Job {
 
 /// A helper at work.
 pub(crate) struct Helper {
+    pub pid: i32,
     /// The shim's end of the report.
     pub report: OwnedFd,
 }
@@ -58,7 +59,7 @@ pub(crate) fn spawn(run_dir: &Path, job: Job, mut plan: Plan, stdio: Stdio, tty:
             // SAFETY: ends the helper without the exit handlers of the shim it was forked from.
             unsafe { libc::_exit(0) }
         }
-        _ => Ok(Helper { report: ours }),
+        pid => Ok(Helper { pid, report: ours }),
     }
 }
 

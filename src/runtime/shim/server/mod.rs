@@ -27,6 +27,8 @@ use requests::{finish, refuse};
 const CLIENTS_MAX: usize = 128;
 /// Bytes of input that wait for the program to read them.
 const INPUT_BYTES_MAX: usize = 64 << 10;
+/// Longest time from an exec to its program, in milliseconds: it takes 10, and the daemon waits for 30 seconds.
+const STARTING_MS_MAX: u128 = 20_000;
 /// Ends of processes remembered until their helper has told their number.
 const ORPHANS_MAX: usize = 1_024;
 /// Longest time given to clients to take the last output after the end, in milliseconds.
@@ -49,6 +51,9 @@ struct Starting {
     client: u64,
     /// Kill it when its client has gone.
     bound: bool,
+    /// Until it has been reaped.
+    helper: Option<i32>,
+    since: Instant,
     reports: Reports,
     file: String,
 }
@@ -152,14 +157,16 @@ impl Shim {
 
     fn turn(&mut self, timeout_ms: i32) {
         let (mut fds, slots) = self.slots();
-        let slow = self.clients.iter().any(Client::is_slow);
-        let timeout = if slow { 1_000 } else { timeout_ms };
+        // With something that may be late, it is looked for every second.
+        let watched = !self.starting.is_empty() || self.clients.iter().any(Client::is_slow);
+        let timeout = if watched && timeout_ms < 0 { 1_000 } else { timeout_ms };
         poll(&mut fds, timeout);
         for (fd, slot) in fds.iter().zip(slots) {
             if fd.revents != 0 {
                 self.ready(slot, fd.revents);
             }
         }
+        self.give_up_late();
         for client in &mut self.clients {
             client.write();
             client.ended |= client.is_stalled();
@@ -369,6 +376,24 @@ impl Shim {
         }
     }
 
+    /// Ends what takes too long to begin, as in a container whose memory is used up.
+    fn give_up_late(&mut self) {
+        let late = |starting: &Starting| starting.since.elapsed().as_millis() > STARTING_MS_MAX;
+        let Some(index) = self.starting.iter().position(late) else { return };
+        let starting = self.starting.remove(index);
+        let _ = std::fs::remove_file(&starting.file);
+        if let Some(helper) = starting.helper {
+            // SAFETY: plain numbers; the helper is an unreaped child, so its id is its own.
+            unsafe { libc::kill(helper, libc::SIGKILL) };
+        }
+        if let Some(pid) = starting.reports.pid.filter(|pid| !self.orphans.contains_key(pid)) {
+            kill_group(pid);
+        }
+        if let Some(client) = self.clients.iter_mut().find(|client| client.number == starting.client) {
+            refuse(client, RUNTIME_FAILED, &format!("the process did not begin within {STARTING_MS_MAX} ms"));
+        }
+    }
+
     /// Collects every child that has ended.
     fn reap(&mut self) {
         let mut info = [0u8; 1_024];
@@ -388,6 +413,8 @@ impl Shim {
                 if let Some(client) = self.clients.iter_mut().find(|client| client.number == number) {
                     finish(client, &Response::Exited { exit });
                 }
+            } else if let Some(starting) = self.starting.iter_mut().find(|starting| starting.helper == Some(pid)) {
+                starting.helper = None;
             } else if !self.starting.is_empty() && self.orphans.len() < ORPHANS_MAX {
                 self.orphans.insert(pid, status);
             }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Instant;
 
 use super::{Shim, Starting};
 use crate::shim::client::{Client, Role};
@@ -171,7 +172,14 @@ impl Shim {
         let job = Job::Exec { process: self.arguments.run_dir.join(&file), number };
         let helper = create::spawn(&self.arguments.run_dir, job, plan, stdio, process.tty)
             .map_err(|error| format!("cannot fork: {error}"))?;
-        Ok(Starting { client: 0, bound: process.ends_with_caller, reports: Reports::new(helper.report), file })
+        Ok(Starting {
+            client: 0,
+            bound: process.ends_with_caller,
+            helper: Some(helper.pid),
+            since: Instant::now(),
+            reports: Reports::new(helper.report),
+            file,
+        })
     }
 }
 
