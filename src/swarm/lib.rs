@@ -1,9 +1,22 @@
 //! The binary `swarm`: command line, daemon, and a cluster on one machine.
 
 pub mod bind;
+mod cli;
+mod client;
+mod commands;
 pub mod daemon;
 pub mod dev;
+mod error;
+mod filter;
 mod host;
+mod json;
+mod progress;
+mod start;
+mod table;
+mod template;
+mod units;
+
+pub use cli::run;
 
 /// Version of this binary.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

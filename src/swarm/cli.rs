@@ -1,0 +1,156 @@
+//! The command line: which command was asked for, on which daemon, and how it ends.
+
+use crate::client::{Client, Host};
+use crate::commands::{cluster, image, node, service};
+use crate::error::{CliError, Result};
+use crate::{daemon, dev};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+use std::process::ExitCode;
+
+const DEFAULT_HOST: &str = "unix:///run/swarm/swarm.sock";
+/// Exit code of wrong flags (docker's).
+const EXIT_USAGE: u8 = 125;
+
+#[derive(Debug, Parser)]
+#[command(name = "swarm", version, about = "A container cluster: the hosts are one machine", max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Cli {
+    /// Daemon to talk to [env: SWARM_HOST, DOCKER_HOST] [default: unix:///run/swarm/swarm.sock]
+    #[arg(short = 'H', long = "host", value_name = "HOST")]
+    host: Option<String>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a cluster with this host as its first manager
+    Init(cluster::InitArgs),
+    /// Join this host to a cluster
+    Join(cluster::JoinArgs),
+    /// Leave the cluster
+    Leave(cluster::LeaveArgs),
+    /// Print or rotate a join token
+    JoinToken(cluster::JoinTokenArgs),
+    /// Manage nodes
+    #[command(subcommand)]
+    Node(node::NodeCommand),
+    /// Manage services
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
+    /// Manage images of this host
+    #[command(subcommand)]
+    Image(image::ImageCommand),
+    /// Run the node of this host
+    Daemon(daemon::DaemonArgs),
+    /// A cluster of several hosts on this machine
+    Dev(dev::DevArgs),
+    /// Print the completions of a shell
+    Completion {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// What commands get to work with.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub host: Host,
+}
+
+impl Context {
+    pub async fn client(&self) -> Result<Client> {
+        Client::connect(self.host.clone()).await
+    }
+}
+
+/// Runs the program. The hidden subcommand `shim` is not handled here: see `main.rs`.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    match cli.command {
+        Command::Daemon(args) => daemon::run(args),
+        Command::Dev(args) => match dev::run(args) {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("swarm dev: {error}");
+                ExitCode::FAILURE
+            }
+        },
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "swarm", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+        command => report(host(cli.host).and_then(|host| block_on(command, Context { host }))),
+    }
+}
+
+fn host(given: Option<String>) -> Result<Host> {
+    let env = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let text = given.or_else(|| env("SWARM_HOST")).or_else(|| env("DOCKER_HOST"));
+    Host::parse(text.as_deref().unwrap_or(DEFAULT_HOST))
+}
+
+fn block_on(command: Command, context: Context) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::usage(format!("cannot start: {error}")))?;
+    let result = runtime.block_on(dispatch(command, &context));
+    // A read of the terminal cannot be cancelled; nothing waits for it.
+    runtime.shutdown_background();
+    result
+}
+
+async fn dispatch(command: Command, context: &Context) -> Result<()> {
+    match command {
+        Command::Init(args) => cluster::init(context, args).await,
+        Command::Join(args) => cluster::join(context, args).await,
+        Command::Leave(args) => cluster::leave(context, args).await,
+        Command::JoinToken(args) => cluster::join_token(context, args).await,
+        Command::Node(command) => node::run(context, command).await,
+        Command::Service(command) => service::run(context, command).await,
+        Command::Image(command) => image::run(context, command).await,
+        Command::Daemon(_) | Command::Dev(_) | Command::Completion { .. } => Ok(()),
+    }
+}
+
+fn report(result: Result<()>) -> ExitCode {
+    let error = match result {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(error) => error,
+    };
+    let words = error.to_string();
+    if !words.is_empty() {
+        eprintln!("{words}");
+    }
+    if let Some(hint) = error.hint() {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::FAILURE
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing is left to say when the terminal itself is gone.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        ErrorKind::InvalidSubcommand
+        | ErrorKind::MissingRequiredArgument
+        | ErrorKind::MissingSubcommand
+        | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => ExitCode::FAILURE,
+        _ => ExitCode::from(EXIT_USAGE),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

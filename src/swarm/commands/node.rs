@@ -1,0 +1,317 @@
+//! `swarm node`.
+
+use crate::cli::Context;
+use crate::client::{Client, segment};
+use crate::commands::cluster::Availability;
+use crate::commands::common::{InspectArgs, ListArgs, capitalized, each, labels, natural, own_node, pairs};
+use crate::commands::tasks::{self, TaskListArgs};
+use crate::error::{CliError, Result};
+use crate::filter;
+use crate::json::{flag, int, object, object_mut, set, text};
+use crate::table::{Table, write_out};
+use crate::units::binary_size;
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+const NODES: Table = Table {
+    headers: &[
+        ("ID", "ID"),
+        ("Self", ""),
+        ("Hostname", "HOSTNAME"),
+        ("Status", "STATUS"),
+        ("Availability", "AVAILABILITY"),
+        ("ManagerStatus", "MANAGER STATUS"),
+        ("EngineVersion", "ENGINE VERSION"),
+        ("TLSStatus", "TLS STATUS"),
+    ],
+    template: "{{.ID}} {{if .Self}}*{{else}} {{ end }}\t{{.Hostname}}\t{{.Status}}\t{{.Availability}}\t{{.ManagerStatus}}\t{{.EngineVersion}}",
+    quiet: "ID",
+};
+
+/// Tries of a change of role or labels when others write the same node at the same time.
+const WRITE_TRIES: usize = 8;
+
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// List the nodes
+    #[command(visible_alias = "list")]
+    Ls(ListArgs),
+    /// Print what is known of nodes
+    Inspect(NodeInspectArgs),
+    /// List the tasks of nodes (this one by default)
+    Ps(NodePsArgs),
+    /// Change a node
+    Update(UpdateArgs),
+    /// Make nodes managers
+    Promote(Names),
+    /// Make managers workers
+    Demote(Names),
+    /// Remove nodes that are down or have left
+    #[command(visible_alias = "remove")]
+    Rm(RemoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct NodeInspectArgs {
+    #[command(flatten)]
+    inspect: InspectArgs,
+    /// In words
+    #[arg(long, conflicts_with = "format")]
+    pretty: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct NodePsArgs {
+    #[command(flatten)]
+    list: TaskListArgs,
+    #[arg(value_name = "NODE")]
+    nodes: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Names {
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Role {
+    Worker,
+    Manager,
+}
+
+impl Role {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Manager => "manager",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// Whether the node gets tasks
+    #[arg(long, value_enum)]
+    availability: Option<Availability>,
+    /// Add or change a label, KEY=VALUE (may be repeated)
+    #[arg(long, value_name = "LABEL")]
+    label_add: Vec<String>,
+    /// Remove a label (may be repeated)
+    #[arg(long, value_name = "KEY")]
+    label_rm: Vec<String>,
+    /// Manager or worker
+    #[arg(long, value_enum)]
+    role: Option<Role>,
+    #[arg(value_name = "NODE")]
+    node: String,
+}
+
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// Remove nodes that are not down
+    #[arg(short, long)]
+    force: bool,
+    #[arg(required = true, value_name = "NODE")]
+    nodes: Vec<String>,
+}
+
+pub async fn run(context: &Context, command: NodeCommand) -> Result<()> {
+    let client = context.client().await?;
+    match command {
+        NodeCommand::Ls(args) => list(&client, args).await,
+        NodeCommand::Inspect(args) => inspect(&client, args).await,
+        NodeCommand::Ps(args) => ps(&client, args).await,
+        NodeCommand::Update(args) => update(&client, args).await,
+        NodeCommand::Promote(args) => change_role(&client, &args.nodes, Role::Manager).await,
+        NodeCommand::Demote(args) => change_role(&client, &args.nodes, Role::Worker).await,
+        NodeCommand::Rm(args) => {
+            let force = [("force", args.force.then_some("1"))];
+            let force = &force;
+            let client = &client;
+            each(&args.nodes, |node| async move {
+                client.delete(&format!("/nodes/{}", segment(&node)), force).await.map(drop)
+            })
+            .await
+        }
+    }
+}
+
+async fn list(client: &Client, args: ListArgs) -> Result<()> {
+    let mut nodes = args.fetch(client, "/nodes").await?;
+    let own = if args.quiet { String::new() } else { own_node(client).await? };
+    sort(&mut nodes);
+    let rows: Vec<Value> = nodes.iter().map(|node| row(node, &own)).collect();
+    NODES.print(&rows, &args.output())
+}
+
+fn sort(nodes: &mut [Value]) {
+    nodes.sort_by(|a, b| natural(text(a, "/Description/Hostname"), text(b, "/Description/Hostname")));
+}
+
+fn row(node: &Value, own: &str) -> Value {
+    let manager = match object(node, "/ManagerStatus") {
+        Some(_) if flag(node, "/ManagerStatus/Leader") => "Leader".to_owned(),
+        Some(_) => capitalized(text(node, "/ManagerStatus/Reachability")),
+        None => String::new(),
+    };
+    json!({
+        "ID": text(node, "/ID"),
+        "Self": text(node, "/ID") == own,
+        "Hostname": text(node, "/Description/Hostname"),
+        "Status": capitalized(text(node, "/Status/State")),
+        "Availability": capitalized(text(node, "/Spec/Availability")),
+        "ManagerStatus": manager,
+        "EngineVersion": text(node, "/Description/Engine/EngineVersion"),
+        "TLSStatus": "Ready",
+    })
+}
+
+/// The node's path; `self` is this node.
+async fn path(client: &Client, name: &str) -> Result<String> {
+    let id = if name == "self" { own_node(client).await? } else { name.to_owned() };
+    Ok(format!("/nodes/{}", segment(&id)))
+}
+
+async fn inspect(client: &Client, args: NodeInspectArgs) -> Result<()> {
+    if !args.pretty {
+        return args.inspect.run_with(async |name| client.get(&path(client, &name).await?).await).await;
+    }
+    for name in &args.inspect.names {
+        let node = client.get(&path(client, name).await?).await?;
+        write_out(&describe(&node));
+    }
+    Ok(())
+}
+
+fn describe(node: &Value) -> String {
+    let mut out = format!("ID:\t\t\t{}\n", text(node, "/ID"));
+    let mut line = |name: &str, value: &str| {
+        let tabs = "\t".repeat(3usize.saturating_sub((name.len() + 1) / 8).max(1));
+        out.push_str(&format!("{name}:{tabs}{value}\n"));
+    };
+    if !text(node, "/Spec/Name").is_empty() {
+        line("Name", text(node, "/Spec/Name"));
+    }
+    let list = labels(node, "/Spec/Labels");
+    if !list.is_empty() {
+        line("Labels", "");
+        list.split(',').for_each(|label| line(" - ", label));
+    }
+    line("Hostname", text(node, "/Description/Hostname"));
+    line("Joined at", text(node, "/CreatedAt"));
+    line("Status", "");
+    line(" State", &capitalized(text(node, "/Status/State")));
+    if !text(node, "/Status/Message").is_empty() {
+        line(" Message", &capitalized(text(node, "/Status/Message")));
+    }
+    line(" Availability", &capitalized(text(node, "/Spec/Availability")));
+    line(" Address", text(node, "/Status/Addr"));
+    if object(node, "/ManagerStatus").is_some() {
+        line("Manager Status", "");
+        line(" Address", text(node, "/ManagerStatus/Addr"));
+        line(" Raft Status", &capitalized(text(node, "/ManagerStatus/Reachability")));
+        line(" Leader", if flag(node, "/ManagerStatus/Leader") { "Yes" } else { "No" });
+    }
+    line("Platform", "");
+    line(" Operating System", text(node, "/Description/Platform/OS"));
+    line(" Architecture", text(node, "/Description/Platform/Architecture"));
+    line("Resources", "");
+    line(" CPUs", &(int(node, "/Description/Resources/NanoCPUs") / 1_000_000_000).to_string());
+    line(" Memory", &binary_size(int(node, "/Description/Resources/MemoryBytes")));
+    line("Engine Version", text(node, "/Description/Engine/EngineVersion"));
+    out
+}
+
+async fn ps(client: &Client, args: NodePsArgs) -> Result<()> {
+    let names = if args.nodes.is_empty() { vec!["self".to_owned()] } else { args.nodes };
+    let mut found = Vec::new();
+    for name in &names {
+        let node = client.get(&path(client, name).await?).await?;
+        let filters = filter::with(&args.list.filters, &[("node", text(&node, "/ID"))])?;
+        found.extend(client.list("/tasks", &[("filters", filters.as_deref())]).await?);
+    }
+    tasks::print(client, found, &args.list).await
+}
+
+/// Reads, changes and writes a node; once more when somebody else wrote it in between.
+async fn modify(client: &Client, name: &str, mut change: impl FnMut(&mut Value) -> Result<bool>) -> Result<bool> {
+    let path = path(client, name).await?;
+    let mut last = None;
+    for _ in 0..WRITE_TRIES {
+        let mut node = client.get(&path).await?;
+        if !change(&mut node)? {
+            return Ok(false);
+        }
+        let version = int(&node, "/Version/Index").to_string();
+        let update = format!("/nodes/{}/update", segment(text(&node, "/ID")));
+        match client.post(&update, &[("version", Some(&version))], Some(&node["Spec"])).await {
+            Ok(_) => return Ok(true),
+            Err(CliError::Daemon { message, status }) if message.contains("out of sequence") => {
+                last = Some(CliError::Daemon { status, message });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| CliError::usage(format!("node {name} was not changed"))))
+}
+
+async fn update(client: &Client, args: UpdateArgs) -> Result<()> {
+    let (labels, role, availability) = (pairs(&args.label_add), args.role, args.availability);
+    modify(client, &args.node, |node| {
+        if let Some(availability) = availability {
+            set(node, "/Spec/Availability", availability.name());
+        }
+        if let Some(role) = role {
+            set(node, "/Spec/Role", role.name());
+        }
+        let fields = object_mut(node, "/Spec/Labels");
+        for key in &args.label_rm {
+            if fields.remove(key).is_none() {
+                return Err(CliError::usage(format!("key {key} doesn't exist in node's labels")));
+            }
+        }
+        fields.extend(labels.clone());
+        Ok(true)
+    })
+    .await?;
+    write_out(&format!("{}\n", args.node));
+    Ok(())
+}
+
+async fn change_role(client: &Client, names: &[String], role: Role) -> Result<()> {
+    for name in names {
+        let changed = modify(client, name, |node| {
+            let changes = text(node, "/Spec/Role") != role.name();
+            set(node, "/Spec/Role", role.name());
+            Ok(changes)
+        });
+        let words = match (changed.await?, role) {
+            (true, Role::Manager) => format!("Node {name} promoted to a manager in the swarm.\n"),
+            (true, Role::Worker) => format!("Manager {name} demoted in the swarm.\n"),
+            (false, role) => format!("Node {name} is already a {}.\n", role.name()),
+        };
+        write_out(&words);
+    }
+    Ok(())
+}
+
+/// Names of the nodes, by id.
+pub async fn names(client: &Client) -> Result<std::collections::BTreeMap<String, String>> {
+    let nodes = client.list("/nodes", &[]).await?;
+    let pair = |node: &Value| {
+        let name = match text(node, "/Spec/Name") {
+            "" => text(node, "/Description/Hostname"),
+            name => name,
+        };
+        (text(node, "/ID").to_owned(), name.to_owned())
+    };
+    Ok(nodes.iter().map(pair).collect())
+}
+
+/// Ids of the nodes that are up, and so hold tasks that count.
+pub async fn alive(client: &Client) -> Result<std::collections::BTreeSet<String>> {
+    let nodes = client.list("/nodes", &[]).await?;
+    let up = nodes.iter().filter(|node| text(node, "/Status/State") != "down");
+    Ok(up.map(|node| text(node, "/ID").to_owned()).collect())
+}

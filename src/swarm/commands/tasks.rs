@@ -1,0 +1,171 @@
+//! Tasks as a table: for `service ps`, `stack ps`, `node ps`.
+
+use crate::client::Client;
+use crate::commands::common::{capitalized, image_name, natural};
+use crate::commands::node;
+use crate::error::Result;
+use crate::json::{int, list, text};
+use crate::table::{Output, Table};
+use crate::units::{self, ellipsis, short_id};
+use clap::Args;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use time::OffsetDateTime;
+
+/// Characters of an error in a table.
+const ERROR_WIDTH: usize = 30;
+
+const TASKS: Table = Table {
+    headers: &[
+        ("ID", "ID"),
+        ("Name", "NAME"),
+        ("Image", "IMAGE"),
+        ("Node", "NODE"),
+        ("DesiredState", "DESIRED STATE"),
+        ("CurrentState", "CURRENT STATE"),
+        ("Error", "ERROR"),
+        ("Ports", "PORTS"),
+    ],
+    template: "{{.ID}}\t{{.Name}}\t{{.Image}}\t{{.Node}}\t{{.DesiredState}}\t{{.CurrentState}}\t{{.Error}}\t{{.Ports}}",
+    quiet: "ID",
+};
+
+/// Options of lists of tasks.
+#[derive(Debug, Args)]
+pub struct TaskListArgs {
+    /// Only what matches, KEY=VALUE (may be repeated)
+    #[arg(short = 'f', long = "filter", value_name = "FILTER")]
+    pub filters: Vec<String>,
+    /// Form of the output: table, "table TEMPLATE", json, or a Go template
+    #[arg(long, value_name = "TEMPLATE")]
+    pub format: Option<String>,
+    /// Only the ids
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Whole ids, images and errors
+    #[arg(long)]
+    pub no_trunc: bool,
+    /// Ids instead of names
+    #[arg(long)]
+    pub no_resolve: bool,
+}
+
+/// Names of services and nodes, by id.
+#[derive(Debug, Default)]
+pub struct Names {
+    pub services: BTreeMap<String, String>,
+    pub nodes: BTreeMap<String, String>,
+}
+
+impl Names {
+    pub async fn fetch(client: &Client) -> Result<Self> {
+        let services = client.list("/services", &[]).await?;
+        let pair = |service: &Value| (text(service, "/ID").to_owned(), text(service, "/Spec/Name").to_owned());
+        Ok(Self { services: services.iter().map(pair).collect(), nodes: node::names(client).await? })
+    }
+
+    pub fn node<'a>(&'a self, id: &'a str) -> &'a str {
+        self.nodes.get(id).map_or(id, String::as_str)
+    }
+
+    /// `web.3`, or `web.NODE` for a task of a global service.
+    pub fn task(&self, task: &Value) -> String {
+        let service = text(task, "/ServiceID");
+        let service = self.services.get(service).map_or(service, String::as_str);
+        match int(task, "/Slot") {
+            0 => format!("{service}.{}", text(task, "/NodeID")),
+            slot => format!("{service}.{slot}"),
+        }
+    }
+}
+
+/// Prints tasks, those of one slot together, the newest first.
+pub async fn print(client: &Client, tasks: Vec<Value>, args: &TaskListArgs) -> Result<()> {
+    let names = if args.no_resolve || args.quiet { Names::default() } else { Names::fetch(client).await? };
+    let rows = rows(tasks, &names, args.no_trunc || args.quiet, OffsetDateTime::now_utc());
+    TASKS.print(&rows, &Output { quiet: args.quiet, format: args.format.as_deref() })
+}
+
+fn rows(tasks: Vec<Value>, names: &Names, whole: bool, now: OffsetDateTime) -> Vec<Value> {
+    let mut named: Vec<(String, Value)> = tasks.into_iter().map(|task| (names.task(&task), task)).collect();
+    named.sort_by(|(a, x), (b, y)| natural(a, b).then_with(|| text(y, "/CreatedAt").cmp(text(x, "/CreatedAt"))));
+    let mut previous = String::new();
+    let mut rows = Vec::with_capacity(named.len());
+    for (name, task) in named {
+        let shown = if name == previous { format!(" \\_ {name}") } else { name.clone() };
+        rows.push(row(&task, &shown, names, whole, now));
+        previous = name;
+    }
+    rows
+}
+
+fn row(task: &Value, name: &str, names: &Names, whole: bool, now: OffsetDateTime) -> Value {
+    let (id, image) = (text(task, "/ID"), text(task, "/Spec/ContainerSpec/Image"));
+    let error = text(task, "/Status/Err");
+    let error = match error {
+        "" => String::new(),
+        error if whole => format!("\"{error}\""),
+        error => format!("\"{}\"", ellipsis(error, ERROR_WIDTH)),
+    };
+    let since = units::ago(text(task, "/Status/Timestamp"), now).to_lowercase();
+    json!({
+        "ID": if whole { id } else { short_id(id) },
+        "Name": name,
+        "Image": if whole { image } else { image_name(image) },
+        "Node": names.node(text(task, "/NodeID")),
+        "DesiredState": capitalized(text(task, "/DesiredState")),
+        "CurrentState": format!("{} {since}", capitalized(text(task, "/Status/State"))).trim_end(),
+        "Error": error,
+        "Ports": ports(task),
+    })
+}
+
+/// Ports of the task alone, on its node.
+fn ports(task: &Value) -> String {
+    let port = |port: &Value| {
+        let (published, target) = (int(port, "/PublishedPort"), int(port, "/TargetPort"));
+        let host = match text(port, "/HostIP") {
+            "" => "*",
+            host => host,
+        };
+        format!("{host}:{published}->{target}/{}", text(port, "/Protocol"))
+    };
+    list(task, "/Status/PortStatus/Ports").iter().map(port).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn task(id: &str, slot: i64, created: &str, state: &str, error: &str) -> Value {
+        json!({
+            "ID": format!("{id}23456789012345678901234"), "ServiceID": "s1", "NodeID": "n1", "Slot": slot,
+            "CreatedAt": created, "DesiredState": if state == "running" { "running" } else { "shutdown" },
+            "Spec": {"ContainerSpec": {"Image": "web:2@sha256:00"}},
+            "Status": {"State": state, "Timestamp": "2024-05-01T10:00:00.5Z", "Err": error},
+        })
+    }
+
+    #[test]
+    fn tasks_of_a_slot_stand_under_the_newest_one() {
+        let names = Names {
+            services: [("s1".to_owned(), "shop_web".to_owned())].into(),
+            nodes: [("n1".to_owned(), "host1".to_owned())].into(),
+        };
+        let now = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_714_557_600 + 125);
+        let tasks = vec![
+            task("c", 10, "2024-05-01T09:00:00Z", "running", ""),
+            task("a", 2, "2024-05-01T08:00:00Z", "failed", "task: non-zero exit (137): out of memory"),
+            task("b", 2, "2024-05-01T09:30:00Z", "running", ""),
+        ];
+        let rows = rows(tasks, &names, false, now);
+        let table = TASKS.render(&rows, &Output::default()).unwrap_or_default();
+        let expected = "\
+ID             NAME              IMAGE     NODE      DESIRED STATE   CURRENT STATE           ERROR                              PORTS
+b23456789012   shop_web.2        web:2     host1     Running         Running 2 minutes ago                                      \n\
+a23456789012    \\_ shop_web.2   web:2     host1     Shutdown        Failed 2 minutes ago    \"task: non-zero exit (137): ou…\"   \n\
+c23456789012   shop_web.10       web:2     host1     Running         Running 2 minutes ago                                      \n";
+        assert_eq!(table, expected);
+    }
+}

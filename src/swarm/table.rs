@@ -1,0 +1,157 @@
+//! Lists as tables, templates or JSON lines.
+//!
+//! A row is a JSON object with the fields docker gives to `--format`; a table is itself a template
+//! whose cells are parted by tabs.
+
+use crate::error::Result;
+use crate::template::Template;
+use serde_json::{Map, Value};
+use std::io::Write as _;
+
+/// Space between columns, and least width of a column with it, in characters.
+const PADDING: usize = 3;
+const WIDTH_MIN: usize = 10;
+
+/// How a list is printed.
+#[derive(Clone, Debug, Default)]
+pub struct Output<'a> {
+    pub quiet: bool,
+    pub format: Option<&'a str>,
+}
+
+/// What a list looks like by default.
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// Fields and their headers.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// Cells of a row, without the word `table`.
+    pub template: &'static str,
+    /// The field that `--quiet` prints alone.
+    pub quiet: &'static str,
+}
+
+impl Table {
+    /// Prints rows on standard output.
+    pub fn print(&self, rows: &[Value], output: &Output<'_>) -> Result<()> {
+        let text = self.render(rows, output)?;
+        write_out(&text);
+        Ok(())
+    }
+
+    /// The text of a list.
+    pub fn render(&self, rows: &[Value], output: &Output<'_>) -> Result<String> {
+        let format = match output.format {
+            None | Some("" | "table") if output.quiet => return Ok(self.names(rows)),
+            None | Some("" | "table") => return self.table(self.template, rows),
+            Some("json") => "{{json .}}",
+            Some(format) => format,
+        };
+        // In a shell's single quotes these two arrive as written.
+        let format = format.replace("\\t", "\t").replace("\\n", "\n");
+        match format.strip_prefix("table").filter(|rest| rest.starts_with([' ', '\t'])) {
+            Some(_) if output.quiet => Ok(self.names(rows)),
+            Some(template) => self.table(template.trim(), rows),
+            None => {
+                let template = Template::parse(&format)?;
+                let mut out = String::new();
+                for row in rows {
+                    out.push_str(&template.render(row)?);
+                    out.push('\n');
+                }
+                Ok(out)
+            }
+        }
+    }
+
+    fn names(&self, rows: &[Value]) -> String {
+        rows.iter().map(|row| format!("{}\n", row[self.quiet].as_str().unwrap_or(""))).collect()
+    }
+
+    fn table(&self, template: &str, rows: &[Value]) -> Result<String> {
+        let template = Template::parse(template)?;
+        let headers: Map<String, Value> =
+            self.headers.iter().map(|(field, header)| ((*field).to_owned(), Value::from(*header))).collect();
+        let mut lines = vec![template.render_headers(&Value::from(headers))?];
+        for row in rows {
+            lines.push(template.render(row)?);
+        }
+        Ok(align(&lines))
+    }
+}
+
+/// Aligns cells parted by tabs.
+pub fn align(lines: &[String]) -> String {
+    let cells: Vec<Vec<&str>> = lines.iter().map(|line| line.split('\t').collect()).collect();
+    let columns = cells.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let widths = cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        (widths.max().unwrap_or(0) + PADDING).max(WIDTH_MIN)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut out = String::new();
+    for row in &cells {
+        for (column, cell) in row.iter().enumerate() {
+            out.push_str(cell);
+            if column + 1 < row.len() {
+                let used = cell.chars().count();
+                out.extend(std::iter::repeat_n(' ', widths[column] - used));
+            }
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Writes to standard output. A reader that went away (`| head`) ends the program quietly.
+pub fn write_out(text: &str) {
+    let mut out = std::io::stdout().lock();
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        std::process::exit(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const PETS: Table = Table {
+        headers: &[("ID", "ID"), ("Name", "NAME"), ("Kind", "KIND OF PET")],
+        template: "{{.ID}}\t{{.Name}}\t{{.Kind}}",
+        quiet: "ID",
+    };
+
+    fn rows() -> Vec<Value> {
+        vec![json!({"ID": "1", "Name": "a very long name", "Kind": "cat"}), json!({"ID": "2", "Name": "b", "Kind": ""})]
+    }
+
+    fn render(format: Option<&str>, quiet: bool) -> String {
+        PETS.render(&rows(), &Output { quiet, format }).unwrap_or_else(|error| error.to_string())
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let expected = "\
+ID        NAME               KIND OF PET
+1         a very long name   cat
+2         b                  \n";
+        assert_eq!(render(None, false), expected);
+    }
+
+    #[test]
+    fn formats_choose_fields() {
+        assert_eq!(render(Some("{{.Name}}"), false), "a very long name\nb\n");
+        assert_eq!(
+            render(Some("table {{.Kind}}\\t{{.ID}}"), false),
+            "KIND OF PET   ID\ncat           1\n              2\n"
+        );
+        assert_eq!(render(None, true), "1\n2\n");
+        assert!(render(Some("json"), false).starts_with("{\"ID\":\"1\""));
+    }
+
+    #[test]
+    fn an_empty_list_still_has_its_headers() {
+        let text = PETS.render(&[], &Output::default()).unwrap_or_default();
+        assert_eq!(text, "ID        NAME      KIND OF PET\n");
+    }
+}
