@@ -40,7 +40,9 @@ impl Answering {
     async fn answer(&self, peer: PeerIdentity, request: Request) -> Reply {
         match request {
             Request::Submit(txn) => {
-                if peer.role != NodeRole::Manager {
+                // The certificate may outlive the role.
+                let known = self.writer.feed.view().node(peer.node).is_some_and(|n| n.spec.role == NodeRole::Manager);
+                if peer.role != NodeRole::Manager || !known {
                     return failure(FailureKind::Denied, "only managers write");
                 }
                 match Txn::from_wire(txn) {
@@ -131,6 +133,13 @@ impl Answering {
         if let Some(member) = member {
             if !force {
                 return failure(FailureKind::Denied, "the node is a manager: demote it first, or leave with force");
+            }
+            if peer.node == self.node {
+                // A leader cannot take itself out: it hands over, and asks the next one.
+                if let Err(error) = self.writer.raft.log().transfer_leader(None).await {
+                    return failure(FailureKind::NoLeader, &error.to_string());
+                }
+                return failure(FailureKind::NoLeader, "leadership was handed over; ask the next leader");
             }
             let demoted = self.demote(peer.node).await;
             if let Err(error) = demoted {

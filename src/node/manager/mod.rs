@@ -34,6 +34,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use swarm_core::consensus::Stop;
 use swarm_core::model::NodeDescription;
 use swarm_core::{NodeId, Sensitive};
 use tokio::sync::{mpsc, watch};
@@ -60,11 +61,22 @@ pub struct ManagerParts<'a> {
     pub clock: Clock,
 }
 
+/// How a manager's share of the log ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManagerEnd {
+    /// As it was told.
+    Stopped,
+    /// The group goes on without it: what it has on disk is worth nothing any more.
+    Removed,
+    /// Disk or log failed; it is still a member, and what is on disk counts.
+    Failed(String),
+}
+
 /// A running manager. Dropping it does not stop it: see [`Manager::stop`].
 pub struct Manager {
     writer: Writer,
     stop: CancellationToken,
-    ended: watch::Receiver<Option<String>>,
+    ended: watch::Receiver<Option<ManagerEnd>>,
     _serving: [ServeGuard; 4],
 }
 
@@ -88,12 +100,13 @@ impl Manager {
         };
         let (ended, ended_seen) = watch::channel(None);
         tokio::spawn(async move {
-            let reason = match running.ended.await {
-                Ok(Ok(())) => "it was stopped".to_owned(),
-                Ok(Err(error)) => crate::error::chain(&error),
-                Err(error) => error.to_string(),
+            let end = match running.ended.await {
+                Ok(Ok(())) => ManagerEnd::Stopped,
+                Ok(Err(RaftError::Stopped(Stop::Removed))) => ManagerEnd::Removed,
+                Ok(Err(error)) => ManagerEnd::Failed(crate::error::chain(&error)),
+                Err(error) => ManagerEnd::Failed(error.to_string()),
             };
-            ended.send_replace(Some(reason));
+            ended.send_replace(Some(end));
         });
         let answering = Answering {
             node: parts.node,
@@ -115,9 +128,16 @@ impl Manager {
         &self.writer
     }
 
-    /// Why the manager ended by itself (removed from the group, disk failed); `None` while it runs.
-    pub fn ended(&self) -> watch::Receiver<Option<String>> {
+    /// How the manager ended; `None` while it runs.
+    pub fn ended(&self) -> watch::Receiver<Option<ManagerEnd>> {
         self.ended.clone()
+    }
+
+    /// Waits until the others know that this member left the group, `within` a time.
+    pub async fn wait_removed(&self, within: Duration) {
+        let mut ended = self.ended.clone();
+        // Whoever waits too long leaves anyway: the removal is committed.
+        let _ = timeout(within, ended.wait_for(Option::is_some)).await;
     }
 
     /// Hands leadership over if it has it, and closes the log.

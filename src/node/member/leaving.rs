@@ -10,6 +10,9 @@ use wire::pb::control::{reply::Reply, request::Request};
 /// All tasks are told to stop at once; the longest grace periods people give are about this.
 const CLEARING: Duration = Duration::from_secs(120);
 
+/// Until the others remember that this manager is gone: a round or two of log messages.
+const REMOVAL: Duration = Duration::from_secs(10);
+
 impl Member {
     /// Leaves. Without `force` nothing is done that the cluster would miss; with it this node goes even if
     /// nobody answers.
@@ -39,6 +42,11 @@ impl Member {
                 }
                 Err(error) => return Err((Box::new(self), error)),
             }
+        }
+        if let Some(manager) = &self.manager
+            && !alone
+        {
+            manager.wait_removed(REMOVAL).await;
         }
         if timeout(CLEARING, self.agent.clear()).await.is_err() {
             tracing::warn!("some tasks did not stop in time; they are removed at the next start");

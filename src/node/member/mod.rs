@@ -9,7 +9,7 @@ use crate::agent::{Agent, AgentParts, ClusterInfo, Introduction, RecordError, Re
 use crate::clock::Clock;
 use crate::disk::{DataDir, DiskError, ManagerKeys, MemberState};
 use crate::gossip_view::GossipView;
-use crate::manager::{Addresses, Manager, ManagerParts};
+use crate::manager::{Addresses, Manager, ManagerEnd, ManagerParts};
 use crate::managers::Managers;
 use crate::node::{MemberStatus, NodeOptions};
 use crate::raft::RaftError;
@@ -24,13 +24,16 @@ use swarm_core::NodeId;
 use swarm_core::model::NodeRole;
 use swarm_core::trust::renewal_time;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use wire::pb::control::{reply::Reply, request::Request};
+use wire::pb::control::{FailureKind, reply::Reply, request::Request};
 use wire::{Message, Wire, WireError, pb};
 
 /// One request to a manager.
 const CALL: Duration = Duration::from_secs(5);
+/// An election, and the pause between looks for its winner.
+const LEADER_WAIT: Duration = Duration::from_secs(8);
+const LEADER_PAUSE: Duration = Duration::from_millis(250);
 /// After a change of the cluster could not be followed, before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Longest look ahead for the renewal of a certificate: the clock may be set meanwhile.
@@ -88,7 +91,7 @@ pub enum Event {
     /// The certificate is half way through its life.
     RenewalDue,
     /// The manager ended by itself.
-    ManagerEnded(String),
+    ManagerEnded(ManagerEnd),
     /// A change that was not followed is tried again.
     Again,
 }
@@ -236,11 +239,8 @@ impl Member {
                 self.managers.replace(info.managers.iter().copied());
                 self.gossip.set_keys(&info.gossip_keys).await?;
                 self.wanted_role = info.role;
-                let state = MemberState {
-                    managers: self.managers.all(),
-                    gossip_keys: info.gossip_keys,
-                    ..self.state.clone()
-                };
+                let state =
+                    MemberState { managers: self.managers.all(), gossip_keys: info.gossip_keys, ..self.state.clone() };
                 if state != self.state {
                     dir.save_state(&state)?;
                     self.state = state;
@@ -257,11 +257,14 @@ impl Member {
                 return Ok(());
             }
             Event::RenewalDue => self.renew(dir).await?,
-            Event::ManagerEnded(reason) => {
-                tracing::warn!(reason, "this node's manager ended");
+            Event::ManagerEnded(end) => {
                 self.manager = None;
-                // Removed from the group: a later promotion begins with an empty log.
-                dir.forget_manager()?;
+                match end {
+                    // A later promotion begins with an empty log.
+                    ManagerEnd::Removed => dir.forget_manager()?,
+                    ManagerEnd::Failed(reason) => tracing::error!(reason, "this node's manager failed; trying again"),
+                    ManagerEnd::Stopped => {}
+                }
             }
             Event::Again => {}
         }
@@ -273,32 +276,34 @@ impl Member {
 
     /// Brings certificate and manager to the role the leader wants.
     async fn follow_role(&mut self, options: &NodeOptions, dir: &DataDir) -> Result<(), MemberError> {
-        if self.identity.peer().role != self.wanted_role {
-            self.renew(dir).await?;
-        }
-        if self.identity.peer().role != self.wanted_role {
+        if self.wanted_role == NodeRole::Worker && self.manager.is_some() {
+            // It votes and is heard until the leader has taken it out of the group: with two managers, the
+            // removal itself needs its vote. Its end is an event.
             return Ok(());
         }
-        match (self.wanted_role, self.manager.is_some()) {
-            (NodeRole::Manager, false) => self.become_manager(options, dir).await,
-            (NodeRole::Worker, true) => {
-                if let Some(manager) = self.manager.take() {
-                    manager.stop().await;
-                }
-                dir.forget_manager()?;
-                tracing::info!("this node is a worker now");
-                self.introduce_role().await
-            }
-            (NodeRole::Manager, true) | (NodeRole::Worker, false) => Ok(()),
+        if self.identity.peer().role != self.wanted_role {
+            self.renew(dir).await?;
+            self.introduce_role().await?;
         }
+        if self.identity.peer().role == NodeRole::Manager && self.manager.is_none() {
+            return self.become_manager(options, dir).await;
+        }
+        Ok(())
     }
 
     async fn introduce_role(&mut self) -> Result<(), MemberError> {
         self.gossip.set_role(if self.manager.is_some() { NodeRole::Manager } else { NodeRole::Worker }).await
     }
 
-    /// Asks to be let into the group, with an empty log and a fresh id.
+    /// Takes its place in the group again, or asks to be let in, with an empty log and a fresh id.
     async fn become_manager(&mut self, options: &NodeOptions, dir: &DataDir) -> Result<(), MemberError> {
+        if let Some(keys) = dir.load_keys()?
+            && dir.log().exists()
+        {
+            let (endpoint, addresses) = (&self.endpoint, &self.addresses);
+            self.manager = Some(start_manager(dir, &keys, self.node(), endpoint, addresses, &options.clock).await?);
+            return Ok(());
+        }
         let raft_id = crate::raft::fresh_raft_id();
         let join = pb::control::JoinRaft { raft_id };
         // The log is there before the leader sends to it.
@@ -352,8 +357,20 @@ impl Member {
         Err(MemberError::NoManager { waited: CALL, last })
     }
 
-    /// The leader, wherever it is said to be.
+    /// The leader, wherever it is said to be, or becomes. What is asked of it may be asked again.
     async fn ask_leader(&self, request: Request) -> Result<Reply, MemberError> {
+        let deadline = Instant::now() + LEADER_WAIT;
+        loop {
+            match self.ask_leader_once(&request).await {
+                Err(MemberError::NoManager { .. }) if Instant::now() + LEADER_PAUSE < deadline => {
+                    sleep(LEADER_PAUSE).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn ask_leader_once(&self, request: &Request) -> Result<Reply, MemberError> {
         let mut last = "no manager is known".to_owned();
         for (node, address) in self.managers.in_order() {
             let (mut node, mut address) = (node, address);
@@ -363,6 +380,9 @@ impl Member {
                     Ok(Reply::Failure(pb::control::Failure { leader: Some(leader), .. })) => {
                         node = NodeId::from_wire(leader.node)?;
                         address = SocketAddr::from_wire(leader.addr)?;
+                    }
+                    Ok(Reply::Failure(failure)) if failure.kind() != FailureKind::NoLeader => {
+                        return Err(MemberError::Refused(failure.message));
                     }
                     Ok(Reply::Failure(failure)) => {
                         last = failure.message;
@@ -423,11 +443,11 @@ fn unexpected(reply: Reply) -> MemberError {
     }
 }
 
-async fn manager_ended(ended: &mut Option<watch::Receiver<Option<String>>>) -> String {
+async fn manager_ended(ended: &mut Option<watch::Receiver<Option<ManagerEnd>>>) -> ManagerEnd {
     match ended {
         Some(ended) => match ended.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
-            Err(_) => "its task is gone".to_owned(),
+            Ok(end) => end.clone().unwrap_or(ManagerEnd::Stopped),
+            Err(_) => ManagerEnd::Failed("its task is gone".to_owned()),
         },
         None => std::future::pending().await,
     }

@@ -21,7 +21,7 @@ const END_LIMIT: Duration = Duration::from_secs(20);
 const END_POLL: Duration = Duration::from_millis(20);
 /// A control group stays busy for a moment after its last process ended.
 const CGROUP_LIMIT: Duration = Duration::from_secs(5);
-/// Containers are in `/swarm/<id>` of each hierarchy.
+/// Containers are in `/swarm…/<id>` of each hierarchy.
 const CGROUP_PARENT: &str = "swarm";
 /// How deep below a cluster's folder the folders named after containers are: `<host>/<kind>/<id>`.
 const ID_DEPTH: usize = 4;
@@ -93,8 +93,11 @@ impl Found {
         // are known by their folders only.
         let ids: BTreeSet<String> = self.belongs.dirs.iter().flat_map(|d| folder_names(d, ID_DEPTH)).collect();
         let named = hierarchies().into_iter().flat_map(|(_, point)| {
-            let groups = subfolders(&point.join(CGROUP_PARENT));
-            groups.into_iter().filter(|g| g.file_name().is_some_and(|n| ids.contains(&*n.to_string_lossy())))
+            let ours = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(CGROUP_PARENT));
+            let parents = subfolders(&point).into_iter().filter(ours);
+            parents
+                .flat_map(|p| subfolders(&p))
+                .filter(|g| g.file_name().is_some_and(|n| ids.contains(&*n.to_string_lossy())))
         });
         remove_cgroups(&folders(&cgroups).into_iter().chain(named).collect(), &mut left);
         self.unmount(&mut left);
