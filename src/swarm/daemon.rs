@@ -154,7 +154,7 @@ async fn start_engine(
         state_dir: data.join("containers"),
         run_dir: args.run_dir.join("containers"),
         shim_command: vec![exe.into_os_string(), OsString::from("shim")],
-        cgroup_parent: format!("/swarm-{instance}"),
+        cgroup_parent: cgroup_parent(&instance),
     });
     let containers = containers.await.map_err(|error| line("containers", &error))?;
     let volumes = Volumes::open(data.join("volumes")).await.map_err(|error| line("volumes", &error))?;
@@ -175,10 +175,15 @@ async fn start_engine(
 }
 
 /// Tells the daemons of one host apart, the same after a restart: from the data directory.
-fn instance(data_dir: &Path) -> String {
+pub(crate) fn instance(data_dir: &Path) -> String {
     let path = data_dir.canonicalize().unwrap_or_else(|_| data_dir.to_owned());
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
     digest.iter().take(3).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The control group that the containers of an instance are in, in each hierarchy.
+pub(crate) fn cgroup_parent(instance: &str) -> String {
+    format!("/swarm-{instance}")
 }
 
 fn parse_labels(labels: &[String]) -> Result<BTreeMap<String, String>, String> {

@@ -14,6 +14,7 @@ use nix::mount::{MntFlags, umount2};
 use super::process::{Belongs, Process, identity};
 use super::state::{Cluster, ClusterName, DATA_ROOT, Lock};
 use super::{DevError, NameArg, fabric, netns};
+use crate::daemon::{cgroup_parent, instance};
 
 /// A killed process may be busy in the kernel (unmounting, closing a network); longer is a fault.
 const END_LIMIT: Duration = Duration::from_secs(20);
@@ -21,10 +22,6 @@ const END_LIMIT: Duration = Duration::from_secs(20);
 const END_POLL: Duration = Duration::from_millis(20);
 /// A control group stays busy for a moment after its last process ended.
 const CGROUP_LIMIT: Duration = Duration::from_secs(5);
-/// Containers are in `/swarm…/<id>` of each hierarchy.
-const CGROUP_PARENT: &str = "swarm";
-/// How deep below a cluster's folder the folders named after containers are: `<host>/<kind>/<id>`.
-const ID_DEPTH: usize = 4;
 /// Namespace files (linux/magic.h `NSFS_MAGIC`).
 const NSFS: nix::sys::statfs::FsType = nix::sys::statfs::FsType(0x6e73_6673);
 /// Mounts can lie on one another; more layers than this are a loop.
@@ -89,16 +86,12 @@ impl Found {
     fn remove(self, name: &ClusterName) -> Result<(), DevError> {
         let mut left = Vec::new();
         let cgroups = self.end_processes(name, &mut left);
-        // Now nothing is made any more, and nothing is removed yet: the groups of containers that ended
-        // are known by their folders only.
-        let ids: BTreeSet<String> = self.belongs.dirs.iter().flat_map(|d| folder_names(d, ID_DEPTH)).collect();
+        // The groups of daemons whose containers had ended before are known by the data folders only.
+        let parents: Vec<String> = subfolders(&self.data).iter().map(|d| cgroup_parent(&instance(d))).collect();
         let named = hierarchies().into_iter().flat_map(|(_, point)| {
-            let ours = |p: &PathBuf| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with(CGROUP_PARENT));
-            let parents = subfolders(&point).into_iter().filter(ours);
-            parents
-                .flat_map(|p| subfolders(&p))
-                .filter(|g| g.file_name().is_some_and(|n| ids.contains(&*n.to_string_lossy())))
+            parents.iter().map(move |p| point.join(p.trim_start_matches('/'))).collect::<Vec<_>>()
         });
+        let named = named.filter(|folder| folder.exists());
         remove_cgroups(&folders(&cgroups).into_iter().chain(named).collect(), &mut left);
         self.unmount(&mut left);
         fabric::remove_uplink(name)?;
@@ -279,15 +272,6 @@ fn remove_tree(folder: &Path) -> std::io::Result<()> {
         remove_tree(&sub)?;
     }
     fs::remove_dir(folder)
-}
-
-/// Names of all folders down to a depth.
-fn folder_names(dir: &Path, depth: usize) -> Vec<String> {
-    if depth == 0 {
-        return Vec::new();
-    }
-    let name = |f: &PathBuf| f.file_name().map(|n| n.to_string_lossy().into_owned());
-    subfolders(dir).iter().flat_map(|f| name(f).into_iter().chain(folder_names(f, depth - 1))).collect()
 }
 
 fn subfolders(folder: &Path) -> Vec<PathBuf> {

@@ -11,17 +11,18 @@ use std::time::Duration;
 use super::process::Process;
 use super::state::{Cluster, ClusterName};
 use super::*;
+use crate::daemon::{cgroup_parent, instance};
 
 /// Long enough for a packet on one machine, short enough to wait for one that never comes.
 const PACKET_LIMIT: Duration = Duration::from_millis(500);
 /// After a cut a neighbour may be in the middle of three ARP requests, one a second (arp(7)).
 const NEIGHBOUR_LIMIT: Duration = Duration::from_secs(10);
 
-/// The control group of a stand-in's container, in a hierarchy every machine has.
-fn stand_in_cgroup(id: &str) -> PathBuf {
+/// The control group of a daemon's containers, in a hierarchy every machine has.
+fn cgroup(data_dir: &Path) -> PathBuf {
     let all = down::hierarchies();
     let (_, point) = all.iter().find(|(c, _)| c.is_empty() || c == "pids").expect("pids or cgroup2 is mounted");
-    point.join("swarm").join(id)
+    point.join(cgroup_parent(&instance(data_dir)).trim_start_matches('/'))
 }
 
 /// Started by the stand-in binary: answers pings for ever. Keeps what a daemon keeps: a mount, a
@@ -33,10 +34,8 @@ fn stand_in_daemon() {
     };
     let data = PathBuf::from(data);
     if !data.join("mnt").exists() {
-        let me = std::process::id();
-        for id in [format!("stand-in-{me}"), format!("stand-in-{me}-ended")] {
-            fs::create_dir_all(data.join("containers").join(&id)).expect("data is writable");
-            fs::create_dir_all(stand_in_cgroup(&id)).expect("root may make control groups");
+        for id in ["alive", "ended"] {
+            fs::create_dir_all(cgroup(&data).join(id)).expect("root may make control groups");
         }
         fs::create_dir(data.join("mnt")).expect("data is writable");
         let flags = nix::mount::MsFlags::empty();
@@ -52,8 +51,8 @@ fn stand_in_daemon() {
             Ok(container.spawn().expect("sleep starts"))
         })
         .expect("the thread ran");
-        fs::write(stand_in_cgroup(&format!("stand-in-{me}")).join("cgroup.procs"), container.id().to_string())
-            .expect("root may move processes");
+        let group = cgroup(&data).join("alive/cgroup.procs");
+        fs::write(group, container.id().to_string()).expect("root may move processes");
         std::thread::spawn(move || container.wait());
     }
     let listener = UnixListener::bind(PathBuf::from(socket)).expect("the socket is free");
@@ -125,11 +124,9 @@ impl Rig {
             traces.extend(dir.exists().then(|| dir.display().to_string()));
         }
         traces.extend(self.processes().iter().map(|p| format!("process {}", p.pid)));
-        let groups = fs::read_dir(stand_in_cgroup("")).into_iter().flatten().flatten();
-        let groups = groups.map(|e| e.file_name().to_string_lossy().into_owned());
-        // Groups of a daemon that lives are another cluster's, or show as its process.
-        let daemon = |g: &str| g.strip_prefix("stand-in-")?.split('-').next()?.parse().ok();
-        traces.extend(groups.filter(|g| daemon(g).is_some_and(|pid| Process::of(pid).is_none())));
+        let data = self.data_root.join(self.name.as_str());
+        let groups = (1..=3).map(|i: u8| cgroup(&data.join(i.to_string()))).filter(|g| g.exists());
+        traces.extend(groups.map(|g| g.display().to_string()));
         traces
     }
 

@@ -8,7 +8,7 @@ use super::{Cluster, assert_success};
 
 /// Answers to `/cgi-bin/fetch?NAME/PATH` by fetching `http://NAME:8080/PATH` itself: a way to look at
 /// the network from inside a container. `/cgi-bin/who` tells which container answered.
-const FETCH: &str = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nexec wget -q -T 3 -O - \"http://${QUERY_STRING%%/*}:8080/${QUERY_STRING#*/}\" 2>&1\n";
+const FETCH: &str = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nexec timeout 3 wget -q -O - \"http://${QUERY_STRING%%/*}:8080/${QUERY_STRING#*/}\" 2>&1\n";
 const WHO: &str = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nhostname\n";
 const RESOLVE: &str = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\nnslookup \"$QUERY_STRING\" 2>&1\n";
 
