@@ -5,9 +5,15 @@
 
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::state::{Cluster, ClusterName, Host, Lock, State};
 use super::{DevError, UpArgs, fabric, host, netns};
+
+/// Each host becomes a voter within a second of joining; on a machine busy compiling it takes longer.
+const MANAGERS_LIMIT: Duration = Duration::from_secs(60);
+/// How often a host is asked meanwhile.
+const MANAGERS_POLL: Duration = Duration::from_millis(50);
 
 /// Brings a cluster up and returns its record.
 pub(super) fn up(args: &UpArgs) -> Result<Cluster, DevError> {
@@ -92,7 +98,32 @@ fn join(cluster: &Cluster) -> Result<(), DevError> {
         command(cluster, host, &["join", "--advertise-addr", &own, "--token", token.trim(), &remote])?;
         eprintln!("host {}: joined as a manager", host.index);
     }
+    for host in &cluster.state.hosts {
+        wait_managers(cluster, host)?;
+    }
     Ok(())
+}
+
+/// Waits until a host sees all hosts as ready managers: a host that joined votes only once it has
+/// what the others have, and until then the loss of one host may be the loss of the majority.
+fn wait_managers(cluster: &Cluster, host: &Host) -> Result<(), DevError> {
+    let until = Instant::now() + MANAGERS_LIMIT;
+    loop {
+        let list = command(cluster, host, &["node", "ls", "--format", "{{.Status}} {{.ManagerStatus}}"])?;
+        let managers = list.lines().filter(|l| matches!(*l, "Ready Leader" | "Ready Reachable")).count();
+        if managers == cluster.state.hosts.len() {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            let what = format!(
+                "it sees {managers} of {} hosts as managers after {} s",
+                cluster.state.hosts.len(),
+                MANAGERS_LIMIT.as_secs()
+            );
+            return Err(DevError::Daemon { index: host.index, what, log: host.log().display().to_string() });
+        }
+        std::thread::sleep(MANAGERS_POLL);
+    }
 }
 
 /// Runs one of our own commands against a host's socket, as a user would; returns its output.
