@@ -18,8 +18,13 @@ use std::fs::File;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use swarm_core::model::GossipKey;
 use swarm_core::{NodeId, Sensitive};
+
+/// A daemon that ends hands over leadership and closes its log first: seconds at most.
+const LOCK_WAIT: Duration = Duration::from_secs(8);
+const LOCK_LOOK: Duration = Duration::from_millis(100);
 
 /// What goes wrong with the folder.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +90,19 @@ impl DataDir {
         let file = File::create(&path).map_err(|source| DiskError::Io { verb: "open", path: path.clone(), source })?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| DiskError::Locked { path })?;
         Ok((Self { root: root.to_owned() }, DirLock(lock)))
+    }
+
+    /// The same, waiting for a daemon that is just ending.
+    pub async fn open_soon(root: &Path) -> Result<(Self, DirLock), DiskError> {
+        let deadline = tokio::time::Instant::now() + LOCK_WAIT;
+        loop {
+            match Self::open(root) {
+                Err(DiskError::Locked { .. }) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(LOCK_LOOK).await;
+                }
+                result => return result,
+            }
+        }
     }
 
     pub fn identity(&self) -> PathBuf {

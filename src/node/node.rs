@@ -6,7 +6,6 @@ use crate::disk::{DataDir, DirLock, DiskError};
 use crate::manager::{StoreFeed, Writer};
 use crate::member::{self, Member, MemberError};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use swarm_core::model::{Availability, ClusterSpec, NodeDescription};
 use swarm_core::{ClusterId, NodeId, Sensitive};
@@ -18,7 +17,6 @@ const REQUESTS: usize = 16;
 
 /// What a node is made of.
 pub struct NodeOptions {
-    pub data_dir: PathBuf,
     pub engine: Arc<dyn Engine>,
     pub fabric: Arc<dyn Fabric>,
     /// What this host is; the WireGuard key and port included.
@@ -121,8 +119,11 @@ pub struct Node {
 
 impl Node {
     /// Takes the node up where it was: in its cluster, if it is in one. Ends with `stop`; its containers go on.
-    pub async fn start(options: NodeOptions, stop: CancellationToken) -> Result<(Self, NodeDone), NodeError> {
-        let (dir, lock) = DataDir::open(&options.data_dir)?;
+    pub async fn start(
+        options: NodeOptions,
+        (dir, lock): (DataDir, DirLock),
+        stop: CancellationToken,
+    ) -> Result<(Self, NodeDone), NodeError> {
         let (requests, asked) = mpsc::channel(REQUESTS);
         let (status, status_seen) = watch::channel(NodeStatus::default());
         let mut owner = Owner { options, dir, member: None, status };
@@ -277,7 +278,8 @@ impl Owner {
 
     async fn member_event(&mut self, event: member::Event) {
         let Some(member) = self.member.as_mut() else { return };
-        if let Err(error) = member.handle(&self.options, &self.dir, event).await {
+        let handled = member.handle(&self.options, &self.dir, event).await;
+        if let Err(error) = handled.or_else(MemberError::unless_lingering) {
             tracing::error!(error = %crate::error::chain(&error), "the node could not follow a change of the cluster");
         }
     }

@@ -4,6 +4,7 @@ use crate::bind::{BoundCluster, BoundLocal};
 use crate::host;
 use clap::Args;
 use node::clock::Clock;
+use node::disk::DataDir;
 use node::engine::{LocalEngine, Net, NetSettings};
 use node::node::{Node, NodeOptions};
 use runtime::image::{ImageStore, StoreOptions};
@@ -96,15 +97,15 @@ async fn serve(args: DaemonArgs) -> Result<(), String> {
     let labels = parse_labels(&args.labels)?;
     let clock = Clock::new();
     let stop = CancellationToken::new();
+    let dir = DataDir::open_soon(&args.data_dir).await.map_err(|error| node::error::chain(&error))?;
     let (engine, description) = start_engine(&args, labels.clone()).await?;
     let options = NodeOptions {
-        data_dir: args.data_dir.clone(),
         engine: Arc::new(engine.clone()),
         fabric: Arc::new(engine.net.clone()),
         description: description.clone(),
         clock: clock.clone(),
     };
-    let (node, done) = Node::start(options, stop.clone()).await.map_err(|error| node::error::chain(&error))?;
+    let (node, done) = Node::start(options, dir, stop.clone()).await.map_err(|error| node::error::chain(&error))?;
     let info = host::info(&args, &description, labels);
     let ports = api::Ports {
         cluster: Arc::new(BoundCluster::new(node.clone(), clock)),

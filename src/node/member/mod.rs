@@ -34,6 +34,8 @@ const CALL: Duration = Duration::from_secs(5);
 /// An election, and the pause between looks for its winner.
 const LEADER_WAIT: Duration = Duration::from_secs(8);
 const LEADER_PAUSE: Duration = Duration::from_millis(250);
+/// After the leader has taken this manager out of the group, until it goes: several heartbeats of the log.
+const LINGER: Duration = Duration::from_secs(2);
 /// After a change of the cluster could not be followed, before it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Longest look ahead for the renewal of a certificate: the clock may be set meanwhile.
@@ -75,10 +77,23 @@ pub enum MemberError {
         "the record of this node's membership is incomplete: {0} (leave with: swarm leave --force, then join again)"
     )]
     Incomplete(&'static str),
+    /// Not an error for people: the member looks again.
+    #[error("the other managers are given time to take this one out of the group")]
+    Lingering,
     #[error(
         "You are attempting to leave the swarm on a node that is participating as a manager. Demote it first (swarm node demote), or use --force: {consequence}"
     )]
     IsManager { consequence: String },
+}
+
+impl MemberError {
+    /// Waiting is no failure.
+    pub fn unless_lingering(self) -> Result<(), Self> {
+        match self {
+            Self::Lingering => Ok(()),
+            error => Err(error),
+        }
+    }
 }
 
 /// Something the member has to follow.
@@ -114,6 +129,7 @@ pub struct Member {
     /// Decides when within its window this node renews, so that not all do at once.
     jitter: u8,
     retry: bool,
+    unlisted_since: Option<Instant>,
     /// The session lasts as long as this node says who it is.
     _introduce: watch::Sender<Introduction>,
     _logs: ServeGuard,
@@ -190,6 +206,7 @@ impl Member {
             cluster,
             jitter: rand::rng().random(),
             retry: false,
+            unlisted_since: None,
             _introduce: introduce,
             _logs: logs,
         })
@@ -209,7 +226,11 @@ impl Member {
             endpoint: self.endpoint.clone(),
             managers: self.managers.clone(),
             addresses: self.addresses.clone(),
-            writer: self.manager.as_ref().map(|manager| manager.writer().clone()),
+            // A manager on its way out serves nobody any more.
+            writer: (self.wanted_role == NodeRole::Manager)
+                .then_some(self.manager.as_ref())
+                .flatten()
+                .map(|manager| manager.writer().clone()),
         }
     }
 
@@ -277,9 +298,7 @@ impl Member {
     /// Brings certificate and manager to the role the leader wants.
     async fn follow_role(&mut self, options: &NodeOptions, dir: &DataDir) -> Result<(), MemberError> {
         if self.wanted_role == NodeRole::Worker && self.manager.is_some() {
-            // It votes and is heard until the leader has taken it out of the group: with two managers, the
-            // removal itself needs its vote. Its end is an event.
-            return Ok(());
+            return self.end_manager(dir).await;
         }
         if self.identity.peer().role != self.wanted_role {
             self.renew(dir).await?;
@@ -289,6 +308,28 @@ impl Member {
             return self.become_manager(options, dir).await;
         }
         Ok(())
+    }
+
+    /// It votes and is heard until the leader has taken it out of the group: with two managers, the removal
+    /// itself needs its vote. After that it stays for [`LINGER`], so that the others have the removal on disk as
+    /// committed and will not wait for its vote again.
+    async fn end_manager(&mut self, dir: &DataDir) -> Result<(), MemberError> {
+        let own = self.node();
+        let listed = self.cluster.borrow().as_ref().is_none_or(|c| c.managers.iter().any(|(node, _)| *node == own));
+        if listed {
+            self.unlisted_since = None;
+            return Ok(());
+        }
+        let since = *self.unlisted_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < LINGER {
+            return Err(MemberError::Lingering);
+        }
+        if let Some(manager) = self.manager.take() {
+            manager.stop().await;
+        }
+        dir.forget_manager()?;
+        self.renew(dir).await?;
+        self.introduce_role().await
     }
 
     async fn introduce_role(&mut self) -> Result<(), MemberError> {
