@@ -1,0 +1,514 @@
+//! Checks a tree against the tables of `schema` and brings every value into its long form.
+//!
+//! Called by `compose` for each file, after variables are put in and before files are merged.
+
+use super::interpolate::join;
+use super::parse::brief;
+use super::report::{Report, closest};
+use super::schema::{self, Key, Kind, Standing};
+use super::value::{Entry, Map, Node, Pos, Value};
+use super::{forms, units, words};
+
+/// Brings `node` into the form of `kind`. `None`: it is wrong, and `report` says why.
+pub(crate) fn normal(kind: &Kind, node: Node, path: &str, report: &mut Report) -> Option<Node> {
+    Normal { report }.value(kind, node, path)
+}
+
+pub(crate) struct Normal<'r> {
+    pub report: &'r mut Report,
+}
+
+impl Normal<'_> {
+    pub fn wrong(&mut self, node: &Node, path: &str, wanted: &str) -> Option<Node> {
+        self.report.error(node.pos, path, format!("must be {wanted}, this is {}", node.kind()));
+        None
+    }
+
+    pub fn value(&mut self, kind: &Kind, node: Node, path: &str) -> Option<Node> {
+        match kind {
+            Kind::Text => self.text(node, path),
+            Kind::TextOrNull if node.is_null() => Some(node),
+            Kind::TextOrNull => self.text(node, path),
+            Kind::Scalar => self.scalar(node, path),
+            Kind::Bool => self.boolean(node, path),
+            Kind::Int => self.integer(node, path, i64::MIN),
+            Kind::Count => self.integer(node, path, 0),
+            Kind::Number => self.number(node, path),
+            Kind::Duration => self.duration(node, path),
+            Kind::Bytes => self.bytes(node, path).map(|(pos, size)| Node::text(pos, size.to_string())),
+            Kind::Size => self.bytes(node, path).map(|(pos, size)| Node::new(pos, Value::Int(size))),
+            Kind::Choice(words) => self.choice(words, node, path),
+            Kind::Words => self.command(node, path),
+            Kind::Test => self.test(node, path),
+            Kind::Texts => self.list(&Kind::Text, node, path),
+            Kind::TextOrTexts if node.as_text().is_some() => Some(alone(node)),
+            Kind::TextOrTexts => self.list(&Kind::Text, node, path),
+            Kind::Scalars => self.list(&Kind::Scalar, node, path),
+            Kind::Pairs { nulls } => self.pairs(*nulls, node, path),
+            Kind::Options => self.options(node, path),
+            Kind::Hosts => self.hosts(node, path),
+            Kind::Object(keys) => self.object(keys, node, path),
+            Kind::ObjectOrNull(_) if node.is_null() => Some(node),
+            Kind::ObjectOrNull(keys) => self.object(keys, node, path),
+            Kind::List(item) => self.list(item, node, path),
+            Kind::Members(member) => self.members(member, node, path),
+            Kind::DependsOn => self.depends_on(node, path),
+            Kind::EnvFile => self.env_file(node, path),
+            Kind::Ports => forms::ports(self, node, path),
+            Kind::Volumes => forms::volumes(self, node, path),
+            Kind::ServiceNetworks => self.networks(node, path),
+            Kind::FileReferences => self.references(node, path),
+            Kind::Ulimits => self.ulimits(node, path),
+            Kind::External => self.external(node, path),
+            Kind::Build => self.build(node, path),
+            Kind::FileMode => self.file_mode(node, path),
+            Kind::Anything => Some(node),
+        }
+    }
+
+    fn text(&mut self, node: Node, path: &str) -> Option<Node> {
+        if node.as_text().is_some() {
+            return Some(node);
+        }
+        let quote = matches!(node.value, Value::Int(_) | Value::Float(_) | Value::Bool(_));
+        self.wrong(&node, path, if quote { "a string (put it in quotes)" } else { "a string" })
+    }
+
+    fn scalar(&mut self, node: Node, path: &str) -> Option<Node> {
+        match node.scalar_text() {
+            Some(text) => Some(Node::text(node.pos, text)),
+            None => self.wrong(&node, path, "a string or a number"),
+        }
+    }
+
+    fn boolean(&mut self, node: Node, path: &str) -> Option<Node> {
+        let value = match &node.value {
+            Value::Bool(value) => Some(*value),
+            Value::Text { text, expanded: true } => match text.to_ascii_lowercase().as_str() {
+                "y" | "yes" | "true" | "on" => Some(true),
+                "n" | "no" | "false" | "off" => Some(false),
+                _ => None,
+            },
+            Value::Null | Value::Int(_) | Value::Float(_) | Value::Text { .. } | Value::List(_) | Value::Map(_) => None,
+        };
+        match value {
+            Some(value) => Some(Node::new(node.pos, Value::Bool(value))),
+            None => self.wrong(&node, path, "true or false"),
+        }
+    }
+
+    fn integer(&mut self, node: Node, path: &str, least: i64) -> Option<Node> {
+        let value = match &node.value {
+            Value::Int(value) => Some(*value),
+            Value::Float(value) if value.fract() == 0.0 && value.abs() < 9e15 => Some(*value as i64),
+            Value::Text { text, expanded: true } => text.parse().ok(),
+            Value::Null | Value::Bool(_) | Value::Float(_) | Value::Text { .. } | Value::List(_) | Value::Map(_) => {
+                None
+            }
+        };
+        match value {
+            Some(value) if value >= least => Some(Node::new(node.pos, Value::Int(value))),
+            Some(value) => {
+                self.report.error(node.pos, path, format!("must be at least {least}, this is {value}"));
+                None
+            }
+            None => self.wrong(&node, path, "an integer"),
+        }
+    }
+
+    fn number(&mut self, node: Node, path: &str) -> Option<Node> {
+        let value = match &node.value {
+            Value::Text { text, expanded: true } => text.parse::<f64>().ok(),
+            Value::Null
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Float(_)
+            | Value::Text { .. }
+            | Value::List(_)
+            | Value::Map(_) => node.as_float(),
+        };
+        match value.filter(|value| value.is_finite()) {
+            Some(value) => Some(Node::new(node.pos, Value::Float(value))),
+            None => self.wrong(&node, path, "a number"),
+        }
+    }
+
+    fn duration(&mut self, node: Node, path: &str) -> Option<Node> {
+        let Some(text) = node.as_text() else {
+            return self.wrong(&node, path, "a duration such as 1m30s");
+        };
+        match units::duration(text) {
+            Some(value) => Some(Node::text(node.pos, units::duration_text(value))),
+            None => {
+                let message = format!("\"{}\" is no duration; write it as 1m30s or 500ms", brief(text));
+                self.report.error(node.pos, path, message);
+                None
+            }
+        }
+    }
+
+    fn bytes(&mut self, node: Node, path: &str) -> Option<(Pos, i64)> {
+        let text = node.scalar_text();
+        let size = text.as_deref().and_then(units::bytes);
+        if size.is_none() {
+            let written = text.map_or_else(|| node.kind().to_owned(), |text| format!("\"{}\"", brief(&text)));
+            self.report.error(node.pos, path, format!("must be a size such as 64m or 2g, this is {written}"));
+        }
+        size.map(|size| (node.pos, size))
+    }
+
+    fn choice(&mut self, words: &[&str], node: Node, path: &str) -> Option<Node> {
+        let node = self.text(node, path)?;
+        let text = node.as_text().unwrap_or_default();
+        if text.is_empty() || words.contains(&text) {
+            return Some(node);
+        }
+        let message = format!("must be one of {}, this is \"{}\"", words.join(", "), brief(text));
+        self.report.error(node.pos, path, message);
+        None
+    }
+
+    fn command(&mut self, node: Node, path: &str) -> Option<Node> {
+        let Some(text) = node.as_text() else {
+            return if node.is_null() { Some(node) } else { self.list(&Kind::Text, node, path) };
+        };
+        match words::split(text) {
+            Ok(words) => {
+                let words = words.into_iter().map(|word| Node::text(node.pos, word)).collect();
+                Some(Node::new(node.pos, Value::List(words)))
+            }
+            Err(why) => {
+                self.report.error(node.pos, path, format!("cannot be split into words: {why}; write it as a list"));
+                None
+            }
+        }
+    }
+
+    fn test(&mut self, node: Node, path: &str) -> Option<Node> {
+        if node.as_text().is_some() {
+            let pos = node.pos;
+            return Some(Node::new(pos, Value::List(vec![Node::text(pos, "CMD-SHELL"), node])));
+        }
+        self.list(&Kind::Text, node, path)
+    }
+
+    pub fn list(&mut self, item: &Kind, node: Node, path: &str) -> Option<Node> {
+        let Value::List(items) = node.value else {
+            return self.wrong(&node, path, "a list");
+        };
+        let items = items.into_iter().enumerate();
+        let items: Vec<_> = items.map(|(index, node)| self.value(item, node, &format!("{path}[{index}]"))).collect();
+        Some(Node::new(node.pos, Value::List(items.into_iter().collect::<Option<_>>()?)))
+    }
+
+    fn pairs(&mut self, nulls: bool, node: Node, path: &str) -> Option<Node> {
+        let mut map = Map::default();
+        match node.value {
+            Value::Map(written) => {
+                for entry in written.0 {
+                    let value = if entry.node.is_null() {
+                        if nulls { entry.node } else { Node::text(entry.node.pos, "") }
+                    } else if let Some(text) = entry.node.scalar_text() {
+                        Node::text(entry.node.pos, text)
+                    } else {
+                        let path = join(path, &entry.key);
+                        self.wrong(&entry.node, &path, "a string, a number or null (put it in quotes)")?
+                    };
+                    map.put(&entry.key, entry.pos, value);
+                }
+            }
+            Value::List(items) => {
+                for (index, item) in items.into_iter().enumerate() {
+                    let item = self.text(item, &format!("{path}[{index}]"))?;
+                    let text = item.as_text().unwrap_or_default();
+                    let (key, value) = match text.split_once('=') {
+                        Some((key, value)) => (key, Node::text(item.pos, value)),
+                        None if nulls => (text, Node::new(item.pos, Value::Null)),
+                        None => (text, Node::text(item.pos, "")),
+                    };
+                    map.put(key, item.pos, value);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text { .. } => {
+                return self.wrong(&node, path, "a mapping or a list of KEY=value");
+            }
+        }
+        Some(Node::new(node.pos, Value::Map(map)))
+    }
+
+    fn options(&mut self, node: Node, path: &str) -> Option<Node> {
+        if node.as_map().is_none() {
+            return self.wrong(&node, path, "a mapping");
+        }
+        self.pairs(false, node, path)
+    }
+
+    fn hosts(&mut self, node: Node, path: &str) -> Option<Node> {
+        let pos = node.pos;
+        let mut items = Vec::new();
+        match node.value {
+            Value::Map(map) => {
+                let mut entries = map.0;
+                entries.sort_by(|a, b| a.key.cmp(&b.key));
+                for entry in entries {
+                    let value = self.scalar(entry.node, &join(path, &entry.key))?;
+                    items.push(host(entry.pos, &entry.key, value.as_text().unwrap_or_default()));
+                }
+            }
+            Value::List(_) => {
+                for (index, item) in self.list(&Kind::Text, node, path)?.items().iter().enumerate() {
+                    let text = item.as_text().unwrap_or_default();
+                    match text.split_once('=').or_else(|| text.split_once(':')) {
+                        Some((name, address)) => items.push(host(item.pos, name, address)),
+                        None => {
+                            self.report.warn(
+                                item.pos,
+                                &format!("{path}[{index}]"),
+                                "ignored; it has no address, write NAME:ADDRESS",
+                            );
+                        }
+                    }
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text { .. } => {
+                return self.wrong(&node, path, "a list of host:address, or a mapping");
+            }
+        }
+        Some(Node::new(pos, Value::List(items)))
+    }
+
+    /// A mapping with the keys of a table; `x-…` is kept as it is.
+    pub fn object(&mut self, keys: &[Key], node: Node, path: &str) -> Option<Node> {
+        let Value::Map(map) = node.value else {
+            return self.wrong(&node, path, "a mapping");
+        };
+        let mut out = Map::default();
+        let mut good = true;
+        for entry in map.0 {
+            let here = join(path, &entry.key);
+            match self.member(keys, entry.node, &entry.key, entry.pos, &here) {
+                Some(node) => out.0.push(Entry { key: entry.key, pos: entry.pos, node }),
+                None => good = false,
+            }
+        }
+        good.then(|| Node::new(node.pos, Value::Map(out)))
+    }
+
+    fn member(&mut self, keys: &[Key], node: Node, name: &str, pos: Pos, path: &str) -> Option<Node> {
+        let Some(key) = keys.iter().find(|key| key.name == name) else {
+            if name.starts_with("x-") {
+                return Some(node);
+            }
+            self.unknown(keys, name, pos, path);
+            return None;
+        };
+        match key.standing {
+            Standing::Honoured => {}
+            Standing::Ignored(instead) => self.report.warn(pos, path, instead),
+            Standing::Refused(instead) => {
+                self.report.error(pos, path, format!("not honoured: {}", instead.trim_start_matches("not honoured; ")));
+                return None;
+            }
+        }
+        self.value(&key.kind, node, path)
+    }
+
+    fn unknown(&mut self, keys: &[Key], name: &str, pos: Pos, path: &str) {
+        let names = keys.iter().filter(|key| !matches!(key.standing, Standing::Refused(_))).map(|key| key.name);
+        let message = match closest(name, names) {
+            Some(meant) => format!("unknown key (did you mean {meant}?)"),
+            None => "unknown key; remove it, or begin its name with x-".to_owned(),
+        };
+        self.report.error(pos, path, message);
+    }
+
+    fn members(&mut self, member: &Kind, node: Node, path: &str) -> Option<Node> {
+        let Value::Map(map) = node.value else {
+            return self.wrong(&node, path, "a mapping");
+        };
+        let mut out = Map::default();
+        let mut good = true;
+        for entry in map.0 {
+            let here = join(path, &entry.key);
+            let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+            if entry.key.is_empty() || !entry.key.bytes().all(fine) {
+                self.report.error(entry.pos, &here, "a name has only letters, digits, dot, dash and underscore");
+                good = false;
+                continue;
+            }
+            match self.value(member, entry.node, &here) {
+                Some(node) => out.0.push(Entry { key: entry.key, pos: entry.pos, node }),
+                None => good = false,
+            }
+        }
+        good.then(|| Node::new(node.pos, Value::Map(out)))
+    }
+
+    fn depends_on(&mut self, node: Node, path: &str) -> Option<Node> {
+        let pos = node.pos;
+        let nodes = match node.value {
+            Value::Map(map) => map.0.into_iter().map(|entry| Node::text(entry.pos, entry.key)).collect(),
+            Value::List(_) => match self.list(&Kind::Text, node, path)?.value {
+                Value::List(items) => items,
+                Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text { .. } | Value::Map(_) => {
+                    Vec::new()
+                }
+            },
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text { .. } => {
+                return self.wrong(&node, path, "a list of services");
+            }
+        };
+        if !nodes.is_empty() {
+            self.report.warn(
+                pos,
+                path,
+                "the order of starting is not kept yet; let the program wait for what it needs",
+            );
+        }
+        Some(Node::new(pos, Value::List(nodes)))
+    }
+
+    fn env_file(&mut self, node: Node, path: &str) -> Option<Node> {
+        let pos = node.pos;
+        let Value::List(items) = node.value else {
+            return if node.as_text().is_some() {
+                Some(alone(node))
+            } else {
+                self.wrong(&node, path, "a path or a list")
+            };
+        };
+        let mut out = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let here = format!("{path}[{index}]");
+            if item.as_map().is_none() {
+                out.push(self.text(item, &here)?);
+                continue;
+            }
+            let item = self.object(ENV_FILE, item, &here)?;
+            let Some(file) = item.get("path").cloned() else {
+                self.report.error(item.pos, &here, "path is missing");
+                return None;
+            };
+            out.push(if item.get("required").and_then(Node::as_bool) == Some(false) { item } else { file });
+        }
+        Some(Node::new(pos, Value::List(out)))
+    }
+
+    fn networks(&mut self, node: Node, path: &str) -> Option<Node> {
+        let pos = node.pos;
+        let Value::List(_) = node.value else {
+            return self.members(&Kind::ObjectOrNull(schema::ATTACHMENT), node, path);
+        };
+        let names = self.list(&Kind::Text, node, path)?;
+        let mut map = Map::default();
+        for name in names.items() {
+            map.put(name.as_text().unwrap_or_default(), name.pos, Node::new(name.pos, Value::Null));
+        }
+        Some(Node::new(pos, Value::Map(map)))
+    }
+
+    fn references(&mut self, node: Node, path: &str) -> Option<Node> {
+        let Value::List(items) = node.value else {
+            return self.wrong(&node, path, "a list");
+        };
+        let mut out = Vec::new();
+        for (index, item) in items.into_iter().enumerate() {
+            let here = format!("{path}[{index}]");
+            let item = if item.as_text().is_some() {
+                single("source", item)
+            } else {
+                self.object(schema::FILE_REFERENCE, item, &here)?
+            };
+            if item.get("source").is_none_or(Node::is_zero) {
+                self.report.error(item.pos, &here, "source is missing");
+                return None;
+            }
+            out.push(item);
+        }
+        Some(Node::new(node.pos, Value::List(out)))
+    }
+
+    fn ulimits(&mut self, node: Node, path: &str) -> Option<Node> {
+        let Value::Map(map) = node.value else {
+            return self.wrong(&node, path, "a mapping");
+        };
+        let mut out = Map::default();
+        for entry in map.0 {
+            let here = join(path, &entry.key);
+            let limit = if entry.node.as_map().is_some() {
+                let limit = self.object(schema::ULIMIT, entry.node, &here)?;
+                if limit.get("soft").is_none() || limit.get("hard").is_none() {
+                    self.report.error(limit.pos, &here, "both soft and hard are needed");
+                    return None;
+                }
+                limit
+            } else {
+                self.integer(entry.node, &here, -1)?
+            };
+            out.put(&entry.key, entry.pos, limit);
+        }
+        Some(Node::new(node.pos, Value::Map(out)))
+    }
+
+    /// `true`, `false`, or `{name: …}`, which stays a mapping until the name of the object is settled.
+    fn external(&mut self, node: Node, path: &str) -> Option<Node> {
+        if node.as_map().is_some() {
+            self.report.warn(node.pos, path, "external.name is deprecated; write external: true and name: beside it");
+            return self.object(EXTERNAL, node, path);
+        }
+        self.boolean(node, path)
+    }
+
+    fn build(&mut self, node: Node, path: &str) -> Option<Node> {
+        if node.as_text().is_some() {
+            return Some(single("context", node));
+        }
+        let Value::Map(mut map) = node.value else {
+            return self.wrong(&node, path, "a string or a mapping");
+        };
+        // Nothing of it is used, so keys beyond those that are printed are no errors.
+        map.0.retain(|entry| schema::BUILD.iter().any(|key| key.name == entry.key));
+        self.object(schema::BUILD, Node::new(node.pos, Value::Map(map)), path)
+    }
+
+    fn file_mode(&mut self, node: Node, path: &str) -> Option<Node> {
+        let mode = match &node.value {
+            Value::Text { text, .. } => i64::from_str_radix(text.trim_start_matches("0o"), 8).ok(),
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::List(_) | Value::Map(_) => {
+                node.as_int()
+            }
+        };
+        match mode {
+            Some(mode) if (0..=0o7777).contains(&mode) => Some(Node::new(node.pos, Value::Int(mode))),
+            Some(_) | None => {
+                self.report.error(node.pos, path, "must be a file mode such as 0440");
+                None
+            }
+        }
+    }
+}
+
+static ENV_FILE: &[Key] = &[
+    Key { name: "path", kind: Kind::Text, standing: Standing::Honoured, merge: schema::Merge::Deep, keep: true },
+    Key { name: "required", kind: Kind::Bool, standing: Standing::Honoured, merge: schema::Merge::Deep, keep: true },
+];
+
+static EXTERNAL: &[Key] =
+    &[Key { name: "name", kind: Kind::Text, standing: Standing::Honoured, merge: schema::Merge::Deep, keep: true }];
+
+/// One entry of extra_hosts; an address may be in brackets.
+fn host(pos: Pos, name: &str, address: &str) -> Node {
+    let bare = address.strip_prefix('[').and_then(|address| address.strip_suffix(']')).unwrap_or(address);
+    Node::text(pos, format!("{name}:{bare}"))
+}
+
+/// A list of one.
+fn alone(node: Node) -> Node {
+    Node::new(node.pos, Value::List(vec![node]))
+}
+
+/// A mapping of one.
+pub(crate) fn single(key: &str, node: Node) -> Node {
+    let pos = node.pos;
+    Node::new(pos, Value::Map(Map(vec![Entry { key: key.to_owned(), pos, node }])))
+}

@@ -1,0 +1,167 @@
+//! What a compose file leaves to its surroundings: environment files, variables without a value, paths relative
+//! to the file, names of external objects.
+//!
+//! Called by `compose` for each file after `normal`. Reads files only through [`Files`].
+
+use super::interpolate::{Environment, join};
+use super::parse::brief;
+use super::report::Report;
+use super::value::{Map, Node, Value};
+use super::{Files, words};
+
+/// Most bytes of an environment file.
+const ENV_FILE_BYTES_MAX: usize = 1024 * 1024;
+
+pub(crate) struct Resolver<'a> {
+    pub env: &'a Environment,
+    pub files: &'a dyn Files,
+    pub report: &'a mut Report,
+}
+
+impl Resolver<'_> {
+    /// Resolves a whole file in canonical form.
+    pub fn file(&mut self, root: &mut Node) {
+        let Some(root) = root.as_map_mut() else { return };
+        for section in ["networks", "volumes", "secrets", "configs"] {
+            let Some(members) = root.get_mut(section).and_then(Node::as_map_mut) else { continue };
+            for entry in &mut members.0 {
+                let path = join(section, &entry.key);
+                if let Some(member) = entry.node.as_map_mut() {
+                    self.external(&entry.key, member, &path);
+                    self.absolute(member, "file");
+                }
+            }
+        }
+        let services = root.get_mut("services").and_then(Node::as_map_mut);
+        for entry in services.map(|map| &mut map.0).into_iter().flatten() {
+            let path = join("services", &entry.key);
+            if let Some(service) = entry.node.as_map_mut() {
+                self.environment(service, &path);
+                self.mounts(service);
+            }
+        }
+    }
+
+    /// The object's name is settled: `name`, else the key; what external excludes is refused.
+    fn external(&mut self, key: &str, member: &mut Map, path: &str) {
+        let Some(external) = member.entry("external").cloned() else { return };
+        let inner = external.node.get("name").cloned();
+        if external.node.as_bool() == Some(false) {
+            member.remove("external");
+            return;
+        }
+        let others = ["name", "external", "x-cluster-spec", "template_driver"];
+        let odd: Vec<_> = member
+            .0
+            .iter()
+            .filter(|e| !others.contains(&e.key.as_str()) && !e.key.starts_with("x-") && !e.node.is_zero())
+            .collect();
+        if let Some(odd) = odd.first() {
+            let message = format!("{} cannot be given for what is external: it exists already", odd.key);
+            self.report.error(odd.pos, path, message);
+        }
+        if inner.is_some() && member.get("name").is_some_and(|name| !name.is_zero()) {
+            self.report.error(external.pos, path, "both external.name and name are given; write only name");
+        }
+        let pos = external.pos;
+        let name = inner.or_else(|| member.get("name").cloned()).filter(|name| !name.is_zero());
+        member.put("name", pos, name.unwrap_or_else(|| Node::text(pos, key)));
+        member.put("external", pos, Node::new(pos, Value::Bool(true)));
+    }
+
+    fn path(&self, path: &str) -> String {
+        if path == "~" || path.starts_with("~/") {
+            let home = self.env.get("HOME").map_or("", String::as_str);
+            return clean(&format!("{home}/{}", &path[1..]));
+        }
+        if path.starts_with('/') || path.as_bytes().get(1) == Some(&b':') {
+            return path.to_owned();
+        }
+        clean(&format!("{}/{path}", self.files.directory()))
+    }
+
+    fn absolute(&mut self, map: &mut Map, key: &str) {
+        if let Some(node) = map.get_mut(key)
+            && let Some(text) = node.as_text().filter(|text| !text.is_empty())
+        {
+            *node = Node::text(node.pos, self.path(text));
+        }
+    }
+
+    fn mounts(&mut self, service: &mut Map) {
+        let Some(Node { value: Value::List(mounts), .. }) = service.get_mut("volumes") else { return };
+        for mount in mounts {
+            if mount.get("type").and_then(Node::as_text) == Some("bind")
+                && let Some(mount) = mount.as_map_mut()
+            {
+                self.absolute(mount, "source");
+            }
+        }
+    }
+
+    /// Environment files first, then what the service itself says; a name without a value takes the caller's.
+    fn environment(&mut self, service: &mut Map, path: &str) {
+        let mut all = Map::default();
+        let files = service.get("env_file").cloned();
+        for file in files.iter().flat_map(Node::items) {
+            self.env_file(file, &join(path, "env_file"), &mut all);
+        }
+        let own = service.get("environment").cloned();
+        for entry in own.iter().flat_map(|node| node.entries()) {
+            all.put(&entry.key, entry.pos, entry.node.clone());
+        }
+        for entry in &mut all.0 {
+            if entry.node.is_null()
+                && let Some(value) = self.env.get(&entry.key)
+            {
+                entry.node = Node::text(entry.node.pos, value.clone());
+            }
+        }
+        if let Some(pos) = own.as_ref().or(files.as_ref()).map(|node| node.pos) {
+            service.put("environment", pos, Node::new(pos, Value::Map(all)));
+        }
+    }
+
+    fn env_file(&mut self, file: &Node, path: &str, all: &mut Map) {
+        let optional = file.get("required").and_then(Node::as_bool) == Some(false);
+        let Some(name) = file.get("path").unwrap_or(file).as_text() else { return };
+        let full = self.path(name);
+        let bytes = match self.files.read(&full) {
+            Ok(bytes) => bytes,
+            Err(_) if optional => return,
+            Err(why) => return self.report.error(file.pos, path, format!("cannot read {full}: {why}")),
+        };
+        if bytes.len() > ENV_FILE_BYTES_MAX {
+            let message = format!("{full} is longer than {ENV_FILE_BYTES_MAX} bytes");
+            return self.report.error(file.pos, path, message);
+        }
+        let Ok(text) = String::from_utf8(bytes) else {
+            return self.report.error(file.pos, path, format!("{full} is no UTF-8 text"));
+        };
+        match words::env_file(&text) {
+            Ok(variables) => {
+                for (name, value) in variables {
+                    if let Some(value) = value.or_else(|| self.env.get(&name).cloned()) {
+                        all.put(&name, file.pos, Node::text(file.pos, value));
+                    }
+                }
+            }
+            Err((line, why)) => self.report.error(file.pos, path, format!("{}:{line}: {why}", brief(&full))),
+        }
+    }
+}
+
+/// The shortest path that names the same file without looking at the disk (`..` and `.` resolved).
+fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}

@@ -1,0 +1,440 @@
+//! What each key of a compose file takes and what becomes of it: tables, no code.
+//!
+//! Read by `normal` (checks and canonical form), `merge` (how two files combine) and `emit` (what is left out).
+//! Follows the Compose specification and, where that differs, what docker accepts in `docker stack`.
+
+/// One key of a mapping.
+pub(crate) struct Key {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub standing: Standing,
+    pub merge: Merge,
+    /// Zero, false and empty mean something of their own: the canonical form keeps them.
+    pub keep: bool,
+}
+
+/// What becomes of a key.
+pub(crate) enum Standing {
+    Honoured,
+    /// Accepted with a warning: the text says what to do instead.
+    Ignored(&'static str),
+    /// An error: the text says what to do instead.
+    Refused(&'static str),
+}
+
+/// How the value of a later file combines with that of an earlier one.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Merge {
+    /// Scalars are replaced, lists appended, mappings merged key by key.
+    Deep,
+    Replace,
+    /// By published port, protocol and address.
+    Ports,
+    /// Items of a list are mappings, told apart by this member; the later replaces the earlier.
+    By(&'static str),
+    /// Options merge when the driver stays.
+    Logging,
+}
+
+/// The shape of a value.
+pub(crate) enum Kind {
+    /// A string.
+    Text,
+    /// A string or null.
+    TextOrNull,
+    /// A string or a number; becomes a string.
+    Scalar,
+    Bool,
+    /// An integer.
+    Int,
+    /// An integer of at least 0.
+    Count,
+    Number,
+    /// `1m30s`.
+    Duration,
+    /// `64m` or a number of bytes; becomes the number as a string.
+    Bytes,
+    /// `64m` or a number of bytes; becomes an integer.
+    Size,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A command line: one string is split into words.
+    Words,
+    /// `healthcheck.test`.
+    Test,
+    Texts,
+    TextOrTexts,
+    /// Strings or numbers; become strings.
+    Scalars,
+    /// `KEY=value` items or a mapping; becomes a mapping. `nulls`: a key without a value stays null.
+    Pairs {
+        nulls: bool,
+    },
+    /// A mapping to strings, numbers and null; becomes a mapping to strings.
+    Options,
+    /// `host:address` items or a mapping; becomes items.
+    Hosts,
+    Object(&'static [Key]),
+    ObjectOrNull(&'static [Key]),
+    List(&'static Kind),
+    /// A mapping of names to this.
+    Members(&'static Kind),
+    DependsOn,
+    EnvFile,
+    Ports,
+    Volumes,
+    ServiceNetworks,
+    FileReferences,
+    Ulimits,
+    /// true, or the deprecated `{name: …}`.
+    External,
+    /// A string (the context) or a mapping with more keys than we name.
+    Build,
+    /// An octal number.
+    FileMode,
+    Anything,
+}
+
+use Kind::*;
+
+const fn key(name: &'static str, kind: Kind) -> Key {
+    Key { name, kind, standing: Standing::Honoured, merge: Merge::Deep, keep: false }
+}
+
+const fn kept(name: &'static str, kind: Kind) -> Key {
+    Key { name, kind, standing: Standing::Honoured, merge: Merge::Deep, keep: true }
+}
+
+const fn ignored(name: &'static str, kind: Kind, instead: &'static str) -> Key {
+    Key { name, kind, standing: Standing::Ignored(instead), merge: Merge::Deep, keep: false }
+}
+
+const fn refused(name: &'static str, instead: &'static str) -> Key {
+    Key { name, kind: Anything, standing: Standing::Refused(instead), merge: Merge::Replace, keep: false }
+}
+
+const fn merged(name: &'static str, kind: Kind, merge: Merge) -> Key {
+    Key { name, kind, standing: Standing::Honoured, merge, keep: false }
+}
+
+/// The file.
+pub(crate) static TOP: &[Key] = &[
+    key("version", Text),
+    key("name", Text),
+    kept("services", Members(&Object(SERVICE))),
+    key("networks", Members(&ObjectOrNull(NETWORK))),
+    key("volumes", Members(&ObjectOrNull(VOLUME))),
+    key("secrets", Members(&Object(SECRET))),
+    key("configs", Members(&Object(CONFIG))),
+    refused("include", "not supported; name the files with several -c options"),
+    refused("models", "not supported"),
+];
+
+pub(crate) static SERVICE: &[Key] = &[
+    ignored("build", Build, "images are not built here; build and push the image, and name it with image:"),
+    key("cap_add", Texts),
+    key("cap_drop", Texts),
+    ignored("cgroupns_mode", Text, "ignored; each container has a cgroup namespace of its own"),
+    ignored("cgroup_parent", Text, "ignored; limit with deploy.resources.limits"),
+    merged("command", Words, Merge::Replace),
+    merged("configs", FileReferences, Merge::By("source")),
+    ignored(
+        "container_name",
+        Text,
+        "ignored; containers are named after service and slot, other services reach it by the service name",
+    ),
+    ignored("credential_spec", Anything, "ignored; it is for Windows containers"),
+    key("depends_on", DependsOn),
+    key("deploy", ObjectOrNull(DEPLOY)),
+    ignored("devices", Texts, "ignored; devices of hosts are not handed to services yet"),
+    key("dns", TextOrTexts),
+    key("dns_opt", TextOrTexts),
+    key("dns_search", TextOrTexts),
+    ignored("domainname", Text, "ignored; put the whole name into hostname"),
+    merged("entrypoint", Words, Merge::Replace),
+    key("env_file", EnvFile),
+    key("environment", Pairs { nulls: true }),
+    ignored("expose", Scalars, "ignored; services on one network reach all ports of each other"),
+    ignored("external_links", Texts, "ignored; put both services on one network and use the service name"),
+    key("extra_hosts", Hosts),
+    key("group_add", Scalars),
+    key("healthcheck", Object(HEALTHCHECK)),
+    key("hostname", Text),
+    key("image", Text),
+    kept("init", Bool),
+    ignored("ipc", Text, "ignored; each container has an IPC namespace of its own"),
+    ignored("isolation", Text, "ignored; it is for Windows containers"),
+    key("labels", Pairs { nulls: false }),
+    ignored(
+        "links",
+        Texts,
+        "ignored; services on one network reach each other by the service name or networks.*.aliases",
+    ),
+    merged("logging", Object(LOGGING), Merge::Logging),
+    ignored("mac_address", Text, "ignored; addresses are given by the network"),
+    ignored(
+        "network_mode",
+        Text,
+        "ignored; for the network of the host use a network with external: true and name: host",
+    ),
+    key("networks", ServiceNetworks),
+    key("oom_score_adj", Int),
+    ignored("pid", TextOrNull, "ignored; each container has a process namespace of its own"),
+    merged("ports", Ports, Merge::Ports),
+    key("privileged", Bool),
+    key("read_only", Bool),
+    key("restart", Text),
+    merged("secrets", FileReferences, Merge::By("source")),
+    ignored("security_opt", Texts, "ignored; the default confinement is used"),
+    key("shm_size", Scalar),
+    key("stdin_open", Bool),
+    kept("stop_grace_period", Duration),
+    key("stop_signal", Text),
+    key("sysctls", Pairs { nulls: false }),
+    key("tmpfs", TextOrTexts),
+    key("tty", Bool),
+    key("ulimits", Ulimits),
+    key("user", Text),
+    ignored("userns_mode", Text, "ignored; containers have no user namespace"),
+    merged("volumes", Volumes, Merge::By("target")),
+    key("working_dir", Text),
+    refused("annotations", "not honoured; use labels"),
+    refused("attach", "not honoured; remove it"),
+    refused("blkio_config", "not honoured; remove it"),
+    refused("cgroup", "not honoured; each container has a cgroup namespace of its own"),
+    refused("cpu_count", "use deploy.resources.limits.cpus"),
+    refused("cpu_percent", "use deploy.resources.limits.cpus"),
+    refused("cpu_period", "use deploy.resources.limits.cpus"),
+    refused("cpu_quota", "use deploy.resources.limits.cpus"),
+    refused("cpu_rt_period", "not honoured; remove it"),
+    refused("cpu_rt_runtime", "not honoured; remove it"),
+    refused("cpu_shares", "use deploy.resources.reservations.cpus"),
+    refused("cpus", "use deploy.resources.limits.cpus"),
+    refused("cpuset", "not honoured; use deploy.resources.limits.cpus"),
+    refused("develop", "not honoured; remove it"),
+    refused("device_cgroup_rules", "not honoured; remove it"),
+    refused("extends", "not supported; use a YAML anchor with <<, or several -c files"),
+    refused("gpus", "not honoured; use deploy.resources.reservations.generic_resources"),
+    refused("label_file", "not honoured; use labels"),
+    refused("log_driver", "use logging.driver"),
+    refused("log_opt", "use logging.options"),
+    refused("mem_limit", "use deploy.resources.limits.memory"),
+    refused("mem_reservation", "use deploy.resources.reservations.memory"),
+    refused("mem_swappiness", "not honoured; remove it"),
+    refused("memswap_limit", "not honoured; containers have no swap beyond deploy.resources.limits.memory"),
+    refused("models", "not honoured; remove it"),
+    refused("net", "use networks"),
+    refused("oom_kill_disable", "not honoured; remove it"),
+    refused("pids_limit", "use deploy.resources.limits.pids"),
+    refused("platform", "use deploy.placement.constraints with node.platform.arch"),
+    refused("post_start", "not honoured; remove it"),
+    refused("pre_stop", "not honoured; remove it"),
+    refused("profiles", "not honoured; put the service into a file of its own and name it with -c when it is wanted"),
+    refused("provider", "not honoured; remove it"),
+    refused("pull_policy", "not honoured; remove it"),
+    refused("runtime", "not honoured; remove it"),
+    refused("scale", "use deploy.replicas"),
+    refused("storage_opt", "not honoured; remove it"),
+    refused("use_api_socket", "not honoured; remove it"),
+    refused("uts", "not honoured; remove it"),
+    refused("volume_driver", "use driver of the volume below volumes:"),
+    refused("volumes_from", "use a named volume that both services mount"),
+];
+
+static HEALTHCHECK: &[Key] = &[
+    merged("test", Test, Merge::Replace),
+    kept("timeout", Duration),
+    kept("interval", Duration),
+    kept("retries", Count),
+    kept("start_period", Duration),
+    kept("start_interval", Duration),
+    key("disable", Bool),
+];
+
+static LOGGING: &[Key] = &[key("driver", Text), key("options", Options)];
+
+static DEPLOY: &[Key] = &[
+    key("mode", Text),
+    kept("replicas", Count),
+    key("labels", Pairs { nulls: false }),
+    kept("update_config", Object(UPDATE)),
+    kept("rollback_config", Object(UPDATE)),
+    key("resources", Object(RESOURCES)),
+    kept("restart_policy", Object(RESTART)),
+    key("placement", Object(PLACEMENT)),
+    key("endpoint_mode", Text),
+];
+
+static UPDATE: &[Key] = &[
+    kept("parallelism", Count),
+    key("delay", Duration),
+    key("failure_action", Text),
+    key("monitor", Duration),
+    key("max_failure_ratio", Number),
+    key("order", Choice(&["start-first", "stop-first"])),
+];
+
+static RESOURCES: &[Key] = &[kept("limits", Object(LIMITS)), kept("reservations", Object(RESERVATIONS))];
+
+static LIMITS: &[Key] = &[key("cpus", Scalar), key("memory", Bytes), key("pids", Count)];
+
+static RESERVATIONS: &[Key] = &[
+    key("cpus", Scalar),
+    key("memory", Bytes),
+    key("generic_resources", List(&Object(GENERIC))),
+    refused("devices", "not honoured; use generic_resources"),
+];
+
+static GENERIC: &[Key] = &[kept("discrete_resource_spec", Object(DISCRETE))];
+
+static DISCRETE: &[Key] = &[kept("kind", Text), kept("value", Count)];
+
+static RESTART: &[Key] =
+    &[key("condition", Text), kept("delay", Duration), kept("max_attempts", Count), kept("window", Duration)];
+
+static PLACEMENT: &[Key] =
+    &[key("constraints", Texts), key("preferences", List(&Object(PREFERENCE))), key("max_replicas_per_node", Count)];
+
+static PREFERENCE: &[Key] = &[key("spread", Text)];
+
+/// One network of a service.
+pub(crate) static ATTACHMENT: &[Key] = &[
+    merged("aliases", Texts, Merge::Replace),
+    key("driver_opts", Options),
+    ignored("ipv4_address", Text, "ignored; addresses are given by the network, use the service name"),
+    ignored("ipv6_address", Text, "ignored; addresses are given by the network, use the service name"),
+    refused("gw_priority", "not honoured; remove it"),
+    refused("interface_name", "not honoured; remove it"),
+    refused("link_local_ips", "not honoured; remove it"),
+    refused("mac_address", "not honoured; remove it"),
+    refused("priority", "not honoured; remove it"),
+];
+
+/// One secret or config of a service, long form.
+pub(crate) static FILE_REFERENCE: &[Key] =
+    &[key("source", Text), key("target", Text), key("uid", Scalar), key("gid", Scalar), kept("mode", FileMode)];
+
+/// One port of a service, long form.
+pub(crate) static PORT: &[Key] = &[
+    key("name", Text),
+    key("mode", Choice(&["ingress", "host"])),
+    key("host_ip", Text),
+    key("target", Count),
+    key("published", Count),
+    key("protocol", Choice(&["tcp", "udp", "sctp"])),
+    refused("app_protocol", "not honoured; remove it"),
+];
+
+/// One mount of a service, long form.
+pub(crate) static MOUNT: &[Key] = &[
+    key("type", Text),
+    key("source", Text),
+    key("target", Text),
+    key("read_only", Bool),
+    ignored("consistency", Text, "ignored; mounts are always consistent"),
+    kept("bind", Object(MOUNT_BIND)),
+    kept("volume", Object(MOUNT_VOLUME)),
+    kept("tmpfs", Object(MOUNT_TMPFS)),
+    refused("image", "not honoured; remove it"),
+];
+
+static MOUNT_BIND: &[Key] = &[
+    key("propagation", Choice(&["private", "rprivate", "shared", "rshared", "slave", "rslave"])),
+    kept("create_host_path", Bool),
+    ignored("selinux", Text, "ignored; labels of files are left as they are"),
+    refused("recursive", "not honoured; remove it"),
+];
+
+static MOUNT_VOLUME: &[Key] = &[
+    key("nocopy", Bool),
+    key("subpath", Text),
+    refused("labels", "not honoured; set labels of the volume below volumes:"),
+];
+
+static MOUNT_TMPFS: &[Key] = &[key("size", Size), key("mode", FileMode)];
+
+/// A limit with two values.
+pub(crate) static ULIMIT: &[Key] = &[kept("soft", Int), kept("hard", Int)];
+
+/// The keys of `build` that are printed; all are ignored.
+pub(crate) static BUILD: &[Key] = &[
+    key("context", Text),
+    key("dockerfile", Text),
+    key("args", Pairs { nulls: true }),
+    key("labels", Pairs { nulls: false }),
+    key("cache_from", Texts),
+    key("extra_hosts", Hosts),
+    key("network", Text),
+    key("target", Text),
+];
+
+static NETWORK: &[Key] = &[
+    key("name", Text),
+    key("driver", Text),
+    key("driver_opts", Options),
+    key("ipam", Object(IPAM)),
+    key("external", External),
+    key("internal", Bool),
+    key("attachable", Bool),
+    key("enable_ipv6", Bool),
+    key("labels", Pairs { nulls: false }),
+    refused("enable_ipv4", "not honoured; networks have IPv4"),
+];
+
+static IPAM: &[Key] = &[
+    ignored("driver", Text, "ignored; subnets are given by the cluster"),
+    key("config", List(&Object(SUBNET))),
+    refused("options", "not honoured; remove it"),
+];
+
+static SUBNET: &[Key] = &[
+    key("subnet", Text),
+    key("gateway", Text),
+    key("ip_range", Text),
+    refused("aux_addresses", "not honoured; remove it"),
+];
+
+static VOLUME: &[Key] = &[
+    key("name", Text),
+    key("driver", Text),
+    key("driver_opts", Options),
+    key("external", External),
+    key("labels", Pairs { nulls: false }),
+    ignored("x-cluster-spec", Object(CLUSTER_SPEC), "ignored; cluster volumes are not supported"),
+];
+
+static CLUSTER_SPEC: &[Key] = &[
+    key("group", Text),
+    key("access_mode", Anything),
+    key("accessibility_requirements", Object(ACCESSIBILITY)),
+    key("capacity_range", Object(CAPACITY)),
+    key("secrets", Anything),
+    key("availability", Text),
+];
+
+static ACCESSIBILITY: &[Key] = &[key("requisite", List(&Object(TOPOLOGY))), key("preferred", List(&Object(TOPOLOGY)))];
+
+static TOPOLOGY: &[Key] = &[key("segments", Pairs { nulls: false })];
+
+static CAPACITY: &[Key] = &[key("required_bytes", Bytes), key("limit_bytes", Bytes)];
+
+static SECRET: &[Key] = &[
+    key("name", Text),
+    key("file", Text),
+    key("environment", Text),
+    key("external", External),
+    key("labels", Pairs { nulls: false }),
+    key("driver", Text),
+    key("driver_opts", Options),
+    key("template_driver", Text),
+];
+
+static CONFIG: &[Key] = &[
+    key("name", Text),
+    key("file", Text),
+    key("content", Text),
+    key("environment", Text),
+    key("external", External),
+    key("labels", Pairs { nulls: false }),
+    key("template_driver", Text),
+];
