@@ -140,7 +140,14 @@ impl Writer {
     async fn propose_there(&self, leader: NodeId, txn: &Txn) -> Attempt {
         let Some(address) = self.managers.address(leader) else { return Attempt::Again(None) };
         let request = pb::control::Request { request: Some(pb::control::request::Request::Submit(txn.to_wire())) };
-        let call = self.endpoint.call(address, Expect::Node(leader), &CONTROL, request.encode_to_vec(), CALL).await;
+        // A leader that died answers nothing. Another one's election tells before the deadline of the call does.
+        let mut leadership = self.raft.leadership();
+        let replaced = leadership.wait_for(|state| state.leader.is_some_and(|other| other != leader));
+        let call = tokio::select! {
+            call = self.endpoint.call(address, Expect::Node(leader), &CONTROL, request.encode_to_vec(), CALL) => call,
+            // The raft task ended, or someone else leads: either way nobody will answer.
+            _ = replaced => return Attempt::Uncertain,
+        };
         let reply = match call {
             Ok(reply) => reply,
             Err(error) if not_carried_out(&error) => return Attempt::Again(None),
