@@ -9,6 +9,7 @@ services:
   web:
     image: app:1
     ports: ['8080:8080']
+    stop_grace_period: 1s
     deploy: {replicas: 6, restart_policy: {condition: any, delay: 0s}}
 ";
 

@@ -16,7 +16,7 @@ fn the_tasks_of_a_cut_off_host_run_elsewhere_in_time_and_once_after_healing() {
     // An argument no other process on this machine has.
     let seconds = format!("1000000.{}", std::process::id());
     let stack = format!(
-        "services:\n  job: {{image: 'app:1', command: [sleep, '{seconds}'], deploy: {{replicas: {REPLICAS}}}}}\n"
+        "services:\n  job: {{image: 'app:1', command: [sleep, '{seconds}'], stop_grace_period: 1s, deploy: {{replicas: {REPLICAS}}}}}\n"
     );
     cluster.deploy(1, "work", &stack);
     cluster.wait_running(1, "work_job", REPLICAS, SOON);
