@@ -1,7 +1,9 @@
 //! The command line: which command was asked for, on which daemon, and how it ends.
 
 use crate::client::{Client, Host};
-use crate::commands::{cluster, image, node, service};
+use crate::commands::{
+    cluster, container, content, events, image, network, node, service, stack, system, task, volume,
+};
 use crate::error::{CliError, Result};
 use crate::{daemon, dev};
 use clap::error::ErrorKind;
@@ -39,9 +41,37 @@ enum Command {
     /// Manage services
     #[command(subcommand)]
     Service(service::ServiceCommand),
+    /// Manage stacks
+    #[command(subcommand)]
+    Stack(stack::StackCommand),
+    /// Look at tasks
+    #[command(subcommand)]
+    Task(task::TaskCommand),
+    /// Manage networks
+    #[command(subcommand)]
+    Network(network::NetworkCommand),
+    /// Manage secrets
+    #[command(subcommand)]
+    Secret(content::SecretCommand),
+    /// Manage configs
+    #[command(subcommand)]
+    Config(content::ConfigCommand),
+    /// Manage volumes of this host
+    #[command(subcommand)]
+    Volume(volume::VolumeCommand),
     /// Manage images of this host
     #[command(subcommand)]
     Image(image::ImageCommand),
+    /// List the containers of this host
+    Ps(container::PsArgs),
+    /// Print the log of a container of this host
+    Logs(container::LogsArgs),
+    /// Print what happens, as it happens
+    Events(events::EventsArgs),
+    /// Print what this host and its cluster are
+    Info(system::InfoArgs),
+    /// Print the versions of this program and of the daemon
+    Version(system::VersionArgs),
     /// Run the node of this host
     Daemon(daemon::DaemonArgs),
     /// A cluster of several hosts on this machine
@@ -112,7 +142,18 @@ async fn dispatch(command: Command, context: &Context) -> Result<()> {
         Command::JoinToken(args) => cluster::join_token(context, args).await,
         Command::Node(command) => node::run(context, command).await,
         Command::Service(command) => service::run(context, command).await,
+        Command::Stack(command) => stack::run(context, command).await,
+        Command::Task(command) => task::run(context, command).await,
+        Command::Network(command) => network::run(context, command).await,
+        Command::Secret(command) => content::secret(context, command).await,
+        Command::Config(command) => content::config(context, command).await,
+        Command::Volume(command) => volume::run(context, command).await,
         Command::Image(command) => image::run(context, command).await,
+        Command::Ps(args) => container::ps(context, args).await,
+        Command::Logs(args) => container::logs(context, args).await,
+        Command::Events(args) => events::run(context, args).await,
+        Command::Info(args) => system::info(context, args).await,
+        Command::Version(args) => system::version(context, args).await,
         Command::Daemon(_) | Command::Dev(_) | Command::Completion { .. } => Ok(()),
     }
 }
@@ -122,10 +163,7 @@ fn report(result: Result<()>) -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(error) => error,
     };
-    let words = error.to_string();
-    if !words.is_empty() {
-        eprintln!("{words}");
-    }
+    eprintln!("{error}");
     if let Some(hint) = error.hint() {
         eprintln!("hint: {hint}");
     }

@@ -24,9 +24,6 @@ pub enum CliError {
     /// As above, with advice.
     #[error("{message}")]
     Hinted { message: String, hint: String },
-    /// A part of the work failed and said so already.
-    #[error("")]
-    Told,
 }
 
 /// Result of a command.
@@ -54,16 +51,15 @@ impl CliError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Hinted { hint, .. } => Some(hint.clone()),
-            Self::Connect { cause, host } => Some(match cause.kind() {
+            Self::Connect { cause, .. } => Some(match cause.kind() {
                 std::io::ErrorKind::PermissionDenied => {
                     "run it as root, or as a member of the group that owns the socket".to_owned()
                 }
-                _ => format!(
-                    "start one with \"swarm init\", \"swarm join\" or \"swarm daemon\", or name another with -H (now {host})"
-                ),
+                _ => "start one with \"swarm init\", \"swarm join\" or \"swarm daemon\", or name another with -H"
+                    .to_owned(),
             }),
             Self::Daemon { message, .. } => daemon_hint(message).map(str::to_owned),
-            Self::Broken { .. } | Self::Usage(_) | Self::Told => None,
+            Self::Broken { .. } | Self::Usage(_) => None,
         }
     }
 }

@@ -2,7 +2,16 @@
 
 pub mod cluster;
 pub mod common;
+pub mod container;
+pub mod content;
+pub mod events;
 pub mod image;
+pub mod log_options;
+pub mod network;
 pub mod node;
 pub mod service;
+pub mod stack;
+pub mod system;
+pub mod task;
 pub mod tasks;
+pub mod volume;

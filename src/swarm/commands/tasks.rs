@@ -162,10 +162,10 @@ mod tests {
         let rows = rows(tasks, &names, false, now);
         let table = TASKS.render(&rows, &Output::default()).unwrap_or_default();
         let expected = "\
-ID             NAME              IMAGE     NODE      DESIRED STATE   CURRENT STATE           ERROR                              PORTS
-b23456789012   shop_web.2        web:2     host1     Running         Running 2 minutes ago                                      \n\
+ID             NAME             IMAGE     NODE      DESIRED STATE   CURRENT STATE           ERROR                              PORTS
+b23456789012   shop_web.2       web:2     host1     Running         Running 2 minutes ago                                      \n\
 a23456789012    \\_ shop_web.2   web:2     host1     Shutdown        Failed 2 minutes ago    \"task: non-zero exit (137): ou…\"   \n\
-c23456789012   shop_web.10       web:2     host1     Running         Running 2 minutes ago                                      \n";
+c23456789012   shop_web.10      web:2     host1     Running         Running 2 minutes ago                                      \n";
         assert_eq!(table, expected);
     }
 }

@@ -28,24 +28,42 @@ const STATES: [&str; 9] =
 /// # Errors
 /// When its update or rollback pauses, or was rolled back: the message says why.
 pub async fn wait(client: &Client, id: &str, options: WaitOptions) -> Result<()> {
+    watch(client, id, options, false).await
+}
+
+/// As `wait`, after a rollback that was asked for.
+pub async fn wait_rolled_back(client: &Client, id: &str, options: WaitOptions) -> Result<()> {
+    watch(client, id, options, true).await
+}
+
+async fn watch(client: &Client, id: &str, options: WaitOptions, asked: bool) -> Result<()> {
     if options.detach {
         return Ok(());
     }
     let mut board = if options.quiet { None } else { Some(Board::new()) };
-    let result = Watch::new(client, id).run(board.as_mut()).await;
+    let mut watch = Watch { client, id, since: None, rollback: asked, failed: None };
+    let result = watch.run(board.as_mut()).await;
     if let Some(board) = board {
         board.finish();
     }
-    result
+    match (result, watch.failed) {
+        (Ok(()), Some(message)) if !asked => Err(CliError::hinted(
+            format!("service rolled back: {message}"),
+            "\"swarm service ps --no-trunc\" shows why the new tasks failed",
+        )),
+        (result, _) => result,
+    }
 }
 
-/// Docker's `service create` after an update that was just sent must not take the old one's end for its own.
 struct Watch<'a> {
     client: &'a Client,
     id: &'a str,
     /// Since when everything runs.
     since: Option<Instant>,
+    /// Whether the service goes back to what it was.
     rollback: bool,
+    /// Why it did, when nobody asked for it.
+    failed: Option<String>,
 }
 
 /// How far a service is.
@@ -58,12 +76,9 @@ struct Progress {
     places: BTreeMap<String, (String, String)>,
 }
 
-impl<'a> Watch<'a> {
-    fn new(client: &'a Client, id: &'a str) -> Self {
-        Self { client, id, since: None, rollback: false }
-    }
-
+impl Watch<'_> {
     async fn run(&mut self, mut board: Option<&mut Board>) -> Result<()> {
+        let live = board.as_deref().is_some_and(Board::is_live);
         loop {
             let service = self.client.get(&format!("/services/{}", segment(self.id))).await?;
             let monitor = self.monitor(&service);
@@ -93,7 +108,9 @@ impl<'a> Watch<'a> {
                 }
             }
             if let Some(since) = self.since {
-                let left = monitor.saturating_sub(since.elapsed()).as_secs() + 1;
+                // Where lines pile up, the first one says it all.
+                let elapsed = if live { since.elapsed() } else { Duration::ZERO };
+                let left = monitor.saturating_sub(elapsed).as_secs_f64().ceil();
                 verify(&format!("Waiting {left} seconds to verify that tasks are stable..."));
             }
             tokio::time::sleep(LOOK_PERIOD).await;
@@ -122,6 +139,7 @@ impl<'a> Watch<'a> {
                 if !self.rollback {
                     say(&format!("service rollback: {message}"));
                     (self.rollback, self.since) = (true, None);
+                    self.failed = Some(message.to_owned());
                 }
                 None
             }
@@ -129,6 +147,7 @@ impl<'a> Watch<'a> {
             "rollback_completed" if self.since.is_none() => {
                 say(&format!("service rolled back: {message}"));
                 self.rollback = true;
+                self.failed = Some(message.to_owned());
                 None
             }
             _ => None,

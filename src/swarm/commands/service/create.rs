@@ -6,6 +6,7 @@ use crate::client::{Client, segment};
 use crate::commands::common::pairs;
 use crate::error::{CliError, Result};
 use crate::json::{list_mut, set, text, texts};
+use crate::registry;
 use crate::table::write_out;
 use clap::Args;
 use serde_json::{Value, json};
@@ -86,7 +87,8 @@ pub struct CreateArgs {
 pub async fn run(client: &Client, args: CreateArgs) -> Result<()> {
     let mut spec = spec(&args)?;
     resolve(client, &mut spec).await?;
-    let created = client.post("/services/create", &[], Some(&spec)).await?;
+    let headers = if args.options.with_registry_auth { registry::auth_header(&args.image)? } else { Vec::new() };
+    let created = client.post_with_headers("/services/create", &[], &headers, &spec).await?;
     for warning in texts(&created, "/Warnings") {
         eprintln!("{warning}");
     }

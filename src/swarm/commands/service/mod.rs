@@ -1,10 +1,13 @@
 //! `swarm service`.
 
 pub mod converge;
-mod create;
+pub mod create;
+mod inspect;
 pub mod list;
-mod options;
+mod logs;
+pub mod options;
 mod parse;
+pub mod update;
 
 use crate::cli::Context;
 use crate::client::{Client, segment};
@@ -25,6 +28,16 @@ pub enum ServiceCommand {
     Ls(ListArgs),
     /// List the tasks of services
     Ps(PsArgs),
+    /// Print what is known of services
+    Inspect(inspect::ServiceInspectArgs),
+    /// Change a service
+    Update(Box<update::UpdateArgs>),
+    /// Set the number of tasks of services
+    Scale(update::ScaleArgs),
+    /// Go back to the specification before the last update
+    Rollback(update::RollbackArgs),
+    /// Print the log of a service or of a task
+    Logs(logs::LogsArgs),
     /// Remove services
     #[command(visible_alias = "remove")]
     Rm(Names),
@@ -50,6 +63,11 @@ pub async fn run(context: &Context, command: ServiceCommand) -> Result<()> {
         ServiceCommand::Create(args) => create::run(&client, *args).await,
         ServiceCommand::Ls(args) => list::run(&client, args).await,
         ServiceCommand::Ps(args) => ps(&client, args).await,
+        ServiceCommand::Inspect(args) => inspect::run(&client, args).await,
+        ServiceCommand::Update(args) => update::run(&client, *args).await,
+        ServiceCommand::Scale(args) => update::scale(&client, args).await,
+        ServiceCommand::Rollback(args) => update::rollback(&client, args).await,
+        ServiceCommand::Logs(args) => logs::run(&client, args).await,
         ServiceCommand::Rm(args) => {
             let client = &client;
             each(&args.services, |name| async move {
@@ -60,7 +78,7 @@ pub async fn run(context: &Context, command: ServiceCommand) -> Result<()> {
     }
 }
 
-fn path(name: &str) -> String {
+pub(super) fn path(name: &str) -> String {
     format!("/services/{}", segment(name))
 }
 

@@ -1,0 +1,178 @@
+//! `swarm secret` and `swarm config`: content the tasks can read.
+
+use crate::cli::Context;
+use crate::client::{Client, segment};
+use crate::commands::common::{InspectArgs, ListArgs, each, labels, natural, pairs};
+use crate::error::{CliError, Result};
+use crate::json::text;
+use crate::table::{Table, write_out};
+use crate::units::ago;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use time::OffsetDateTime;
+
+/// Largest content, in bytes (docker's limit of a config; the daemon refuses larger secrets itself).
+const CONTENT_BYTES_MAX: u64 = 1000 * 1024;
+
+const SECRETS: Table = Table {
+    headers: &[
+        ("ID", "ID"),
+        ("Name", "NAME"),
+        ("Driver", "DRIVER"),
+        ("CreatedAt", "CREATED"),
+        ("UpdatedAt", "UPDATED"),
+        ("Labels", "LABELS"),
+    ],
+    template: "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.CreatedAt}}\t{{.UpdatedAt}}",
+    quiet: "ID",
+};
+
+const CONFIGS: Table = Table { template: "{{.ID}}\t{{.Name}}\t{{.CreatedAt}}\t{{.UpdatedAt}}", ..SECRETS };
+
+#[derive(Debug, Subcommand)]
+pub enum SecretCommand {
+    /// Make a secret from a file or standard input (-)
+    Create(CreateArgs),
+    /// List the secrets
+    #[command(visible_alias = "list")]
+    Ls(ListArgs),
+    /// Print what is known of secrets, without their content
+    Inspect(InspectArgs),
+    /// Remove secrets
+    #[command(visible_alias = "remove")]
+    Rm(Names),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Make a config from a file or standard input (-)
+    Create(CreateArgs),
+    /// List the configs
+    #[command(visible_alias = "list")]
+    Ls(ListArgs),
+    /// Print what is known of configs
+    Inspect(ConfigInspectArgs),
+    /// Remove configs
+    #[command(visible_alias = "remove")]
+    Rm(Names),
+}
+
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Label, KEY=VALUE (may be repeated)
+    #[arg(short, long = "label", value_name = "LABEL")]
+    labels: Vec<String>,
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[arg(value_name = "FILE|-")]
+    file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigInspectArgs {
+    #[command(flatten)]
+    inspect: InspectArgs,
+    /// In words, with the content
+    #[arg(long, conflicts_with = "format")]
+    pretty: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Names {
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+}
+
+pub async fn secret(context: &Context, command: SecretCommand) -> Result<()> {
+    let client = context.client().await?;
+    match command {
+        SecretCommand::Create(args) => create(&client, "/secrets", args).await,
+        SecretCommand::Ls(args) => ls(&client, "/secrets", &SECRETS, args).await,
+        SecretCommand::Inspect(args) => args.run(&client, "/secrets").await,
+        SecretCommand::Rm(args) => remove(&client, "/secrets", &args.names).await,
+    }
+}
+
+pub async fn config(context: &Context, command: ConfigCommand) -> Result<()> {
+    let client = context.client().await?;
+    match command {
+        ConfigCommand::Create(args) => create(&client, "/configs", args).await,
+        ConfigCommand::Ls(args) => ls(&client, "/configs", &CONFIGS, args).await,
+        ConfigCommand::Inspect(args) if !args.pretty => args.inspect.run(&client, "/configs").await,
+        ConfigCommand::Inspect(args) => {
+            for name in &args.inspect.names {
+                let config = client.get(&format!("/configs/{}", segment(name))).await?;
+                write_out(&describe(&config));
+            }
+            Ok(())
+        }
+        ConfigCommand::Rm(args) => remove(&client, "/configs", &args.names).await,
+    }
+}
+
+fn describe(config: &Value) -> String {
+    let data = STANDARD.decode(text(config, "/Spec/Data")).unwrap_or_default();
+    let mut out = format!("ID:\t\t\t{}\nName:\t\t\t{}\n", text(config, "/ID"), text(config, "/Spec/Name"));
+    let labels = labels(config, "/Spec/Labels");
+    if !labels.is_empty() {
+        out.push_str("Labels:\n");
+        labels.split(',').for_each(|label| out.push_str(&format!(" - {label}\n")));
+    }
+    out.push_str(&format!(
+        "Created at:            \t{}\nUpdated at:            \t{}\nData:\n{}\n",
+        text(config, "/CreatedAt"),
+        text(config, "/UpdatedAt"),
+        String::from_utf8_lossy(&data)
+    ));
+    out
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    let limit = CONTENT_BYTES_MAX + 1;
+    if path == Path::new("-") {
+        let read = std::io::stdin().lock().take(limit).read_to_end(&mut content);
+        read.map_err(|error| CliError::usage(format!("cannot read standard input: {error}")))?;
+    } else {
+        let file = std::fs::File::open(path).and_then(|file| file.take(limit).read_to_end(&mut content));
+        file.map_err(|error| CliError::file("read", path, &error))?;
+    }
+    if content.len() as u64 > CONTENT_BYTES_MAX {
+        return Err(CliError::usage(format!("{} holds more than {} kB", path.display(), CONTENT_BYTES_MAX / 1024)));
+    }
+    Ok(content)
+}
+
+async fn create(client: &Client, path: &str, args: CreateArgs) -> Result<()> {
+    let data = STANDARD.encode(read(&args.file)?);
+    let request = json!({ "Name": args.name, "Labels": pairs(&args.labels), "Data": data });
+    let created = client.post(&format!("{path}/create"), &[], Some(&request)).await?;
+    write_out(&format!("{}\n", text(&created, "/ID")));
+    Ok(())
+}
+
+async fn ls(client: &Client, path: &str, table: &Table, args: ListArgs) -> Result<()> {
+    let mut found = args.fetch(client, path).await?;
+    found.sort_by(|a, b| natural(text(a, "/Spec/Name"), text(b, "/Spec/Name")));
+    let now = OffsetDateTime::now_utc();
+    let row = |object: &Value| {
+        json!({
+            "ID": text(object, "/ID"),
+            "Name": text(object, "/Spec/Name"),
+            "Driver": text(object, "/Spec/Driver/Name"),
+            "CreatedAt": ago(text(object, "/CreatedAt"), now),
+            "UpdatedAt": ago(text(object, "/UpdatedAt"), now),
+            "Labels": labels(object, "/Spec/Labels"),
+        })
+    };
+    let rows: Vec<Value> = found.iter().map(row).collect();
+    table.print(&rows, &args.output())
+}
+
+async fn remove(client: &Client, path: &str, names: &[String]) -> Result<()> {
+    each(names, |name| async move { client.delete(&format!("{path}/{}", segment(&name)), &[]).await.map(drop) }).await
+}
