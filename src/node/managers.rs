@@ -23,6 +23,20 @@ impl Known {
     }
 }
 
+/// Tells of changes of the book.
+#[derive(Debug)]
+pub struct ManagersWatch(watch::Receiver<Known>);
+
+impl ManagersWatch {
+    /// Resolves at the next change, or at once if there was one since the last call. Cancel-safe.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            // The book is gone, and with it whoever could change it.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// A shared address book; clones see the same.
 #[derive(Clone, Debug)]
 pub struct Managers {
@@ -76,6 +90,11 @@ impl Managers {
         });
     }
 
+    /// A manager that is known took a session: it leads.
+    pub fn leads(&self, leader: NodeId) {
+        self.edit(|known| known.leader = Some(leader));
+    }
+
     /// The leader did not answer.
     pub fn forget_leader(&self) {
         self.edit(|known| known.leader = None);
@@ -98,12 +117,9 @@ impl Managers {
         }
     }
 
-    /// Resolves at the next change.
-    pub async fn changed(&self) {
-        let mut receiver = self.known.subscribe();
-        receiver.borrow_and_update();
-        // The sender lives as long as `self`.
-        let _ = receiver.changed().await;
+    /// Changes from now on.
+    pub fn watch(&self) -> ManagersWatch {
+        ManagersWatch(self.known.subscribe())
     }
 
     fn edit(&self, edit: impl FnOnce(&mut Known)) {

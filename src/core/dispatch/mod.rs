@@ -20,6 +20,9 @@ use std::time::Duration;
 
 /// Without a heartbeat for this long a session counts as lost: two and a half heartbeats of 1 s.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(2500);
+/// A new leader gives a node that gossip does not see this long to come to it: what gossip says is then some
+/// seconds old already.
+pub const TAKEOVER_GRACE: Duration = Duration::from_millis(1000);
 /// A node without a session is down after this even if gossip still sees it: its daemon may be
 /// restarting, and an upgrade takes a few seconds.
 pub const SESSION_DEADLINE: Duration = Duration::from_secs(15);
@@ -345,7 +348,6 @@ impl Dispatch {
             return (Some(NodeState::Ready), String::new());
         }
         let lost = now.since(presence.lost_since);
-        // A new leader gives nodes as long to come to it as it would wait for a heartbeat.
         let agreed = presence.gossip == Some(Liveness::Down) && lost >= self.grace(node);
         if agreed {
             (Some(NodeState::Down), "its session is lost and gossip does not see it".to_owned())
@@ -358,13 +360,13 @@ impl Dispatch {
 
     fn grace(&self, node: NodeId) -> Duration {
         let never_here = self.nodes.get(&node).is_none_or(|presence| presence.opened.is_none());
-        if never_here { HEARTBEAT_TIMEOUT } else { Duration::ZERO }
+        if never_here { TAKEOVER_GRACE } else { Duration::ZERO }
     }
 
     fn schedule(&self, now: Mono, out: &mut Effects) {
         let sessions = self.sessions.values().map(|session| session.last_heard + HEARTBEAT_TIMEOUT);
         let absent = self.nodes.values().filter(|presence| presence.session.is_none());
-        let deadlines = absent.flat_map(|p| [p.lost_since + HEARTBEAT_TIMEOUT, p.lost_since + SESSION_DEADLINE]);
+        let deadlines = absent.flat_map(|p| [p.lost_since + TAKEOVER_GRACE, p.lost_since + SESSION_DEADLINE]);
         let report = self.report_due.filter(|_| self.writing.is_none());
         out.wake_at = sessions.chain(deadlines).chain(report).filter(|at| *at > now).min();
     }

@@ -174,7 +174,7 @@ fn a_new_leader_gives_a_node_that_gossip_does_not_see_time_to_come() {
     let mut bench = Bench::new();
     let out = bench.give(Input::Gossip { node: NODE, liveness: Liveness::Down });
     assert!(out.write.is_none());
-    assert!(bench.pass(HEARTBEAT_TIMEOUT).write.is_some());
+    assert!(bench.pass(TAKEOVER_GRACE).write.is_some());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use swarm_core::dispatch::Assignments;
 use swarm_core::model::{GossipKey, NodeDescription, NodeRole, TaskStatus};
 use swarm_core::{NodeId, TaskId};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use wire::{Message, Wire, WireError, pb};
 
 /// To find the leader by asking a manager.
@@ -17,6 +17,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between attempts: the first retry is at once for a leader that just changed, then slower.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// Heartbeats without an answer after which the manager is given up.
+const SILENT_PERIODS: u32 = 2;
 /// What a busy agent may leave unread: assignments are few and large.
 const INBOX: usize = 64;
 
@@ -64,20 +66,24 @@ pub async fn run(
     inbox: mpsc::Sender<FromSession>,
 ) {
     let mut retry = RETRY_MIN;
+    let mut book = managers.watch();
     loop {
         match connect(&endpoint, &managers, &me).await {
-            Ok((sender, receiver, period)) => {
+            Ok((leader, sender, receiver, period)) => {
                 retry = RETRY_MIN;
                 let mut me = me.clone();
                 me.borrow_and_update();
                 if inbox.send(FromSession::Opened).await.is_err() {
                     return;
                 }
-                let reason = converse(sender, receiver, period, &mut reports, &inbox, &mut me).await;
+                let streams = (sender, receiver);
+                let reason = converse(streams, period, &mut reports, &inbox, &mut me, (leader, &managers)).await;
                 if inbox.send(FromSession::Lost).await.is_err() || reason == Over::Agent {
                     return;
                 }
-                managers.forget_leader();
+                if managers.leader().is_some_and(|(node, _)| node == leader) {
+                    managers.forget_leader();
+                }
                 tracing::info!(?reason, "the session with the manager ended");
             }
             Err(reason) => {
@@ -86,7 +92,7 @@ pub async fn run(
                     () = sleep(retry) => {}
                     // What could not be reported is told again when a session opens.
                     gone = drain(&mut reports) => if gone { return },
-                    () = managers.changed() => {}
+                    () = book.changed() => {}
                 }
                 retry = (retry * 2).min(RETRY_MAX);
             }
@@ -104,18 +110,21 @@ async fn connect(
     endpoint: &Endpoint,
     managers: &Managers,
     me: &watch::Receiver<Introduction>,
-) -> Result<(FrameSender, FrameReceiver, Duration), String> {
+) -> Result<(NodeId, FrameSender, FrameReceiver, Duration), String> {
     let mut last = "no manager is known".to_owned();
     for (node, address) in managers.in_order() {
         match timeout(OPEN_TIMEOUT, try_one(endpoint, node, address, me)).await {
             Err(_) => last = format!("manager {address} did not answer"),
             Ok(Err(reason)) => last = reason,
-            Ok(Ok(Answer::Open(sender, receiver, period))) => return Ok((*sender, *receiver, period)),
+            Ok(Ok(Answer::Open(sender, receiver, period))) => {
+                managers.leads(node);
+                return Ok((node, *sender, *receiver, period));
+            }
             Ok(Ok(Answer::Elsewhere(leader, at))) => {
                 managers.set_leader(leader, at);
                 let at = managers.address(leader).unwrap_or(at);
                 match timeout(OPEN_TIMEOUT, try_one(endpoint, leader, at, me)).await {
-                    Ok(Ok(Answer::Open(sender, receiver, period))) => return Ok((*sender, *receiver, period)),
+                    Ok(Ok(Answer::Open(sender, receiver, period))) => return Ok((leader, *sender, *receiver, period)),
                     Ok(Ok(Answer::Elsewhere(..))) => last = format!("{at} is not the leader any more"),
                     Ok(Err(reason)) => last = reason,
                     Err(_) => last = format!("leader {at} did not answer"),
@@ -183,16 +192,18 @@ enum Over {
     Agent,
     /// What this node says of itself changed.
     Changed,
+    /// Another manager leads now.
+    Leader,
     Peer(String),
 }
 
 async fn converse(
-    mut sender: FrameSender,
-    receiver: FrameReceiver,
+    (mut sender, receiver): (FrameSender, FrameReceiver),
     period: Duration,
     reports: &mut mpsc::Receiver<Report>,
     inbox: &mpsc::Sender<FromSession>,
     me: &mut watch::Receiver<Introduction>,
+    (leader, managers): (NodeId, &Managers),
 ) -> Over {
     let (incoming, mut received) = mpsc::channel(INBOX);
     // Receiving is not cancel-safe: it has its own task, which ends with the session.
@@ -200,6 +211,8 @@ async fn converse(
     let mut beat = interval(period);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sequence = 0;
+    let mut book = managers.watch();
+    let mut heard = Instant::now();
     let over = loop {
         tokio::select! {
             report = reports.recv() => {
@@ -208,13 +221,23 @@ async fn converse(
                     break Over::Peer(error.to_string());
                 }
             }
-            message = received.recv() => match message {
+            // A manager of this node may know of a new leader before the old one is missed here.
+            () = book.changed() => if managers.leader().is_some_and(|(node, _)| node != leader) {
+                break Over::Leader;
+            },
+            message = received.recv() => {
+                heard = Instant::now();
+                match message {
                 None => break Over::Peer("the stream ended".to_owned()),
                 Some(Err(reason)) => break Over::Peer(reason),
                 Some(Ok(Some(message))) => if inbox.send(message).await.is_err() { break Over::Agent },
                 Some(Ok(None)) => {}
-            },
+                }
+            }
             _ = beat.tick() => {
+                if heard.elapsed() > period * SILENT_PERIODS {
+                    break Over::Peer("the manager is silent".to_owned());
+                }
                 sequence += 1;
                 let heartbeat = pb::dispatch::Heartbeat { sequence };
                 if let Err(error) = send(&mut sender, pb::dispatch::from_node::Message::Heartbeat(heartbeat)).await {

@@ -178,6 +178,12 @@ async fn lead(parts: LeaderParts, current: CurrentTerm, stop: CancellationToken)
     let set = |term: Option<LeaderTerm>| *current.lock().unwrap_or_else(PoisonError::into_inner) = term;
     loop {
         let state = *leadership.borrow_and_update();
+        // The agent of this node finds the new leader without waiting for the old one.
+        if let Some(leader) = state.leader
+            && let Some(address) = parts.addresses.of(&parts.writer.feed.view(), leader)
+        {
+            parts.addresses.managers.set_leader(leader, address);
+        }
         let over = if state.is_leader {
             tracing::info!(term = state.term, "this manager leads");
             let term = LeaderTerm::begin(state.term, parts.clone());
