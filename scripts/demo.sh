@@ -38,7 +38,7 @@ await() {
 }
 
 up() {
-    local images address
+    local address
     "$swarm" dev up --name "$name" --nodes "$nodes"
     images=$(mktemp -d); trap 'rm -rf "$images"' EXIT
     echo "making images from packages of this distribution, loading them into each host" >&2
@@ -59,7 +59,7 @@ $(addresses | sed "s|.*|  http://&:$PORT|")
 
 What to try next ($([ "$(id -u)" = 0 ] && echo "as root"); the docker command line works as well):
   export DOCKER_HOST=unix://$first
-  PATH=\$PATH:$PWD/$(dirname "$swarm")
+  export PATH=\$PATH:$(cd "$(dirname "$swarm")" && pwd)
   swarm node ls
   swarm service logs -f ${name}_worker
   swarm service scale ${name}_web=6
