@@ -5,7 +5,8 @@
 //! never silence.
 //!
 //! The way of a file: `parse` (YAML with places) -> `interpolate` (variables) -> `normal` (checked, long form) ->
-//! `resolve` (environment files, paths) -> `merge` (with the other files) -> `emit` (canonical text) or `stack`.
+//! `resolve` (environment files, paths) -> `merge` (with the other files) -> `emit` (canonical text) or `stack`
+//! (specifications) and `rehearse` (would an empty cluster take them).
 
 mod container;
 mod emit;
@@ -14,11 +15,15 @@ mod interpolate;
 mod merge;
 mod normal;
 mod parse;
+mod rehearse;
 mod report;
 mod resolve;
 mod schema;
 mod service;
+mod shapes;
 mod stack;
+#[cfg(test)]
+mod tests;
 mod units;
 mod value;
 mod words;

@@ -175,7 +175,7 @@ pub(crate) static SERVICE: &[Key] = &[
     ignored(
         "network_mode",
         Text,
-        "ignored; for the network of the host use a network with external: true and name: host",
+        "ignored; services are on the networks of the stack, the host's own is not supported yet",
     ),
     key("networks", ServiceNetworks),
     key("oom_score_adj", Int),

@@ -7,6 +7,7 @@ use super::parse::brief;
 use super::stack::{Attachment, Context, FileUse, StackService};
 use super::value::{Entry, Node};
 use super::{LABEL_IMAGE, container, units};
+use crate::constraint::Constraint;
 use crate::model::{
     EndpointMode, EndpointSpec, FailureAction, FileTarget, Labels, LogDriver, Placement, PortConfig, Protocol,
     PublishMode, ResourceRequirements, Resources, RestartCondition, RestartPolicy, ServiceMode, ServiceSpec, TaskSpec,
@@ -97,7 +98,7 @@ pub(crate) fn service(context: &mut Context<'_>, entry: &Entry) -> StackService 
             container: container::container(context, node, &path),
             resources: resources(context, deploy.and_then(|deploy| deploy.get("resources")), &join(&at, "resources")),
             restart: restart(context, node, deploy, &path),
-            placement: placement(deploy.and_then(|deploy| deploy.get("placement"))),
+            placement: placement(context, deploy.and_then(|deploy| deploy.get("placement")), &join(&at, "placement")),
             networks: Vec::new(),
             log_driver: log_driver(context, node.get("logging"), &join(&path, "logging")),
             force_update: 0,
@@ -217,8 +218,13 @@ fn restart(context: &mut Context<'_>, node: &Node, deploy: Option<&Node>, path: 
     }
 }
 
-fn placement(node: Option<&Node>) -> Placement {
+fn placement(context: &mut Context<'_>, node: Option<&Node>, at: &str) -> Placement {
     let Some(node) = node else { return Placement::default() };
+    for (index, item) in node.get("constraints").map_or(&[][..], Node::items).iter().enumerate() {
+        if let Err(bad) = Constraint::parse(item.as_text().unwrap_or_default()) {
+            context.report.error(item.pos, &format!("{at}.constraints[{index}]"), bad.to_string());
+        }
+    }
     let preferences = node.get("preferences").map_or(&[][..], Node::items).iter();
     Placement {
         constraints: texts(node, "constraints"),

@@ -7,7 +7,7 @@
 use super::interpolate::{Environment, join};
 use super::report::{Report, closest};
 use super::value::{Entry, Node};
-use super::{Files, LABEL_NAMESPACE, service};
+use super::{Files, LABEL_NAMESPACE, rehearse, service};
 use crate::model::{
     CONFIG_BYTES_MAX, ConfigReference, ConfigSpec, FileTarget, IpamSubnet, Labels, NetworkDriver, NetworkSpec,
     NetworkTarget, SECRET_BYTES_MAX, SecretReference, SecretSpec, ServiceSpec,
@@ -204,6 +204,10 @@ pub(crate) fn build(
     };
     networks(&mut context, &mut stack);
     contents(&mut context, &mut stack, env, files);
+    // A closer look is only worth it, and only possible, when each part is right by itself.
+    if !context.report.failed() {
+        rehearse::rehearse(&mut context, &stack);
+    }
     Some(stack)
 }
 

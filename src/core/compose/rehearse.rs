@@ -1,0 +1,136 @@
+//! Would a cluster take this stack? It is made in an empty one, in memory, before anything is made in the real one:
+//! what is refused for itself, or because two parts of the stack clash, is an error with a place in the file,
+//! and nothing is left half made.
+//!
+//! Called by `stack` when every part is right by itself.
+
+use super::interpolate::join;
+use super::stack::{Context, Lookup, Stack};
+use super::value::{Node, Pos};
+use crate::control::{Refusal, create_config, create_network, create_secret, create_service};
+use crate::model::{ConfigSpec, NetworkSpec, SecretSpec};
+use crate::store::{Store, Txn, View};
+use crate::{ConfigId, NetworkId, SecretId, Sensitive, ServiceId, WallTime};
+use std::collections::BTreeMap;
+
+const NOW: WallTime = WallTime(0);
+
+struct Rehearsal<'a, 'c> {
+    context: &'a mut Context<'c>,
+    store: Store,
+    /// Ids and log indexes are drawn from it.
+    next: u64,
+}
+
+struct Names(View);
+
+impl Lookup for Names {
+    fn network(&self, name: &str) -> Option<NetworkId> {
+        self.0.network_by_name(name).map(|network| network.id)
+    }
+
+    fn secret(&self, name: &str) -> Option<SecretId> {
+        self.0.secret_by_name(name).map(|secret| secret.id)
+    }
+
+    fn config(&self, name: &str) -> Option<ConfigId> {
+        self.0.config_by_name(name).map(|config| config.id)
+    }
+}
+
+/// Makes `stack` in an empty cluster and reports what is refused.
+pub(crate) fn rehearse(context: &mut Context<'_>, stack: &Stack) {
+    let mut rehearsal = Rehearsal { context, store: Store::new(), next: 0 };
+    rehearsal.networks(stack);
+    rehearsal.contents(stack);
+    // One wrong object would make each of its users wrong too.
+    if !rehearsal.context.report.failed() {
+        rehearsal.services(stack);
+    }
+}
+
+impl Rehearsal<'_, '_> {
+    fn id(&mut self) -> u128 {
+        self.next += 1;
+        u128::from(self.next)
+    }
+
+    fn make(&mut self, made: Result<Txn, Refusal>, (pos, path): (Pos, String)) {
+        self.next += 1;
+        let failure = match made {
+            Ok(txn) => self.store.apply(self.next, 1, &txn).err().map(|conflict| conflict.to_string()),
+            Err(refusal) => Some(refusal.to_string()),
+        };
+        if let Some(failure) = failure {
+            self.context.report.error(pos, &path, failure);
+        }
+    }
+
+    /// Where each final name of a section is declared.
+    fn places(&self, section: &str) -> BTreeMap<String, (Pos, String)> {
+        let entries = self.context.root.get(section).map_or(&[][..], Node::entries).iter();
+        let place = |key: &str, pos| (self.context.full_name(section, key), (pos, join(section, key)));
+        entries.map(|entry| place(&entry.key, entry.pos)).collect()
+    }
+
+    fn networks(&mut self, stack: &Stack) {
+        let places = self.places("networks");
+        let existing = stack.external_networks.iter();
+        let existing = existing.map(|name| NetworkSpec { name: name.clone(), ..NetworkSpec::default() });
+        for spec in existing.chain(stack.networks.iter().cloned()) {
+            let place = places.get(&spec.name).cloned().unwrap_or((self.context.root.pos, "networks".to_owned()));
+            if stack.external_networks.contains(&spec.name) && ["host", "none", "bridge"].contains(&spec.name.as_str())
+            {
+                let message = format!("services on the network {} are not supported yet", spec.name);
+                self.context.report.error(place.0, &place.1, message);
+                continue;
+            }
+            let id = NetworkId(self.id());
+            let made = create_network(&self.store.view(), spec, id, NOW);
+            self.make(made, place);
+        }
+    }
+
+    fn contents(&mut self, stack: &Stack) {
+        let top = (self.context.root.pos, String::new());
+        let places = self.places("secrets");
+        // Contents of what exists already do not matter; empty ones are refused.
+        let existing = |name: &String| (name.clone(), Default::default(), b"-".to_vec());
+        let external = stack.external_secrets.iter().map(existing);
+        let external = external.map(|(name, labels, data)| SecretSpec { name, labels, data: Sensitive::new(data) });
+        for spec in external.chain(stack.secrets.iter().cloned()) {
+            let place = places.get(&spec.name).unwrap_or(&top).clone();
+            let id = SecretId(self.id());
+            let made = create_secret(&self.store.view(), spec, id, NOW);
+            self.make(made, place);
+        }
+        let places = self.places("configs");
+        let external = stack.external_configs.iter().map(existing);
+        let external = external.map(|(name, labels, data)| ConfigSpec { name, labels, data });
+        for spec in external.chain(stack.configs.iter().cloned()) {
+            let place = places.get(&spec.name).unwrap_or(&top).clone();
+            let id = ConfigId(self.id());
+            let made = create_config(&self.store.view(), spec, id, NOW);
+            self.make(made, place);
+        }
+    }
+
+    fn services(&mut self, stack: &Stack) {
+        let entries = self.context.root.get("services").map_or(&[][..], Node::entries).iter();
+        let name = |key: &str| format!("{}_{key}", stack.name);
+        let places: BTreeMap<String, (Pos, String)> =
+            entries.map(|entry| (name(&entry.key), (entry.pos, join("services", &entry.key)))).collect();
+        for service in &stack.services {
+            let place =
+                places.get(&service.spec.name).cloned().unwrap_or((self.context.root.pos, "services".to_owned()));
+            match service.resolve(&Names(self.store.view())) {
+                Ok(spec) => {
+                    let id = ServiceId(self.id());
+                    let made = create_service(&self.store.view(), spec, id, NOW);
+                    self.make(made, place);
+                }
+                Err(unknown) => self.context.report.error(place.0, &place.1, unknown.to_string()),
+            }
+        }
+    }
+}

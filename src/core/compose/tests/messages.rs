@@ -1,0 +1,187 @@
+//! What is wrong or left out is said with its place.
+
+use super::*;
+
+#[track_caller]
+fn one_error(text: &str, expected: &str) {
+    assert_eq!(errors(text), [expected.to_owned()]);
+}
+
+#[track_caller]
+fn service_error(line: &str, expected: &str) {
+    one_error(&service(line), &format!("stack.yml:4:{expected}"));
+}
+
+#[test]
+fn an_unknown_key_is_an_error_with_place_path_and_suggestion() {
+    service_error("prots: ['80:80']", "5: services.web.prots: unknown key (did you mean ports?)");
+    service_error("frobnicate: 1", "5: services.web.frobnicate: unknown key; remove it, or begin its name with x-");
+    one_error("services: {}\nservics: {}\n", "stack.yml:2:1: servics: unknown key (did you mean services?)");
+}
+
+#[test]
+fn keys_that_begin_with_x_are_taken_without_a_word() {
+    assert_eq!(warnings(&format!("x-note: 1\n{}", service("x-more: {a: [1]}"))), Vec::<String>::new());
+}
+
+#[test]
+fn a_key_that_is_not_honoured_says_what_to_use() {
+    service_error("mem_limit: 1g", "5: services.web.mem_limit: not honoured: use deploy.resources.limits.memory");
+    service_error(
+        "extends: {service: base}",
+        "5: services.web.extends: not honoured: not supported; use a YAML anchor with <<, or several -c files",
+    );
+}
+
+#[test]
+fn ignored_keys_are_named_one_by_one() {
+    let said = warnings(&service(
+        "build: .\ncontainer_name: w\nlinks: [db]\nexpose: [80]\nnetwork_mode: host\nprivileged: true",
+    ));
+    let paths: Vec<_> = said.iter().filter_map(|line| line.split(": ").nth(1)).collect();
+    let keys = ["build", "container_name", "links", "expose", "network_mode"];
+    assert_eq!(paths, keys.map(|key| format!("services.web.{key}")));
+    assert!(said[0].starts_with("stack.yml:4:5: "), "{said:?}");
+}
+
+#[test]
+fn the_order_of_services_is_warned_of_in_both_forms() {
+    for form in ["[db]", "{db: {condition: service_healthy}}"] {
+        let text = format!("{}  db: {{image: db}}\n", service(&format!("depends_on: {form}")));
+        let said = warnings(&text);
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("services.web.depends_on: the order of starting is not kept yet"), "{said:?}");
+    }
+}
+
+#[test]
+fn all_errors_of_a_file_are_told_at_once_in_order() {
+    let said = errors(&service("tty: 'x'\ncpus: 1\nstop_grace_period: soon\nprots: 1"));
+    let lines: Vec<_> = said.iter().filter_map(|line| line.split(':').nth(1)).collect();
+    assert_eq!(lines, ["4", "5", "6", "7"]);
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_refused_with_what_they_should_be() {
+    service_error("tty: 'yes'", "10: services.web.tty: must be true or false, this is a string");
+    service_error("hostname: 12", "15: services.web.hostname: must be a string (put it in quotes), this is an integer");
+    service_error(
+        "environment: {A: true}",
+        "22: services.web.environment.A: must be a string, a number or null (put it in quotes), this is a truth value",
+    );
+    service_error("deploy: {replicas: -1}", "24: services.web.deploy.replicas: must be at least 0, this is -1");
+    service_error(
+        "stop_grace_period: 10 apples",
+        "24: services.web.stop_grace_period: \"10 apples\" is no duration; write it as 1m30s or 500ms",
+    );
+    service_error(
+        "ports: ['80:http']",
+        "13: services.web.ports[0]: \"80:http\": \"http\" is no port; a port is a number up to 65535",
+    );
+}
+
+#[test]
+fn what_is_not_declared_is_named_with_the_nearest_name() {
+    let text = format!("{}networks: {{front: }}\n", service("networks: [fornt]"));
+    one_error(
+        &text,
+        "stack.yml:4:16: services.web.networks.fornt: fornt is not declared in networks (did you mean front?)",
+    );
+    service_error(
+        "volumes: ['data:/data']",
+        "15: services.web.volumes[0]: data is not declared in volumes (add it below volumes: at the top of the file)",
+    );
+    service_error(
+        "secrets: [pw]",
+        "15: services.web.secrets[0]: pw is not declared in secrets (add it below secrets: at the top of the file)",
+    );
+}
+
+#[test]
+fn broken_yaml_is_refused_at_its_line() {
+    let said = errors("services:\n  web: [\n");
+    assert_eq!(said.len(), 1);
+    assert!(said[0].starts_with("stack.yml:3:1: not valid YAML: "), "{said:?}");
+}
+
+#[test]
+fn a_key_written_twice_is_refused() {
+    one_error(&service("tty: true\ntty: false"), "stack.yml:5:5: the key \"tty\" is written twice");
+}
+
+#[test]
+fn a_required_variable_that_is_missing_gives_its_own_message() {
+    service_error(
+        "command: ['${TOKEN:?set it to the token}']",
+        "15: services.web.command[0]: the required variable TOKEN is missing a value: set it to the token",
+    );
+}
+
+#[test]
+fn an_unset_variable_is_a_warning() {
+    assert_eq!(
+        warnings(&service("hostname: a${NOPE}b")),
+        ["stack.yml:4:15: services.web.hostname: the variable NOPE is not set; an empty string is used"]
+    );
+}
+
+#[test]
+fn a_missing_environment_file_is_named_with_its_full_path() {
+    service_error(
+        "env_file: nope.env",
+        "15: services.web.env_file: cannot read /project/nope.env: No such file or directory",
+    );
+}
+
+#[test]
+fn two_services_on_one_published_port_are_refused_before_anything_is_made() {
+    let text = "services:\n  a: {image: a, ports: ['80:80']}\n  b: {image: b, ports: ['80:81']}\n";
+    let said = errors(text);
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(
+        said[0].starts_with("stack.yml:3:3: services.b: port '80' is already in use by service 'shop_a'"),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn what_the_cluster_would_refuse_is_refused_with_a_place() {
+    let said = errors(&service("deploy: {placement: {constraints: [nowhere]}}"));
+    assert!(said[0].starts_with("stack.yml:4:40: services.web.deploy.placement.constraints[0]: "), "{said:?}");
+    let said = errors(&service("deploy: {resources: {limits: {memory: 1k}}}"));
+    assert!(said[0].contains("stack.yml:2:3: services.web: ") && said[0].contains("4MiB"), "{said:?}");
+    let said =
+        errors("services: {a: {image: a, networks: [n]}}\nnetworks: {n: {ipam: {config: [{subnet: 10.1.2.3/24}]}}}\n");
+    assert!(said[0].contains("stack.yml:2:12: networks.n: ") && said[0].contains("10.1.2.0/24"), "{said:?}");
+}
+
+#[test]
+fn versions_other_than_three_are_refused() {
+    for version in ["'2'", "'2.4'", "'1'", "'3.x'"] {
+        let said = errors(&format!("version: {version}\n{}", service("")));
+        assert!(said[0].contains(": version: unsupported version"), "{said:?}");
+    }
+    assert!(errors(&format!("version: 3.8\n{}", service("")))[0].contains("version: must be a string"));
+    assert_eq!(loaded(&[&format!("version: '3.9'\n{}", service(""))]).stack.services.len(), 1);
+}
+
+#[test]
+fn a_stack_needs_a_name_services_and_images() {
+    let nameless = load(None, &sources(&[&service("")]), &environment(), &memory()).unwrap_err();
+    assert!(nameless[0].to_string().contains("the stack has no name"));
+    assert!(errors("networks: {a: }\n")[0].contains("services: the stack has no services"));
+    one_error(
+        "services:\n  web: {tty: true}\n",
+        "stack.yml:2:3: services.web: image is missing; images are not built here",
+    );
+    let bad = load(Some("-x"), &sources(&[&service("")]), &environment(), &memory()).unwrap_err();
+    assert!(bad[0].to_string().contains("a stack's name has"));
+}
+
+#[test]
+fn contents_are_never_in_messages_or_debug_output() {
+    let text = "services: {web: {image: w, secrets: [s]}}\nsecrets: {s: {file: token.txt}}\n";
+    let stack = loaded(&[text]).stack;
+    assert_eq!(stack.secrets[0].data.expose(), b"t0k3n");
+    assert!(!format!("{stack:?}").contains("t0k3n"));
+}

@@ -1,0 +1,70 @@
+//! No text makes the reader panic, run away, or stay silent.
+
+use super::*;
+use proptest::prelude::*;
+
+const SHOP: &str = include_str!("testdata/shop.yml");
+
+/// Reads `text` every way there is; an error names at least one reason.
+fn read(text: &str) -> Result<(), TestCaseError> {
+    let files = sources(&[text, SHOP]);
+    let one = load(Some("shop"), &files[..1], &environment(), &memory());
+    if let Err(errors) = &one {
+        prop_assert!(!errors.is_empty());
+        prop_assert!(errors.iter().all(|error| !error.to_string().contains("no reason was found")), "{errors:?}");
+    }
+    // What can be deployed can be printed, and what is printed can be deployed again.
+    if let Ok(loaded) = one {
+        let printed = config(&files[..1], &environment(), &memory());
+        prop_assert!(printed.is_ok());
+        let again = sources(&[&printed.map(|canonical| canonical.yaml).unwrap_or_default().replace('$', "$$")]);
+        let again = load(Some("shop"), &again, &environment(), &memory());
+        prop_assert_eq!(again.map(|again| again.stack), Ok(loaded.stack));
+    }
+    let _ = config(&files, &environment(), &memory());
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn arbitrary_text_is_read_or_refused(text in ".{0,400}") {
+        read(&text)?;
+    }
+
+    #[test]
+    fn text_made_of_yaml_signs_is_read_or_refused(text in "([-:?,{}\\[\\]&*!|>'\"%@`#~<$ \n\ta0.]|services|image|<<: ){0,80}") {
+        read(&text)?;
+    }
+
+    #[test]
+    fn a_damaged_stack_is_read_or_refused(
+        cuts in proptest::collection::vec((0usize..4000, 0usize..12, "[-:{}\\[\\]&*$ \n0-9a-z'\"~<]{0,6}"), 1..5),
+    ) {
+        let mut text: Vec<char> = SHOP.chars().collect();
+        for (at, len, new) in cuts {
+            let at = at % text.len().max(1);
+            let end = (at + len).min(text.len());
+            text.splice(at..end, new.chars());
+        }
+        read(&text.into_iter().collect::<String>())?;
+    }
+
+    #[test]
+    fn a_stack_without_some_of_its_lines_is_read_or_refused(keep in proptest::collection::vec(any::<u8>(), 64)) {
+        let kept = SHOP.lines().zip(keep.iter().cycle()).filter(|(_, keep)| **keep > 30).map(|(line, _)| line);
+        read(&kept.collect::<Vec<_>>().join("\n"))?;
+    }
+
+    #[test]
+    fn expansion_never_panics(text in "[$:{}?+aA_1 -]{0,60}") {
+        let _ = super::super::interpolate::expand(&text, &environment(), &mut Vec::new());
+    }
+
+    #[test]
+    fn a_duration_survives_its_text(nanos in 0u64..=i64::MAX as u64 / 2) {
+        let duration = std::time::Duration::from_nanos(nanos);
+        prop_assert_eq!(super::super::units::duration(&super::super::units::duration_text(duration)).map(|d| d.as_nanos() / 1000), Some(u128::from(nanos) / 1000));
+    }
+}
