@@ -19,6 +19,11 @@ converged() {
     [ -n "$replicas" ] && ! echo "$replicas" | awk -F / '$1 != $2+0 { bad = 1 } END { exit !bad }'
 }
 
+# The page of a host as the whole stack makes it: the front end answers, and the store behind it.
+whole_page() {
+    page "$1" | grep -q '<h1>[0-9]'
+}
+
 # The page of a host, over a socket of the shell: nothing else needs to be installed.
 page() {
     (exec 3<>"/dev/tcp/$1/$PORT" && printf 'GET / HTTP/1.0\r\n\r\n' >&3 && timeout 5 cat <&3) 2>/dev/null
@@ -48,7 +53,7 @@ up() {
     first=$(sockets | head -n 1)
     "$swarm" -H "unix://$first" stack deploy -c compose/demo.yml "$name" >&2
     await "the stack runs" converged "$first"
-    for address in $(addresses); do await "$address answers on port $PORT" page "$address"; done
+    for address in $(addresses); do await "$address answers on port $PORT with the store's count" whole_page "$address"; done
 
     echo
     "$swarm" -H "unix://$first" stack ps "$name"
