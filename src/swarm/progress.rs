@@ -33,6 +33,11 @@ impl Board {
         self.bars.is_some()
     }
 
+    /// Whether there is a line of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.lines.contains_key(name)
+    }
+
     /// Sets the line of that name; a new one comes below the others.
     pub fn set(&mut self, name: &str, text: &str) {
         match self.lines.get_mut(name) {

@@ -90,13 +90,17 @@ fn row(container: &Value, whole: bool, now: OffsetDateTime) -> Value {
         .iter()
         .map(|mount| if text(mount, "/Name").is_empty() { text(mount, "/Source") } else { text(mount, "/Name") })
         .collect();
-    let created = OffsetDateTime::from_unix_timestamp(int(container, "/Created"));
+    let created = match int(container, "/Created") {
+        0 => None,
+        seconds => OffsetDateTime::from_unix_timestamp(seconds).ok(),
+    };
+    let ago = created.map(|at| format!("{} ago", human_duration((now - at).whole_seconds())));
     json!({
         "ID": if whole { id } else { short_id(id) },
         "Image": if whole { image } else { image_name(image) },
         "Command": format!("\"{command}\""),
         "CreatedAt": created.map(|at| at.to_string()).unwrap_or_default(),
-        "RunningFor": created.map(|at| format!("{} ago", human_duration((now - at).whole_seconds()))).unwrap_or_default(),
+        "RunningFor": ago.unwrap_or_else(|| "N/A".to_owned()),
         "Status": text(container, "/Status"),
         "State": text(container, "/State"),
         "Ports": ports(list(container, "/Ports")),

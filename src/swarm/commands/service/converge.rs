@@ -3,12 +3,14 @@
 use super::list::mode;
 use super::options::WaitOptions;
 use crate::client::{Client, segment};
+use crate::commands::common::tell;
 use crate::commands::node;
 use crate::error::{CliError, Result};
 use crate::filter;
 use crate::json::{int, object, text};
 use crate::progress::{Board, bar};
 use serde_json::Value;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -40,24 +42,71 @@ async fn watch(client: &Client, id: &str, options: WaitOptions, asked: bool) -> 
     if options.detach {
         return Ok(());
     }
-    let mut board = if options.quiet { None } else { Some(Board::new()) };
-    let mut watch = Watch { client, id, since: None, rollback: asked, failed: None };
-    let result = watch.run(board.as_mut()).await;
+    let board = (!options.quiet).then(|| RefCell::new(Board::new()));
+    let view = View { board: board.as_ref(), name: None };
+    let result = Watch::new(client, id, view, asked).run().await;
     if let Some(board) = board {
-        board.finish();
+        board.into_inner().finish();
     }
-    match (result, watch.failed) {
-        (Ok(()), Some(message)) if !asked => Err(CliError::hinted(
-            format!("service rolled back: {message}"),
-            "\"swarm service ps --no-trunc\" shows why the new tasks failed",
-        )),
-        (result, _) => result,
+    result
+}
+
+/// Waits for several services at the same time, each given as id and name.
+///
+/// # Errors
+/// That of the last one that failed; those of the others are printed.
+pub async fn wait_all(client: &Client, services: &[(String, String)], quiet: bool) -> Result<()> {
+    let board = (!quiet).then(|| RefCell::new(Board::new()));
+    let watches = services.iter().map(|(id, name)| {
+        let view = View { board: board.as_ref(), name: Some(name) };
+        async move {
+            let result = Watch::new(client, id, view, false).run().await;
+            result.map_err(|error| CliError::usage(format!("{name}: {error}")))
+        }
+    });
+    let results = futures_util::future::join_all(watches).await;
+    if let Some(board) = board {
+        board.into_inner().finish();
+    }
+    tell(results.into_iter().filter_map(Result::err).collect())
+}
+
+/// Where the progress of one service is shown.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    board: Option<&'a RefCell<Board>>,
+    /// Given when several services share the board: then each has few lines, with its name in front.
+    name: Option<&'a str>,
+}
+
+impl View<'_> {
+    fn is_live(&self) -> bool {
+        self.board.is_some_and(|board| board.borrow().is_live())
+    }
+
+    /// As `set`, when there is such a line.
+    fn replace(&self, line: &str, text: &str) {
+        let (Some(board), Some(name)) = (self.board, self.name) else { return };
+        if board.borrow().has(&format!("{name} {line}")) {
+            self.set(line, text);
+        }
+    }
+
+    fn set(&self, line: &str, text: &str) {
+        let Some(board) = self.board else { return };
+        match self.name {
+            Some(name) => board.borrow_mut().set(&format!("{name} {line}"), &format!("{name}: {text}")),
+            None => board.borrow_mut().set(line, text),
+        }
     }
 }
 
 struct Watch<'a> {
     client: &'a Client,
     id: &'a str,
+    view: View<'a>,
+    /// Whether a rollback was asked for.
+    asked: bool,
     /// Since when everything runs.
     since: Option<Instant>,
     /// Whether the service goes back to what it was.
@@ -76,26 +125,31 @@ struct Progress {
     places: BTreeMap<String, (String, String)>,
 }
 
-impl Watch<'_> {
-    async fn run(&mut self, mut board: Option<&mut Board>) -> Result<()> {
-        let live = board.as_deref().is_some_and(Board::is_live);
+impl<'a> Watch<'a> {
+    fn new(client: &'a Client, id: &'a str, view: View<'a>, asked: bool) -> Self {
+        Self { client, id, view, asked, since: None, rollback: asked, failed: None }
+    }
+
+    async fn run(mut self) -> Result<()> {
+        self.converge().await?;
+        match self.failed {
+            Some(message) if !self.asked => Err(CliError::hinted(
+                format!("service rolled back: {message}"),
+                "\"swarm service ps --no-trunc\" shows why the new tasks failed",
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    async fn converge(&mut self) -> Result<()> {
         loop {
             let service = self.client.get(&format!("/services/{}", segment(self.id))).await?;
             let monitor = self.monitor(&service);
-            if let Some(done) = self.update_state(&service, &mut board)? {
-                return done;
-            }
+            self.note_update(&service)?;
             let progress = self.look(&service).await?;
-            if let Some(board) = board.as_deref_mut() {
-                show(board, &progress, self.rollback);
-            }
-            let converged = progress.running >= progress.wanted;
-            let mut verify = |words: &str| {
-                if let Some(board) = board.as_deref_mut() {
-                    board.set("~verify", &format!("verify: {words}"));
-                }
-            };
-            match (converged, self.since) {
+            show(&self.view, &progress, self.rollback);
+            let verify = |words: &str| self.view.set("~verify", &format!("verify: {words}"));
+            match (progress.running >= progress.wanted, self.since) {
                 (true, None) => self.since = Some(Instant::now()),
                 (true, Some(since)) if since.elapsed() >= monitor => {
                     verify(&format!("Service {} converged", self.id));
@@ -109,9 +163,9 @@ impl Watch<'_> {
             }
             if let Some(since) = self.since {
                 // Where lines pile up, the first one says it all.
-                let elapsed = if live { since.elapsed() } else { Duration::ZERO };
+                let elapsed = if self.view.is_live() { since.elapsed() } else { Duration::ZERO };
                 let left = monitor.saturating_sub(elapsed).as_secs_f64().ceil();
-                verify(&format!("Waiting {left} seconds to verify that tasks are stable..."));
+                self.view.set("~verify", &format!("verify: Waiting {left} seconds to verify that tasks are stable..."));
             }
             tokio::time::sleep(LOOK_PERIOD).await;
         }
@@ -125,33 +179,28 @@ impl Watch<'_> {
         }
     }
 
-    /// What the service's own update says; something when the waiting is over.
-    fn update_state(&mut self, service: &Value, board: &mut Option<&mut Board>) -> Result<Option<Result<()>>> {
+    /// What the service's own update says.
+    ///
+    /// # Errors
+    /// When it paused: nothing more will happen.
+    fn note_update(&mut self, service: &Value) -> Result<()> {
         let message = text(service, "/UpdateStatus/Message");
-        let mut say = |words: &str| {
-            if let Some(board) = board.as_deref_mut() {
-                board.set("~state", words);
+        match text(service, "/UpdateStatus/State") {
+            "paused" => return Err(CliError::usage(format!("service update paused: {message}"))),
+            "rollback_paused" => return Err(CliError::usage(format!("service rollback paused: {message}"))),
+            "rollback_started" if !self.rollback => {
+                self.view.set("~state", &format!("service rollback: {message}"));
+                (self.rollback, self.since) = (true, None);
+                self.failed = Some(message.to_owned());
             }
-        };
-        Ok(match text(service, "/UpdateStatus/State") {
-            "paused" => Some(Err(CliError::usage(format!("service update paused: {message}")))),
-            "rollback_started" => {
-                if !self.rollback {
-                    say(&format!("service rollback: {message}"));
-                    (self.rollback, self.since) = (true, None);
-                    self.failed = Some(message.to_owned());
-                }
-                None
-            }
-            "rollback_paused" => Some(Err(CliError::usage(format!("service rollback paused: {message}")))),
             "rollback_completed" if self.since.is_none() => {
-                say(&format!("service rolled back: {message}"));
+                self.view.set("~state", &format!("service rolled back: {message}"));
                 self.rollback = true;
                 self.failed = Some(message.to_owned());
-                None
             }
-            _ => None,
-        })
+            _ => {}
+        }
+        Ok(())
     }
 
     async fn look(&self, service: &Value) -> Result<Progress> {
@@ -204,21 +253,22 @@ fn progress(service: &Value, tasks: &[Value], nodes: &BTreeSet<String>) -> Progr
     progress
 }
 
-fn show(board: &mut Board, progress: &Progress, rollback: bool) {
+fn show(view: &View<'_>, progress: &Progress, rollback: bool) {
     let what = if rollback { "rolling back update" } else { "overall progress" };
-    board.set(" overall", &format!("{what}: {} out of {} tasks", progress.running, progress.wanted));
+    view.set(" overall", &format!("{what}: {} out of {} tasks", progress.running, progress.wanted));
     if progress.wanted > TASKS_SHOWN_MAX {
         return;
     }
     let last = STATES.iter().position(|state| *state == "running").unwrap_or(1) as u64;
     for (name, (state, error)) in &progress.places {
         let reached = STATES.iter().position(|known| known == state).unwrap_or(0) as u64;
-        let line = match (error.is_empty(), board.is_live()) {
-            (false, _) => format!("{name}: {error}"),
-            (true, true) => format!("{name}: {state:<9} {}", bar(reached, last, BAR_WIDTH)),
-            (true, false) => format!("{name}: {state}"),
-        };
-        board.set(name, &line);
+        match (error.is_empty(), view.name, view.is_live()) {
+            (false, _, _) => view.set(name, &format!("{name}: {error}")),
+            // Only to take an error back that stands there.
+            (true, Some(_), _) => view.replace(name, &format!("{name}: {state}")),
+            (true, None, true) => view.set(name, &format!("{name}: {state:<9} {}", bar(reached, last, BAR_WIDTH))),
+            (true, None, false) => view.set(name, &format!("{name}: {state}")),
+        }
     }
 }
 

@@ -1,16 +1,21 @@
 //! `swarm stack`.
 
+mod deploy;
+mod files;
 mod list;
 
 use crate::cli::Context;
 use crate::error::Result;
 use clap::Subcommand;
-
-/// Label of everything that belongs to a stack; its value is the stack's name.
 use swarm_core::compose::LABEL_NAMESPACE;
 
 #[derive(Debug, Subcommand)]
 pub enum StackCommand {
+    /// Make a stack of compose files, or change it
+    #[command(visible_alias = "up")]
+    Deploy(deploy::DeployArgs),
+    /// Print the compose files as they are understood
+    Config(deploy::ConfigArgs),
     /// List the stacks
     #[command(visible_alias = "list")]
     Ls(list::LsArgs),
@@ -24,12 +29,13 @@ pub enum StackCommand {
 }
 
 pub async fn run(context: &Context, command: StackCommand) -> Result<()> {
-    let client = context.client().await?;
     match command {
-        StackCommand::Ls(args) => list::ls(&client, args).await,
-        StackCommand::Ps(args) => list::ps(&client, args).await,
-        StackCommand::Services(args) => list::services(&client, args).await,
-        StackCommand::Rm(args) => list::remove(&client, args).await,
+        StackCommand::Deploy(args) => deploy::run(context, &args).await,
+        StackCommand::Config(args) => deploy::config(&args),
+        StackCommand::Ls(args) => list::ls(&context.client().await?, args).await,
+        StackCommand::Ps(args) => list::ps(&context.client().await?, args).await,
+        StackCommand::Services(args) => list::services(&context.client().await?, args).await,
+        StackCommand::Rm(args) => list::remove(&context.client().await?, args).await,
     }
 }
 

@@ -1,0 +1,348 @@
+//! `swarm stack deploy` and `swarm stack config`.
+//!
+//! Makes what the files describe: secrets, configs, networks, then services, each with the stack's label.
+//! What exists already is changed; what an error stops stays as far as it came, and the next run goes on from there.
+
+use super::files::{FileArgs, failure, warn};
+use super::{LABEL_NAMESPACE, of_stack};
+use crate::cli::Context;
+use crate::client::{Client, segment};
+use crate::commands::common::tell;
+use crate::commands::service::converge;
+use crate::commands::service::options::CONTAINER;
+use crate::commands::service::update;
+use crate::error::{CliError, Result};
+use crate::filter;
+use crate::json::{int, object, set, text, texts};
+use crate::registry;
+use crate::table::write_out;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use swarm_core::compose::{self, LABEL_IMAGE, Loaded, Lookup, Stack, StackService};
+use swarm_core::model::{Labels, NetworkSpec};
+use swarm_core::{ConfigId, NetworkId, SecretId};
+
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    #[command(flatten)]
+    files: FileArgs,
+    /// Remove services of the stack that the files have no more
+    #[arg(long)]
+    prune: bool,
+    /// Do not wait until the services are as wanted
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
+    detach: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    quiet: bool,
+    /// Send the credentials for the registries of the images to the cluster
+    #[arg(long)]
+    with_registry_auth: bool,
+    /// Name of the stack [default: the name in the files]
+    #[arg(value_name = "STACK")]
+    stack: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    #[command(flatten)]
+    files: FileArgs,
+}
+
+/// Prints the merged files in canonical form.
+pub fn config(args: &ConfigArgs) -> Result<()> {
+    let sources = args.files.read()?;
+    let canonical = compose::config(&sources.files, &sources.env, &sources.disk).map_err(failure)?;
+    warn(&canonical.warnings);
+    write_out(&canonical.yaml);
+    Ok(())
+}
+
+fn load(args: &DeployArgs) -> Result<Stack> {
+    let sources = args.files.read()?;
+    let loaded = compose::load(args.stack.as_deref(), &sources.files, &sources.env, &sources.disk);
+    let Loaded { stack, warnings } = loaded.map_err(failure)?;
+    warn(&warnings);
+    Ok(stack)
+}
+
+pub async fn run(context: &Context, args: &DeployArgs) -> Result<()> {
+    // Files that are wrong are told of before anything is asked of the daemon.
+    let stack = load(args)?;
+    let client = &context.client().await?;
+    let mut deploy = Deploy { client, stack: &stack, args, ids: Ids::default() };
+    deploy.check_external().await?;
+    if args.prune {
+        deploy.prune().await?;
+    }
+    deploy.contents().await?;
+    deploy.networks().await?;
+    let services = deploy.services().await?;
+    if args.detach {
+        return Ok(());
+    }
+    converge::wait_all(client, &services, args.quiet).await
+}
+
+/// Ids of what services refer to, by name.
+#[derive(Default)]
+struct Ids {
+    networks: BTreeMap<String, String>,
+    secrets: BTreeMap<String, String>,
+    configs: BTreeMap<String, String>,
+}
+
+impl Lookup for Ids {
+    fn network(&self, name: &str) -> Option<NetworkId> {
+        self.networks.get(name)?.parse().ok()
+    }
+
+    fn secret(&self, name: &str) -> Option<SecretId> {
+        self.secrets.get(name)?.parse().ok()
+    }
+
+    fn config(&self, name: &str) -> Option<ConfigId> {
+        self.configs.get(name)?.parse().ok()
+    }
+}
+
+struct Deploy<'a> {
+    client: &'a Client,
+    stack: &'a Stack,
+    args: &'a DeployArgs,
+    ids: Ids,
+}
+
+/// Ids by name.
+fn by_name(objects: &[Value], id: &str, name: &str) -> BTreeMap<String, String> {
+    objects.iter().map(|object| (text(object, name).to_owned(), text(object, id).to_owned())).collect()
+}
+
+impl Deploy<'_> {
+    /// What must exist already is looked for before anything is made.
+    async fn check_external(&mut self) -> Result<()> {
+        self.ids.networks = by_name(&self.client.list("/networks", &[]).await?, "/Id", "/Name");
+        self.ids.secrets = by_name(&self.client.list("/secrets", &[]).await?, "/ID", "/Spec/Name");
+        self.ids.configs = by_name(&self.client.list("/configs", &[]).await?, "/ID", "/Spec/Name");
+        let wanted = [
+            ("network", &self.stack.external_networks, &self.ids.networks),
+            ("secret", &self.stack.external_secrets, &self.ids.secrets),
+            ("config", &self.stack.external_configs, &self.ids.configs),
+        ];
+        for (kind, names, known) in wanted {
+            if let Some(name) = names.iter().find(|name| !known.contains_key(*name)) {
+                return Err(CliError::hinted(
+                    format!("{kind} \"{name}\" is declared as external, but could not be found"),
+                    format!("make it with \"swarm {kind} create\", or declare it without external"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn filters(&self) -> Result<Option<String>> {
+        filter::with(&[], &[("label", of_stack(&self.stack.name).as_str())])
+    }
+
+    async fn prune(&self) -> Result<()> {
+        let filters = self.filters()?;
+        let services = self.client.list("/services", &[("filters", filters.as_deref())]).await?;
+        let mut failures = Vec::new();
+        for service in &services {
+            let name = text(service, "/Spec/Name");
+            if self.stack.services.iter().any(|wanted| wanted.spec.name == name) {
+                continue;
+            }
+            write_out(&format!("Removing service {name}\n"));
+            if let Err(error) = self.client.delete(&format!("/services/{}", segment(text(service, "/ID"))), &[]).await {
+                failures.push(CliError::usage(format!("failed to remove service {name}: {error}")));
+            }
+        }
+        tell(failures)
+    }
+
+    async fn contents(&mut self) -> Result<()> {
+        for secret in &self.stack.secrets {
+            let data = STANDARD.encode(secret.data.expose());
+            let known = self.ids.secrets.get(&secret.name).cloned();
+            let id = self.content("secret", &secret.name, &secret.labels, data, known).await?;
+            self.ids.secrets.insert(secret.name.clone(), id);
+        }
+        for config in &self.stack.configs {
+            let data = STANDARD.encode(&config.data);
+            let known = self.ids.configs.get(&config.name).cloned();
+            let id = self.content("config", &config.name, &config.labels, data, known).await?;
+            self.ids.configs.insert(config.name.clone(), id);
+        }
+        Ok(())
+    }
+
+    /// Makes a secret or config, or changes its labels. Its id.
+    async fn content(
+        &self,
+        kind: &str,
+        name: &str,
+        labels: &Labels,
+        data: String,
+        known: Option<String>,
+    ) -> Result<String> {
+        let request = json!({ "Name": name, "Labels": labels, "Data": data });
+        let Some(id) = known else {
+            write_out(&format!("Creating {kind} {name}\n"));
+            let created = self.client.post(&format!("/{kind}s/create"), &[], Some(&request)).await;
+            let created = created.map_err(|error| of(error, "create", kind, name))?;
+            return Ok(text(&created, "/ID").to_owned());
+        };
+        let path = format!("/{kind}s/{}", segment(&id));
+        let found = self.client.get(&path).await?;
+        let version = int(&found, "/Version/Index").to_string();
+        let update = format!("{path}/update");
+        match self.client.post(&update, &[("version", Some(&version))], Some(&request)).await {
+            Ok(_) => Ok(id),
+            Err(CliError::Daemon { message, .. }) if message.contains("only updates to Labels are allowed") => {
+                Err(CliError::hinted(
+                    format!("failed to update {kind} {name}: its content differs, and content is never changed"),
+                    format!(
+                        "give the {kind} another name: in the file, so that its services are rolled to the new one"
+                    ),
+                ))
+            }
+            Err(error) => Err(of(error, "update", kind, name)),
+        }
+    }
+
+    async fn networks(&mut self) -> Result<()> {
+        for network in &self.stack.networks {
+            if self.ids.networks.contains_key(&network.name) {
+                self.check_own(network).await?;
+                continue;
+            }
+            write_out(&format!("Creating network {}\n", network.name));
+            let created = self.client.post("/networks/create", &[], Some(&request(network))).await;
+            let created = created.map_err(|error| of(error, "create", "network", &network.name))?;
+            self.ids.networks.insert(network.name.clone(), text(&created, "/Id").to_owned());
+        }
+        Ok(())
+    }
+
+    /// A network of the same name that is not the stack's is not taken for it.
+    async fn check_own(&self, network: &NetworkSpec) -> Result<()> {
+        let found = self.client.get(&format!("/networks/{}", segment(&network.name))).await?;
+        let owner = object(&found, "/Labels").and_then(|labels| labels.get(LABEL_NAMESPACE)).and_then(Value::as_str);
+        if owner == Some(self.stack.name.as_str()) {
+            return Ok(());
+        }
+        Err(CliError::hinted(
+            format!("network {} exists, and does not belong to the stack {}", network.name, self.stack.name),
+            "declare it with external: true, or give it another name",
+        ))
+    }
+
+    /// Makes or changes the services; their ids and names.
+    async fn services(&self) -> Result<Vec<(String, String)>> {
+        let filters = self.filters()?;
+        let existing = self.client.list("/services", &[("filters", filters.as_deref())]).await?;
+        let existing = by_name(&existing, "/ID", "/Spec/Name");
+        let mut out = Vec::new();
+        for service in &self.stack.services {
+            let name = &service.spec.name;
+            let spec = self.spec(service)?;
+            let image = text(&spec, &format!("{CONTAINER}/Image"));
+            let headers = if self.args.with_registry_auth { registry::auth_header(image)? } else { Vec::new() };
+            let id = match existing.get(name) {
+                Some(id) => {
+                    write_out(&format!("Updating service {name} (id: {id})\n"));
+                    let change = async |old: &mut Value| {
+                        *old = over(old, spec.clone());
+                        Ok(())
+                    };
+                    let updated = update::modify(self.client, id, &headers, change).await;
+                    updated.map_err(|error| of(error, "update", "service", name))?
+                }
+                None => {
+                    write_out(&format!("Creating service {name}\n"));
+                    let created = self.client.post_with_headers("/services/create", &[], &headers, &spec).await;
+                    let created = created.map_err(|error| of(error, "create", "service", name))?;
+                    texts(&created, "/Warnings").iter().for_each(|warning| eprintln!("{warning}"));
+                    text(&created, "/ID").to_owned()
+                }
+            };
+            out.push((id, name.clone()));
+        }
+        Ok(out)
+    }
+
+    fn spec(&self, service: &StackService) -> Result<Value> {
+        let spec = service.resolve(&self.ids).map_err(|error| CliError::usage(error.to_string()))?;
+        Ok(api::json::write_service_spec(&spec))
+    }
+}
+
+/// The new specification, with what a deployment does not decide kept from the old one: how often the
+/// tasks were replaced by force, and the digest of an image whose name has not changed.
+fn over(old: &Value, mut new: Value) -> Value {
+    set(&mut new, "/TaskTemplate/ForceUpdate", int(old, "/TaskTemplate/ForceUpdate"));
+    let image = format!("{CONTAINER}/Image");
+    let named = object(old, "/Labels").and_then(|labels| labels.get(LABEL_IMAGE)).and_then(Value::as_str);
+    if named == Some(text(&new, &image)) {
+        let kept = text(old, &image).to_owned();
+        set(&mut new, &image, kept);
+    }
+    new
+}
+
+fn request(network: &NetworkSpec) -> Value {
+    let config: Vec<Value> = network
+        .ipam
+        .iter()
+        .map(|ipam| {
+            let mut config = json!({ "Subnet": ipam.subnet.to_string() });
+            crate::json::set_some(&mut config, "/Gateway", ipam.gateway.map(|gateway| gateway.to_string()));
+            crate::json::set_some(&mut config, "/IPRange", ipam.range.map(|range| range.to_string()));
+            config
+        })
+        .collect();
+    let mut request = json!({
+        "Name": network.name,
+        "Driver": "overlay",
+        "Labels": network.labels,
+        "Options": network.driver_options,
+        "Internal": network.internal,
+        "Attachable": network.attachable,
+        "EnableIPv6": network.ipv6,
+    });
+    if !config.is_empty() {
+        set(&mut request, "/IPAM", json!({ "Driver": "default", "Config": config }));
+    }
+    request
+}
+
+/// An error with what it was about; a connection that fails is about nothing else.
+fn of(error: CliError, doing: &str, kind: &str, name: &str) -> CliError {
+    match error {
+        CliError::Daemon { status, message } => {
+            CliError::Daemon { status, message: format!("failed to {doing} {kind} {name}: {message}") }
+        }
+        other @ (CliError::Connect { .. } | CliError::Broken { .. } | CliError::Usage(_) | CliError::Hinted { .. }) => {
+            other
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_keeps_the_digest_of_an_image_whose_name_is_the_same() {
+        let old = json!({"Labels": {LABEL_IMAGE: "web:1"}, "TaskTemplate": {
+            "ForceUpdate": 3, "ContainerSpec": {"Image": "web:1@sha256:00"}}});
+        let new = |image: &str| json!({"TaskTemplate": {"ContainerSpec": {"Image": image}}});
+        let kept = over(&old, new("web:1"));
+        assert_eq!(kept, json!({"TaskTemplate": {"ForceUpdate": 3, "ContainerSpec": {"Image": "web:1@sha256:00"}}}));
+        assert_eq!(text(&over(&old, new("web:2")), "/TaskTemplate/ContainerSpec/Image"), "web:2");
+    }
+}
