@@ -9,13 +9,14 @@ use super::stack::Context;
 use super::units;
 use super::value::Node;
 use crate::model::{ContainerSpec, DnsConfig, HealthConfig, Mount, MountSource, Ulimit};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 pub(crate) fn container(context: &mut Context<'_>, node: &Node, path: &str) -> ContainerSpec {
     let mut mounts = mounts(context, node, path);
     mounts.extend(tmpfs(context, node, path));
     ContainerSpec {
-        image: text(node, "image"),
+        image: image(&text(node, "image")),
         labels: context.labels(node.get("labels")),
         command: texts(node, "entrypoint"),
         args: texts(node, "command"),
@@ -43,14 +44,34 @@ pub(crate) fn container(context: &mut Context<'_>, node: &Node, path: &str) -> C
         configs: Vec::new(),
         init: node.get("init").and_then(Node::as_bool),
         sysctls: pairs(node.get("sysctls")),
-        cap_add: texts(node, "cap_add"),
-        cap_drop: texts(node, "cap_drop"),
+        cap_add: capabilities(texts(node, "cap_add")),
+        cap_drop: capabilities(texts(node, "cap_drop")),
         ulimits: ulimits(node),
         oom_score_adj: oom_score(context, node, path),
         privileged: flag(node, "privileged"),
         shm_size_bytes: shm_size(context, node, path),
         pull_auth: None,
     }
+}
+
+/// The reference as docker keeps it in a service: without the default registry, with the default tag.
+fn image(written: &str) -> String {
+    let short = ["docker.io/", "index.docker.io/"].iter().find_map(|registry| written.strip_prefix(registry));
+    let mut image = short.unwrap_or(written);
+    if let Some(official) = image.strip_prefix("library/").filter(|rest| !rest.contains('/')) {
+        image = official;
+    }
+    let tagged = image.rsplit('/').next().is_some_and(|last| last.contains(':'));
+    if image.is_empty() || tagged || image.contains('@') { image.to_owned() } else { format!("{image}:latest") }
+}
+
+/// `net_admin` and `CAP_NET_ADMIN` are one: docker keeps the long form, each once.
+fn capabilities(written: Vec<String>) -> Vec<String> {
+    let long = written.iter().map(|name| match name.to_ascii_uppercase() {
+        name if name == "ALL" || name.starts_with("CAP_") => name,
+        name => format!("CAP_{name}"),
+    });
+    long.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 fn environment(node: &Node) -> Vec<String> {
@@ -212,7 +233,7 @@ fn volume(
             name: String::new(),
             driver: String::new(),
             driver_options: Default::default(),
-            labels: context.labels(None),
+            labels: Default::default(),
             no_copy,
             subpath,
         });

@@ -59,7 +59,11 @@ impl Rehearsal<'_, '_> {
         self.next += 1;
         let failure = match made {
             Ok(txn) => self.store.apply(self.next, 1, &txn).err().map(|conflict| conflict.to_string()),
-            Err(refusal) => Some(refusal.to_string()),
+            // The ids are those of the rehearsal and mean nothing to anyone.
+            Err(refusal) => {
+                let ids = (1..=self.next).map(|id| format!(" ({})", ServiceId(u128::from(id))));
+                Some(ids.fold(refusal.to_string(), |message, id| message.replace(&id, "")))
+            }
         };
         if let Some(failure) = failure {
             self.context.report.error(pos, &path, failure);

@@ -136,12 +136,7 @@ fn a_missing_environment_file_is_named_with_its_full_path() {
 #[test]
 fn two_services_on_one_published_port_are_refused_before_anything_is_made() {
     let text = "services:\n  a: {image: a, ports: ['80:80']}\n  b: {image: b, ports: ['80:81']}\n";
-    let said = errors(text);
-    assert_eq!(said.len(), 1, "{said:?}");
-    assert!(
-        said[0].starts_with("stack.yml:3:3: services.b: port '80' is already in use by service 'shop_a'"),
-        "{said:?}"
-    );
+    one_error(text, "stack.yml:3:3: services.b: port '80' is already in use by service 'shop_a'");
 }
 
 #[test]

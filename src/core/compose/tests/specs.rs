@@ -158,3 +158,22 @@ fn the_name_in_the_file_is_the_stacks_unless_the_caller_says_another() {
     assert_eq!(other.stack.services[0].spec.name, "store_db");
     assert!(other.warnings.iter().any(|warning| warning.to_string().contains("the stack is deployed as store")));
 }
+
+#[test]
+fn images_and_capabilities_are_kept_as_docker_keeps_them() {
+    let images = [
+        ("web", "web:latest"),
+        ("web:1", "web:1"),
+        ("docker.io/library/web", "web:latest"),
+        ("docker.io/team/web:2", "team/web:2"),
+        ("local:5000/web", "local:5000/web:latest"),
+    ];
+    for (written, kept) in images {
+        let stack = loaded(&[&format!("services: {{web: {{image: '{written}'}}}}")]).stack;
+        assert_eq!(stack.services[0].spec.task.container.image, kept);
+        assert_eq!(stack.services[0].spec.labels["com.docker.stack.image"], written);
+    }
+    let spec = web("cap_add: [net_admin, CAP_NET_ADMIN, SYS_TIME]\ncap_drop: [ALL]");
+    assert_eq!(spec.task.container.cap_add, ["CAP_NET_ADMIN", "CAP_SYS_TIME"]);
+    assert_eq!(spec.task.container.cap_drop, ["ALL"]);
+}
