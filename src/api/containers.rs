@@ -75,20 +75,49 @@ async fn list(call: Call) -> Outcome {
     {
         containers.truncate(limit);
     }
-    ok(containers.iter().map(write_summary).collect::<Vec<_>>())
+    let now_ns = call.ports.cluster.now().0.saturating_mul(1_000_000);
+    ok(containers.iter().map(|container| write_summary(container, now_ns)).collect::<Vec<_>>())
 }
 
-/// Words as `docker ps` prints them, without the time that passed: clients count that themselves.
-fn status_text(container: &ContainerRecord) -> String {
+/// Words as `docker ps` prints them (API `ContainerSummary.Status`): clients do not count the time themselves.
+fn status_text(container: &ContainerRecord, now_ns: i64) -> String {
+    let since = |then_ns: i64| match then_ns {
+        0 => None,
+        then_ns => Some(human_duration((now_ns - then_ns) / 1_000_000_000)),
+    };
+    let up = since(container.started_ns).map_or_else(|| "Up".to_owned(), |time| format!("Up {time}"));
     match (container.state, container.health) {
         (ContainerState::Created, _) => "Created".to_owned(),
-        (ContainerState::Paused, _) => "Up (Paused)".to_owned(),
-        (ContainerState::Exited, _) => format!("Exited ({})", container.exit_code),
-        (ContainerState::Running, Health::None) => "Up".to_owned(),
-        (ContainerState::Running, Health::Starting) => "Up (health: starting)".to_owned(),
-        (ContainerState::Running, health @ (Health::Healthy | Health::Unhealthy)) => {
-            format!("Up ({})", health_word(health))
+        (ContainerState::Paused, _) => format!("{up} (Paused)"),
+        (ContainerState::Exited, _) => {
+            let ago = since(container.finished_ns).map(|time| format!(" {time} ago")).unwrap_or_default();
+            format!("Exited ({}){ago}", container.exit_code)
         }
+        (ContainerState::Running, Health::None) => up,
+        (ContainerState::Running, Health::Starting) => format!("{up} (health: starting)"),
+        (ContainerState::Running, health @ (Health::Healthy | Health::Unhealthy)) => {
+            format!("{up} ({})", health_word(health))
+        }
+    }
+}
+
+/// A length of time as Docker rounds it.
+fn human_duration(seconds: i64) -> String {
+    const MINUTE: i64 = 60;
+    const HOUR: i64 = 60 * MINUTE;
+    const DAY: i64 = 24 * HOUR;
+    match seconds {
+        ..1 => "Less than a second".to_owned(),
+        1 => "1 second".to_owned(),
+        2..60 => format!("{seconds} seconds"),
+        60..120 => "About a minute".to_owned(),
+        120..HOUR => format!("{} minutes", seconds / MINUTE),
+        HOUR..5400 => "About an hour".to_owned(),
+        5400..172_800 => format!("{} hours", (seconds + HOUR / 2) / HOUR),
+        172_800..1_209_600 => format!("{} days", seconds / DAY),
+        1_209_600..5_184_000 => format!("{} weeks", seconds / DAY / 7),
+        5_184_000..63_072_000 => format!("{} months", seconds / DAY / 30),
+        63_072_000.. => format!("{} years", seconds / DAY / 365),
     }
 }
 
@@ -119,7 +148,7 @@ fn write_networks(networks: &[ContainerNetwork]) -> Value {
 }
 
 /// API `ContainerSummary`.
-pub fn write_summary(container: &ContainerRecord) -> Value {
+pub fn write_summary(container: &ContainerRecord, now_ns: i64) -> Value {
     let ports = container.ports.iter().map(|port| {
         let port = write_port(port);
         Value::from(
@@ -139,7 +168,7 @@ pub fn write_summary(container: &ContainerRecord) -> Value {
         .set("Ports", ports.collect::<Vec<_>>())
         .set("Labels", strings(&container.labels))
         .set("State", state_word(container.state))
-        .set("Status", status_text(container))
+        .set("Status", status_text(container, now_ns))
         .set("HostConfig", json!({ "NetworkMode": "default" }))
         .set("NetworkSettings", json!({ "Networks": write_networks(&container.networks) }))
         .set("Mounts", container.mounts.iter().map(write_mount).collect::<Vec<_>>())
@@ -254,4 +283,28 @@ async fn stop(call: Call, id: &str) -> Outcome {
     };
     call.ports.local.stop(&container.id, timeout_s).await?;
     empty(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_says_for_how_long() {
+        let container = ContainerRecord {
+            state: ContainerState::Running,
+            started_ns: 1_000_000_000,
+            finished_ns: 2_000_000_000,
+            exit_code: 3,
+            ..ContainerRecord::default()
+        };
+        let at = |seconds: i64| (seconds + 1) * 1_000_000_000;
+        assert_eq!(status_text(&container, at(0)), "Up Less than a second");
+        assert_eq!(status_text(&container, at(61)), "Up About a minute");
+        assert_eq!(status_text(&container, at(7200)), "Up 2 hours");
+        let healthy = ContainerRecord { health: Health::Healthy, ..container.clone() };
+        assert_eq!(status_text(&healthy, at(300)), "Up 5 minutes (healthy)");
+        let ended = ContainerRecord { state: ContainerState::Exited, ..container };
+        assert_eq!(status_text(&ended, at(4 * 86_400)), "Exited (3) 3 days ago");
+    }
 }

@@ -198,10 +198,14 @@ async fn disk_usage(call: Call) -> Outcome {
         let data = json!({ "Size": size, "RefCount": volume.users });
         Value::from(crate::volumes::write_volume(&volume).set("UsageData", data))
     });
+    let now_ns = call.ports.cluster.now().0.saturating_mul(1_000_000);
     let answer = Fields::new()
         .set("LayersSize", usage.layers_bytes)
         .set("Images", images.iter().map(|image| Value::from(crate::images::write_summary(image))).collect::<Vec<_>>())
-        .set("Containers", containers.iter().map(crate::containers::write_summary).collect::<Vec<_>>())
+        .set(
+            "Containers",
+            containers.iter().map(|one| crate::containers::write_summary(one, now_ns)).collect::<Vec<_>>(),
+        )
         .set("Volumes", volumes.collect::<Vec<_>>())
         .set("BuildCache", json!([]));
     ok(answer)

@@ -44,6 +44,8 @@ pub struct ContainerSpec {
     pub shm_size: u64,
     pub devices: Vec<Device>,
     pub labels: BTreeMap<String, String>,
+    /// The caller's own notes, kept with the container; nothing here reads them.
+    pub annotations: BTreeMap<String, String>,
     /// `None` is Docker's list.
     pub masked_paths: Option<Vec<String>>,
     /// `None` is Docker's list.
@@ -76,6 +78,7 @@ impl Default for ContainerSpec {
             shm_size: 0,
             devices: Vec::new(),
             labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
             masked_paths: None,
             readonly_paths: None,
             log: LogLimits::default(),

@@ -5,7 +5,7 @@ use crate::host;
 use clap::Args;
 use node::clock::Clock;
 use node::disk::DataDir;
-use node::engine::{LocalEngine, Net, NetSettings};
+use node::engine::{Events, LocalEngine, Net, NetSettings};
 use node::node::{Node, NodeOptions};
 use runtime::image::{ImageStore, StoreOptions};
 use runtime::volumes::Volumes;
@@ -172,7 +172,8 @@ async fn start_engine(
         instance,
         wireguard_private_key: private,
     });
-    Ok((LocalEngine { images, containers, volumes, net, run_dir: args.run_dir.clone() }, description))
+    let events = Events::default();
+    Ok((LocalEngine { images, containers, volumes, net, events, run_dir: args.run_dir.clone() }, description))
 }
 
 /// Tells the daemons of one host apart, the same after a restart: from the data directory.

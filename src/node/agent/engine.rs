@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use swarm_core::fabric::{FabricNetwork, FabricState};
-use swarm_core::model::{Config, HealthConfig, PortConfig, Secret, Task};
+use swarm_core::model::{Config, Health, HealthConfig, PortConfig, Secret, Task};
 use swarm_core::{ConfigId, NetworkId, NodeId, SecretId, TaskId};
 use tokio::sync::mpsc;
 
@@ -123,6 +123,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Runs the check once, within `timeout`.
     fn probe(&self, task: TaskId, test: Vec<String>, timeout: Duration) -> BoxFuture<'static, Probe>;
+
+    /// A verdict of the health check of a container that runs.
+    fn judged(&self, task: TaskId, health: Health);
 
     /// What is there of this task.
     fn find(&self, task: Arc<Task>) -> BoxFuture<'static, Found>;

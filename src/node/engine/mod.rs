@@ -4,11 +4,16 @@
 //! Everything here can be called again after a crash in the middle.
 
 mod contents;
+mod events;
 mod net;
+mod notes;
 mod prepare;
+mod pulling;
 mod spec;
 
+pub use events::{Event, Events};
 pub use net::{Net, NetSettings};
+pub use notes::{NetworkNote, Notes};
 
 use crate::agent::engine::{
     Contents, Engine, EngineError, Exited, Found, LogLine, LogLines, LogQuery, Prepared, Probe, Progress, Started,
@@ -27,18 +32,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use swarm_core::TaskId;
-use swarm_core::model::{PublishMode, Task};
+use swarm_core::model::{Health, PublishMode, Task};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
+/// Label that names a task as people see it (as Docker's).
+pub const NAME_LABEL: &str = "com.docker.swarm.task.name";
 /// Label that names the task of a container (as Docker's).
 pub const TASK_LABEL: &str = "com.docker.swarm.task.id";
-/// Label that names the image of a container.
-pub const IMAGE_LABEL: &str = "swarm.image";
-/// Label with the image's health check, as JSON, for the time after a restart.
-const HEALTH_LABEL: &str = "swarm.health";
-/// Label with the signal that stops the container.
-const STOP_SIGNAL_LABEL: &str = "swarm.stop-signal";
 /// Output of a health check that is kept (as Docker).
 const PROBE_OUTPUT_BYTES: usize = 4096;
 
@@ -49,6 +50,7 @@ pub struct LocalEngine {
     pub containers: Containers,
     pub volumes: Volumes,
     pub net: Net,
+    pub events: Events,
     /// For what must be gone after a reboot: contents of secrets, files of the network.
     pub run_dir: PathBuf,
 }
@@ -61,6 +63,16 @@ pub fn container_id(task: TaskId) -> String {
 impl LocalEngine {
     fn files(&self, id: &str) -> PathBuf {
         self.run_dir.join("tasks").join(id)
+    }
+
+    /// An event of a container, with what Docker's carry: image, name, labels.
+    pub fn tell(&self, action: &str, id: &str, more: &[(&str, String)]) {
+        let Ok(spec) = self.containers.spec(id) else { return };
+        let mut attributes = spec.labels.clone();
+        attributes.insert("image".to_owned(), Notes::of(&spec).image);
+        attributes.insert("name".to_owned(), spec.labels.get(NAME_LABEL).cloned().unwrap_or_default());
+        attributes.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        self.events.tell("container", action, id, attributes);
     }
 }
 
@@ -98,8 +110,9 @@ impl Engine for LocalEngine {
         Box::pin(async move {
             let id = container_id(task);
             engine.containers.start(&id).await.map_err(|error| line(&error))?;
+            engine.tell("start", &id, &[]);
             let pid = match engine.containers.status(&id).await {
-                Ok(Status::Running { pid } | Status::Created { pid } | Status::Paused { pid }) => pid,
+                Ok(Status::Running { pid, .. } | Status::Created { pid } | Status::Paused { pid, .. }) => pid,
                 Ok(Status::Exited(_)) | Err(_) => 0,
             };
             Ok(Started { pid: u32::try_from(pid).unwrap_or(0), host_ports: Vec::new() })
@@ -107,10 +120,17 @@ impl Engine for LocalEngine {
     }
 
     fn wait(&self, task: TaskId) -> BoxFuture<'static, Exited> {
-        let containers = self.containers.clone();
+        let engine = self.clone();
         Box::pin(async move {
-            match containers.wait(&container_id(task)).await {
-                Ok(exit) => exited(exit),
+            let id = container_id(task);
+            match engine.containers.wait(&id).await {
+                Ok(exit) => {
+                    if exit.oom_killed {
+                        engine.tell("oom", &id, &[]);
+                    }
+                    engine.tell("die", &id, &[("exitCode", exit.code.to_string())]);
+                    exited(exit)
+                }
                 Err(error) => {
                     let error = format!("the container was lost: {}", crate::error::chain(&error));
                     Exited { code: 255, oom_killed: false, error }
@@ -126,7 +146,7 @@ impl Engine for LocalEngine {
             let signal = containers
                 .spec(&id)
                 .ok()
-                .and_then(|spec| runtime::signals::signal_number(spec.labels.get(STOP_SIGNAL_LABEL)?))
+                .and_then(|spec| runtime::signals::signal_number(&spec.stop_signal))
                 .unwrap_or(libc::SIGTERM);
             if let Err(error) = containers.stop(&id, signal, grace).await {
                 tracing::warn!(%task, error = %crate::error::chain(&error), "a container did not stop as asked; killing it");
@@ -159,14 +179,21 @@ impl Engine for LocalEngine {
         })
     }
 
+    fn judged(&self, task: TaskId, health: Health) {
+        if self.events.set_health(task, health) && matches!(health, Health::Healthy | Health::Unhealthy) {
+            let action = format!("health_status: {}", crate::agent::health_word(health));
+            self.tell(&action, &container_id(task), &[]);
+        }
+    }
+
     fn find(&self, task: Arc<Task>) -> BoxFuture<'static, Found> {
         let containers = self.containers.clone();
         Box::pin(async move {
             let id = container_id(task.id);
             match containers.status(&id).await {
-                Ok(Status::Running { pid } | Status::Paused { pid }) => {
+                Ok(Status::Running { pid, .. } | Status::Paused { pid, .. }) => {
                     let spec = containers.spec(&id).ok();
-                    let image = spec.and_then(|spec| serde_json::from_str(spec.labels.get(HEALTH_LABEL)?).ok());
+                    let image = spec.and_then(|spec| Notes::of(&spec).health);
                     let health = health::merge(task.spec.container.health_check.as_ref(), image);
                     Found::Running { container_id: id, pid: u32::try_from(pid).unwrap_or(0), health }
                 }

@@ -1,12 +1,15 @@
 //! Making a task ready, and removing what it had.
 
-use super::{HEALTH_LABEL, LocalEngine, STOP_SIGNAL_LABEL, blocking, container_id, contents, host_ports, line, spec};
+use super::pulling::Pulling;
+use super::{LocalEngine, Notes, blocking, container_id, contents, host_ports, line, spec};
 use crate::agent::engine::{Contents, EngineError, Prepared, Progress};
 use crate::agent::health;
 use overlay::{AttachSpec, Attached};
-use runtime::image::{Image, PullProgress, Reference, RegistryAuth};
+use runtime::image::{Image, PullProgress, PullState, Reference, RegistryAuth};
 use runtime::spec::{Mount, MountKind, Network, Propagation};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 use swarm_core::TaskId;
 use swarm_core::model::Task;
 
@@ -22,13 +25,13 @@ impl LocalEngine {
         self.clean_task(task.id).await;
         let image = self.image(task, progress).await?;
         let image_health = image.config.healthcheck.clone();
-        let attached = self.attach(task, given).await?;
+        let attach = attachment(task, given);
+        let notes = Notes::new(task, &image, &attach);
+        let attached = self.net.fabric()?.attach(task.id, attach).await.map_err(|error| line(&error))?;
         let mut spec = self.specify(&id, &image, task, given, attached).await?;
-        if let Some(health) = &image_health {
-            let text = serde_json::to_string(health).map_err(|error| line(&error))?;
-            spec.labels.insert(HEALTH_LABEL.to_owned(), text);
-        }
+        notes.put(&mut spec)?;
         self.containers.create(&id, &spec).await.map_err(|error| line(&error))?;
+        self.tell("create", &id, &[]);
         let health = health::merge(task.spec.container.health_check.as_ref(), image_health);
         Ok(Prepared { container_id: id, health })
     }
@@ -36,34 +39,33 @@ impl LocalEngine {
     /// The image: as it is here, or else pulled.
     async fn image(&self, task: &Task, progress: &Progress) -> Result<Image, EngineError> {
         let name = task.spec.container.image.clone();
-        let reference = Reference::parse(&name).map_err(|error| EngineError(error.one_line()))?;
-        let images = self.images.clone();
-        let looked_up = reference.clone();
-        if let Ok(image) = blocking(move || images.inspect(&looked_up.familiar()).map_err(|e| line(&e))).await {
+        if let Some(image) = self.image_by_id(&name) {
             return Ok(image);
         }
+        let reference = Reference::parse(&name).map_err(|error| EngineError(error.one_line()))?;
         let auth = match &task.spec.container.pull_auth {
             Some(auth) => RegistryAuth::from_auth_config(auth.expose()).map_err(|e| EngineError(e.one_line()))?,
             None => None,
         };
-        let telling = progress.clone();
-        let tell = move |_: PullProgress| {
-            let _ = telling.try_send(format!("pulling image {name}"));
+        let (telling, pulling) = (progress.clone(), Mutex::new(Pulling::new(&name)));
+        let events = self.events.clone();
+        let tell = move |step: PullProgress| {
+            if matches!(step.state, PullState::Downloaded { .. }) {
+                events.tell("image", "pull", &name, [("name".to_owned(), name.clone())].into());
+            }
+            // Held for this moment only; words that do not fit are dropped, the next ones say more.
+            let words = pulling.lock().unwrap_or_else(PoisonError::into_inner).step(&step, Instant::now());
+            if let Some(words) = words {
+                let _ = telling.try_send(words);
+            }
         };
-        let pulled = self.images.pull(&reference, None, auth.as_ref(), tell).await;
-        pulled.map_err(|error| EngineError(error.one_line()))
+        let image = self.images.ensure(&reference, None, auth.as_ref(), tell).await;
+        image.map_err(|error| EngineError(error.one_line()))
     }
 
-    async fn attach(&self, task: &Task, given: &Contents) -> Result<Attached, EngineError> {
-        let spec = AttachSpec {
-            attachments: task.attachments.clone(),
-            networks: given.networks.clone(),
-            hostname: spec::hostname(task),
-            host_ports: host_ports(task),
-            dns: task.spec.container.dns.clone(),
-            extra_hosts: task.spec.container.hosts.clone(),
-        };
-        self.net.fabric()?.attach(task.id, spec).await.map_err(|error| line(&error))
+    /// No registry knows an id: the image is here or nowhere.
+    fn image_by_id(&self, name: &str) -> Option<Image> {
+        if is_image_id(name) { self.images.inspect(name).ok() } else { None }
     }
 
     /// Root file system, volumes, contents and files of the network, and the specification over them.
@@ -97,7 +99,6 @@ impl LocalEngine {
             "" => image.config.stop_signal.clone().unwrap_or_default(),
             given => given.to_owned(),
         };
-        spec.labels.insert(STOP_SIGNAL_LABEL.to_owned(), stop_signal.clone());
         spec.stop_signal = stop_signal;
         Ok(spec)
     }
@@ -115,6 +116,7 @@ impl LocalEngine {
     pub(super) async fn clean_task(&self, task: TaskId) {
         let id = container_id(task);
         if self.containers.spec(&id).is_ok() {
+            self.tell("destroy", &id, &[]);
             if let Err(error) = self.containers.kill(&id).await {
                 tracing::debug!(%task, error = %crate::error::chain(&error), "nothing to kill");
             }
@@ -122,6 +124,7 @@ impl LocalEngine {
                 tracing::warn!(%task, error = %crate::error::chain(&error), "a container was not removed");
             }
         }
+        self.events.forget(task);
         self.release_network(task).await;
         let (images, files, name) = (self.images.clone(), self.files(&id), id.clone());
         let removed = blocking(move || {
@@ -134,6 +137,24 @@ impl LocalEngine {
         if let Err(error) = removed.await {
             tracing::warn!(%task, %error, "files of a task were not removed");
         }
+    }
+}
+
+/// The id of an image in full, which no name can be.
+fn is_image_id(name: &str) -> bool {
+    let digits = name.strip_prefix("sha256:").unwrap_or(name);
+    digits.len() == 64 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// What the task needs of the network.
+fn attachment(task: &Task, given: &Contents) -> AttachSpec {
+    AttachSpec {
+        attachments: task.attachments.clone(),
+        networks: given.networks.clone(),
+        hostname: spec::hostname(task),
+        host_ports: host_ports(task),
+        dns: task.spec.container.dns.clone(),
+        extra_hosts: task.spec.container.hosts.clone(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a task and its image to the runtime's specification, with Docker's rules and defaults.
 
-use super::{EngineError, IMAGE_LABEL, TASK_LABEL, line};
+use super::{EngineError, NAME_LABEL, TASK_LABEL, line};
 use runtime::image::Image;
 use runtime::spec::{ContainerSpec, LogLimits, Mount, MountKind, ProcessSpec, Propagation, Resources, Ulimit};
 use runtime::volumes::Volumes;
@@ -96,9 +96,8 @@ fn labels(task: &Task, image: &Image) -> BTreeMap<String, String> {
     let node = task.node.map(|node| node.to_string()).unwrap_or_default();
     labels.extend([
         (TASK_LABEL.to_owned(), task.id.to_string()),
-        (IMAGE_LABEL.to_owned(), task.spec.container.image.clone()),
         ("com.docker.swarm.task".to_owned(), String::new()),
-        ("com.docker.swarm.task.name".to_owned(), task.name()),
+        (NAME_LABEL.to_owned(), task.name()),
         ("com.docker.swarm.service.id".to_owned(), task.service.to_string()),
         ("com.docker.swarm.service.name".to_owned(), task.service_name.clone()),
         ("com.docker.swarm.node.id".to_owned(), node),
@@ -145,7 +144,14 @@ pub async fn mounts(task: &Task, volumes: &Volumes, rootfs: &Path, image: &Image
     for path in &image.config.volumes {
         let taken = task.spec.container.mounts.iter().any(|mount| mount.target.trim_end_matches('/') == path);
         if !taken {
-            mounts.push(volume(&anonymous(task, path), path, "", false, false, volumes, rootfs).await?);
+            let volume = Volume {
+                name: volume_name(task, "", path),
+                labels: BTreeMap::new(),
+                subpath: "",
+                copy: true,
+                read_only: false,
+            };
+            mounts.push(volume.mount(path, volumes, rootfs).await?);
         }
     }
     Ok(mounts)
@@ -175,40 +181,62 @@ async fn one(task: &Task, mount: &TaskMount, volumes: &Volumes, rootfs: &Path) -
             let mode = (*mode > 0).then_some(*mode);
             Ok(Mount { target, kind: MountKind::Tmpfs { size, mode, options: Vec::new() }, read_only: mount.read_only })
         }
-        MountSource::Volume { name, driver, driver_options, labels: _, no_copy, subpath } => {
+        MountSource::Volume { name, driver, driver_options, labels, no_copy, subpath } => {
             if !matches!(driver.as_str(), "" | "local") || !driver_options.is_empty() {
                 return Err(EngineError(format!(
                     "volume {name}: only the local driver without options is supported (asked for {driver:?} {driver_options:?})"
                 )));
             }
-            let name = if name.is_empty() { anonymous(task, &mount.target) } else { name.clone() };
-            volume(&name, &mount.target, subpath, *no_copy, mount.read_only, volumes, rootfs).await
+            let volume = Volume {
+                name: volume_name(task, name, &mount.target),
+                labels: labels.clone(),
+                subpath,
+                copy: !*no_copy,
+                read_only: mount.read_only,
+            };
+            volume.mount(&mount.target, volumes, rootfs).await
         }
     }
 }
 
-/// A volume of this task alone, the same for the same path.
-fn anonymous(task: &Task, path: &str) -> String {
+/// The name as given; a volume without one is of this task alone, the same for the same path.
+pub(super) fn volume_name(task: &Task, name: &str, path: &str) -> String {
     use sha2::{Digest, Sha256};
-    hex::encode(Sha256::digest(format!("volume of task {} at {path}", task.id)))
+    match name {
+        "" => hex::encode(Sha256::digest(format!("volume of task {} at {path}", task.id))),
+        given => given.to_owned(),
+    }
 }
 
-async fn volume(
-    name: &str,
-    target: &str,
-    subpath: &str,
-    no_copy: bool,
+/// A volume to mount; made when it is missing.
+struct Volume<'a> {
+    name: String,
+    labels: BTreeMap<String, String>,
+    subpath: &'a str,
+    /// An empty one gets what the image has there.
+    copy: bool,
     read_only: bool,
-    volumes: &Volumes,
-    rootfs: &Path,
-) -> Result<Mount, EngineError> {
-    let mut source = volumes.create(name, BTreeMap::new()).await.map_err(|error| line(&error))?.mountpoint;
-    if !no_copy {
-        volumes.populate(name, rootfs, Path::new(target)).await.map_err(|error| line(&error))?;
+}
+
+impl Volume<'_> {
+    async fn mount(self, target: &str, volumes: &Volumes, rootfs: &Path) -> Result<Mount, EngineError> {
+        let made = volumes.create(&self.name, self.labels).await.map_err(|error| line(&error))?;
+        if self.copy {
+            volumes.populate(&self.name, rootfs, Path::new(target)).await.map_err(|error| line(&error))?;
+        }
+        let source = match self.subpath {
+            "" => made.mountpoint,
+            below => subdirectory(&self.name, &made.mountpoint, below)?,
+        };
+        let kind = MountKind::Bind { source, propagation: Propagation::Rprivate };
+        Ok(Mount { target: PathBuf::from(target), kind, read_only: self.read_only })
     }
-    if !subpath.is_empty() {
-        source = source.join(subpath);
-    }
-    let kind = MountKind::Bind { source, propagation: Propagation::Rprivate };
-    Ok(Mount { target: PathBuf::from(target), kind, read_only })
+}
+
+/// A path of a volume that stays in it: its content is a container's, links in it lead anywhere.
+fn subdirectory(name: &str, data: &Path, below: &str) -> Result<PathBuf, EngineError> {
+    let bad = |why: &str| EngineError(format!("invalid mount: subpath {below} of volume {name} {why}"));
+    let found = data.join(below).canonicalize().map_err(|_| bad("does not exist"))?;
+    let data = data.canonicalize().map_err(|error| line(&error))?;
+    if found.starts_with(&data) { Ok(found) } else { Err(bad("leads out of the volume")) }
 }

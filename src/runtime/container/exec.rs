@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -148,10 +149,11 @@ impl Attached {
     }
 }
 
-/// A pipe's end or a terminal's master as an asynchronous stream.
-#[derive(Debug)]
+/// A pipe's end or a terminal's master as an asynchronous stream. Clones are the same end, which closes with the
+/// last of them; at most one may read and one write at a time.
+#[derive(Clone, Debug)]
 pub struct FdStream {
-    fd: AsyncFd<OwnedFd>,
+    fd: Arc<AsyncFd<OwnedFd>>,
 }
 
 impl FdStream {
@@ -161,10 +163,11 @@ impl FdStream {
             return Err(io::Error::last_os_error());
         }
         // SAFETY: the descriptor is owned by what is registered, so it stays open for as long.
-        Ok(Self { fd: unsafe { AsyncFd::register(fd) }? })
+        Ok(Self { fd: Arc::new(unsafe { AsyncFd::register(fd) }?) })
     }
 
-    fn resize(&self, rows: u16, columns: u16) {
+    /// Sets the size of a terminal.
+    pub fn resize(&self, rows: u16, columns: u16) {
         let size = libc::winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         // SAFETY: TIOCSWINSZ reads one winsize, which outlives the call.
         unsafe { libc::ioctl(self.fd.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };

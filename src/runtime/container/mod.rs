@@ -118,9 +118,18 @@ struct Inner {
 /// A container that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Status {
-    Created { pid: i32 },
-    Running { pid: i32 },
-    Paused { pid: i32 },
+    Created {
+        pid: i32,
+    },
+    /// `started_at_ms`: milliseconds since 1970.
+    Running {
+        pid: i32,
+        started_at_ms: u64,
+    },
+    Paused {
+        pid: i32,
+        started_at_ms: u64,
+    },
     Exited(Exit),
 }
 
@@ -285,9 +294,11 @@ impl Containers {
             return Ok(Status::Exited(exit));
         }
         match self.ask(id, &Request::State).await {
-            Ok(Response::State { pid, running: false }) => Ok(Status::Created { pid }),
-            Ok(Response::State { pid, running: true }) if self.cgroup(id)?.is_frozen() => Ok(Status::Paused { pid }),
-            Ok(Response::State { pid, running: true }) => Ok(Status::Running { pid }),
+            Ok(Response::State { pid, running: false, .. }) => Ok(Status::Created { pid }),
+            Ok(Response::State { pid, running: true, started_at_ms }) => Ok(match self.cgroup(id)?.is_frozen() {
+                true => Status::Paused { pid, started_at_ms },
+                false => Status::Running { pid, started_at_ms },
+            }),
             Ok(_) => Err(Error::Refused { id: id.to_owned(), message: "the shim gave a strange answer".to_owned() }),
             Err(error) => self.exit(id)?.map(Status::Exited).ok_or(error),
         }
@@ -303,6 +314,16 @@ impl Containers {
             Err(error) => return Err(io_error("read", &path)(error)),
         };
         serde_json::from_slice(&text).map_err(|error| io_error("understand", &path)(error.into()))
+    }
+
+    /// When it was made, in milliseconds since 1970; 0 when the file system does not tell.
+    pub fn created_at_ms(&self, id: &str) -> Result<u64> {
+        check_id(id)?;
+        let path = self.state_dir(id).join(SPEC_FILE);
+        // Written once, when the container is made.
+        let written = std::fs::metadata(&path).and_then(|meta| meta.modified()).map_err(io_error("look at", &path))?;
+        let since_1970 = written.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Ok(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
     }
 
     /// How it ended; `None` while it has not.

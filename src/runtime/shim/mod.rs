@@ -99,7 +99,7 @@ fn run(arguments: &Arguments) -> ExitCode {
     };
     match setup::create(arguments) {
         Ok(shim) => {
-            setup::answer(&mut ready, &Response::State { pid: shim.pid(), running: false });
+            setup::answer(&mut ready, &Response::State { pid: shim.pid(), running: false, started_at_ms: 0 });
             drop(ready);
             shim.serve();
             ExitCode::SUCCESS

@@ -61,6 +61,9 @@ pub(crate) enum Response {
     State {
         pid: i32,
         running: bool,
+        /// Milliseconds since 1970; 0 before the start.
+        #[serde(default)]
+        started_at_ms: u64,
     },
     /// An exec'd process runs.
     Running {

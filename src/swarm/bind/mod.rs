@@ -2,8 +2,12 @@
 
 mod addresses;
 mod cluster;
+mod containers;
+mod exec;
+mod images;
 mod local;
 mod logs;
+mod usage;
 
 pub use cluster::BoundCluster;
 pub use local::BoundLocal;

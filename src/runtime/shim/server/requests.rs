@@ -72,7 +72,8 @@ impl Shim {
         match request {
             Request::Start => self.start(index),
             Request::State => {
-                let response = Response::State { pid: self.pid, running: self.started };
+                let started_at_ms = self.started_at_ms;
+                let response = Response::State { pid: self.pid, running: self.started, started_at_ms };
                 finish(&mut self.clients[index], &response);
             }
             Request::Wait => self.clients[index].role = Role::Waiting,
