@@ -81,7 +81,13 @@ pub(crate) fn network_base(net: &Net4, link_addr: Option<Ipv4Addr>) -> String {
     line!(s, "chain forward {{\ntype filter hook forward priority filter; policy accept;");
     line!(s, "ct state established,related accept");
     line!(s, "iifname {TUN} oifname {{ {TUN}, {UPLINK} }} drop");
-    line!(s, "iifname {UPLINK} ct status dnat accept\niifname {UPLINK} drop\n}}");
+    line!(s, "iifname {UPLINK} ct status dnat accept\niifname {UPLINK} drop");
+    if net.ingress {
+        // Tasks of unrelated services: they reach the outside and published ports, not each other.
+        line!(s, "iifname != {TUN} oifname != {UPLINK} ct status dnat accept");
+        line!(s, "iifname != {TUN} oifname != {UPLINK} drop");
+    }
+    line!(s, "}}");
     if net.ingress {
         line!(s, "chain replies {{\ntype filter hook prerouting priority mangle; policy accept;");
         line!(s, "iifname {TUN} ip saddr != {subnet} ct mark set {REPLY_MARK}");

@@ -48,6 +48,13 @@ fn serve(view: &View, service: &Service, task: &Task, pools: &mut Pools) -> Resu
             wanted.push((ingress, Vec::new()));
         }
     }
+    if task.spec.networks.is_empty()
+        && wanted.is_empty()
+        && let Some(ingress) = view.ingress_network()
+    {
+        // Its way to the outside. Nobody reaches it there: it has no name, and tasks do not see each other.
+        wanted.push((ingress.id, Vec::new()));
+    }
     let mut attachments: Vec<TaskAttachment> = Vec::with_capacity(wanted.len());
     for (network, aliases) in wanted {
         match pools.take(view, network) {

@@ -1,7 +1,7 @@
 //! From committed state to what one node's network must look like.
 
 use super::{FabricEndpoint, FabricNetwork, FabricPeer, FabricService, FabricState};
-use crate::model::{Health, NetworkDriver, Service, Task, TaskState};
+use crate::model::{Health, NetworkDriver, PublishMode, Service, Task, TaskState};
 use crate::store::View;
 use crate::{NetworkId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,7 +90,15 @@ fn visible_endpoint(view: &View, task: &Task, me: NodeId, on: &impl Fn(NetworkId
     if task.status.state < TaskState::Assigned || task.status.state.is_terminal() {
         return None;
     }
-    let attachments: Vec<_> = task.attachments.iter().filter(|a| on(a.network)).cloned().collect();
+    // On the network of published ports other nodes reach what publishes; the rest is there for its way out.
+    let publishes = || {
+        let service = view.service(task.service);
+        service.is_some_and(|service| service.endpoint.ports.iter().any(|port| port.mode == PublishMode::Ingress))
+    };
+    let ingress = view.ingress_network().map(|network| network.id);
+    let reached = |network: NetworkId| node == me || ingress != Some(network) || publishes();
+    let attachments: Vec<_> =
+        task.attachments.iter().filter(|a| on(a.network) && reached(a.network)).cloned().collect();
     if attachments.is_empty() && (node != me || task.host_ports.is_empty()) {
         return None;
     }

@@ -279,7 +279,10 @@ impl Worker {
             Health::Healthy => self.report(wall, id, TaskState::Running, "started", String::new(), out),
             Health::Unhealthy => {
                 // The exit that follows is then reported as a failure with this reason.
-                managed.status.err = format!("unhealthy container: {words}");
+                managed.status.err = match words.as_str() {
+                    "" => "unhealthy container".to_owned(),
+                    words => format!("unhealthy container: {words}"),
+                };
                 managed.phase = Phase::Stopping;
                 let grace = managed.task.spec.container.stop_grace();
                 out.commands.push(Command::Stop { task: id, grace });

@@ -21,7 +21,7 @@ use crate::agent::engine::{
 use crate::agent::health;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use runtime::container::{LogOptions, Status};
+use runtime::container::{Error, LogOptions, Status};
 use runtime::image::ImageStore;
 use runtime::shim::{Exit, Output};
 use runtime::spec::ProcessSpec;
@@ -80,6 +80,14 @@ fn line(error: &dyn std::error::Error) -> EngineError {
     EngineError(crate::error::chain(error))
 }
 
+/// As [`line`], without the container's id: it is the task's status that shows it.
+fn container_line(error: Error) -> EngineError {
+    match error {
+        Error::Create { message, .. } | Error::Start { message, .. } => EngineError(message),
+        other => line(&other),
+    }
+}
+
 /// Runs blocking work on a thread for it.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
@@ -109,7 +117,7 @@ impl Engine for LocalEngine {
         let engine = self.clone();
         Box::pin(async move {
             let id = container_id(task);
-            engine.containers.start(&id).await.map_err(|error| line(&error))?;
+            engine.containers.start(&id).await.map_err(container_line)?;
             engine.tell("start", &id, &[]);
             let pid = match engine.containers.status(&id).await {
                 Ok(Status::Running { pid, .. } | Status::Created { pid } | Status::Paused { pid, .. }) => pid,

@@ -1,7 +1,7 @@
 //! Making a task ready, and removing what it had.
 
 use super::pulling::Pulling;
-use super::{LocalEngine, Notes, blocking, container_id, contents, host_ports, line, spec};
+use super::{LocalEngine, Notes, blocking, container_id, container_line, contents, host_ports, line, spec};
 use crate::agent::engine::{Contents, EngineError, Prepared, Progress};
 use crate::agent::health;
 use overlay::{AttachSpec, Attached};
@@ -30,7 +30,7 @@ impl LocalEngine {
         let attached = self.net.fabric()?.attach(task.id, attach).await.map_err(|error| line(&error))?;
         let mut spec = self.specify(&id, &image, task, given, attached).await?;
         notes.put(&mut spec)?;
-        self.containers.create(&id, &spec).await.map_err(|error| line(&error))?;
+        self.containers.create(&id, &spec).await.map_err(container_line)?;
         self.tell("create", &id, &[]);
         let health = health::merge(task.spec.container.health_check.as_ref(), image_health);
         Ok(Prepared { container_id: id, health })

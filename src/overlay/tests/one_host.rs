@@ -2,7 +2,7 @@
 
 mod lab;
 
-use lab::{Lab, greet, greet_udp, inside, port, run, serve, wait};
+use lab::{INGRESS, Lab, greet, greet_udp, inside, port, run, serve, wait};
 use overlay::{AttachSpec, FabricError};
 use std::net::Ipv4Addr;
 use swarm_core::TaskId;
@@ -45,6 +45,18 @@ async fn a_container_reaches_the_outside_under_the_hosts_address_unless_its_netw
     let outside = (Ipv4Addr::new(192, 0, 2, 100), 80);
     assert_eq!(greet(&open.netns, outside).expect("greeted"), ("out".into(), lab.host(1).addr()));
     assert!(greet(&closed.netns, outside).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_on_the_network_of_published_ports_reach_the_outside_but_not_each_other() {
+    let mut lab = Lab::new(1).await;
+    lab.network(INGRESS, false);
+    let at = |last| [(INGRESS, [10, 0, INGRESS, last])];
+    let (a, b) = (lab.attach(1, 1, &at(5)).await, lab.attach(1, 2, &at(6)).await);
+    serve(&lab.outside, 80, "out");
+    serve(&b.netns, 80, "b");
+    assert!(greet(&a.netns, (Ipv4Addr::new(192, 0, 2, 100), 80)).is_ok());
+    assert!(greet(&a.netns, (Ipv4Addr::new(10, 0, INGRESS, 6), 80)).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

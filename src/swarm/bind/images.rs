@@ -6,6 +6,7 @@ use node::engine::LocalEngine;
 use runtime::image::{Image, ImageError, ImageStore, Platform, PullProgress, PullState, Reference, RegistryAuth};
 use serde_json::json;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 #[cfg(test)]
 use swarm_core::Sensitive;
 use tokio::sync::mpsc;
@@ -145,6 +146,9 @@ pub async fn pull(
     Ok(())
 }
 
+/// For a registry to say what a name stands for: clients ask before each deployment and go on without an answer.
+const RESOLVE_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// What the registry says a name stands for.
 pub async fn distribution(
     images: &ImageStore,
@@ -153,7 +157,15 @@ pub async fn distribution(
 ) -> Result<DistributionInfo, Failure> {
     let reference = Reference::parse(reference).map_err(failure)?;
     let auth = credentials(auth)?;
-    let found = images.resolve(&reference, auth.as_ref()).await.map_err(|error| match error {
+    let resolving = tokio::time::timeout(RESOLVE_TIME_MAX, images.resolve(&reference, auth.as_ref())).await;
+    let late = |_| {
+        let (registry, limit) = (reference.registry(), RESOLVE_TIME_MAX.as_secs());
+        Failure::Unavailable(format!(
+            "registry {registry} did not answer for {} within {limit} s",
+            reference.familiar()
+        ))
+    };
+    let found = resolving.map_err(late)?.map_err(|error| match error {
         ImageError::Unauthorized { .. } => Failure::Forbidden(error.one_line()),
         other => failure(other),
     })?;

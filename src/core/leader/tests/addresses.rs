@@ -56,6 +56,27 @@ fn a_service_that_publishes_is_on_the_ingress_network_and_gets_a_port_when_it_na
 }
 
 #[test]
+fn a_service_without_a_network_has_a_way_out_and_is_reached_by_no_other_node() {
+    let mut world = World::new(2);
+    let web = world.create(replicated("web", "web:1", 2));
+    world.settle();
+    let ingress = world.view().ingress_network().expect("predefined").id;
+    for task in world.running(web) {
+        assert_eq!(task.attachments.iter().map(|a| a.network).collect::<Vec<_>>(), [ingress]);
+    }
+    assert!(world.service(web).endpoint.vips.is_empty());
+    let seen = |world: &World| -> Vec<usize> {
+        let view = world.view();
+        view.nodes().map(|node| crate::fabric::derive(&view, node.id).endpoints.len()).collect()
+    };
+    assert_eq!(seen(&world), [1, 1], "each node knows its own");
+    let port = PortConfig { target_port: 80, published_port: 8080, ..PortConfig::default() };
+    world.update(web, |spec| spec.endpoint.ports = vec![port.clone()]);
+    world.settle();
+    assert_eq!(seen(&world), [2, 2]);
+}
+
+#[test]
 fn host_and_none_networks_have_no_addresses() {
     let mut world = World::new(1);
     let host = world.view().network_by_name("host").expect("predefined").id;
