@@ -72,7 +72,7 @@ async fn a_container_whose_shim_was_killed_is_cleaned_up_and_reported_lost() {
     let host = Host::new().await;
     host.run("a", &host.shell("echo up; sleep 1000")).await;
     host.until_logged("a", "up").await;
-    let Ok(Status::Running { pid }) = host.containers.status("a").await else { panic!("not running") };
+    let Ok(Status::Running { pid, .. }) = host.containers.status("a").await else { panic!("not running") };
     let text = std::fs::read_to_string(host.dir.path().join("run/a/shim.pid")).expect("shim.pid");
     let shim: i32 = text.split_whitespace().next().and_then(|text| text.parse().ok()).expect("a number");
     let waiting = tokio::spawn({
