@@ -95,6 +95,23 @@ pub fn parse_time(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok()
 }
 
+/// A time as Go prints it: `2024-05-01 10:00:00.5 +0000 UTC`; what is no time as it is.
+pub fn go_time(text: &str) -> String {
+    let Some(at) = parse_time(text) else { return text.to_owned() };
+    let at = at.to_offset(time::UtcOffset::UTC);
+    let whole = format!(
+        "{:04}-{:02}-{:02} {:02}:{:02}:{:02}",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second()
+    );
+    let fraction = format!(".{:09}", at.nanosecond());
+    format!("{whole}{} +0000 UTC", fraction.trim_end_matches('0').trim_end_matches('.'))
+}
+
 /// How long ago a time of the API is, in words with `ago`; empty when it is no time.
 pub fn ago(text: &str, now: OffsetDateTime) -> String {
     match parse_time(text) {
@@ -254,6 +271,12 @@ mod tests {
         ] {
             assert_eq!(human_duration(seconds), words);
         }
+    }
+
+    #[test]
+    fn times_print_as_in_go() {
+        assert_eq!(go_time("2024-05-01T10:00:00.5Z"), "2024-05-01 10:00:00.5 +0000 UTC");
+        assert_eq!(go_time("2024-05-01T12:00:00+02:00"), "2024-05-01 10:00:00 +0000 UTC");
     }
 
     #[test]

@@ -9,10 +9,11 @@ use crate::filter;
 use crate::json::{flag, int, list, text, texts};
 use crate::logs;
 use crate::table::Table;
-use crate::units::{ellipsis, human_duration, short_id};
+use crate::units::{ellipsis, go_time, human_duration, human_size, short_id};
 use clap::Args;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Characters of a command in a table.
 const COMMAND_WIDTH: usize = 20;
@@ -31,6 +32,8 @@ const CONTAINERS: Table = Table {
         ("Labels", "LABELS"),
         ("Networks", "NETWORKS"),
         ("Mounts", "MOUNTS"),
+        ("LocalVolumes", "LOCAL VOLUMES"),
+        ("Size", "SIZE"),
     ],
     template: "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}",
     quiet: "ID",
@@ -90,6 +93,7 @@ fn row(container: &Value, whole: bool, now: OffsetDateTime) -> Value {
         .iter()
         .map(|mount| if text(mount, "/Name").is_empty() { text(mount, "/Source") } else { text(mount, "/Name") })
         .collect();
+    let volumes = list(container, "/Mounts").iter().filter(|mount| text(mount, "/Type") == "volume").count();
     let created = match int(container, "/Created") {
         0 => None,
         seconds => OffsetDateTime::from_unix_timestamp(seconds).ok(),
@@ -99,7 +103,7 @@ fn row(container: &Value, whole: bool, now: OffsetDateTime) -> Value {
         "ID": if whole { id } else { short_id(id) },
         "Image": if whole { image } else { image_name(image) },
         "Command": format!("\"{command}\""),
-        "CreatedAt": created.map(|at| at.to_string()).unwrap_or_default(),
+        "CreatedAt": created.and_then(|at| at.format(&Rfc3339).ok()).map(|at| go_time(&at)).unwrap_or_default(),
         "RunningFor": ago.unwrap_or_else(|| "N/A".to_owned()),
         "Status": text(container, "/Status"),
         "State": text(container, "/State"),
@@ -108,6 +112,8 @@ fn row(container: &Value, whole: bool, now: OffsetDateTime) -> Value {
         "Labels": labels(container, "/Labels"),
         "Networks": networks.join(","),
         "Mounts": mounts.join(","),
+        "LocalVolumes": volumes.to_string(),
+        "Size": human_size(int(container, "/SizeRw"), 3),
     })
 }
 

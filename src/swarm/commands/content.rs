@@ -6,7 +6,7 @@ use crate::commands::common::{InspectArgs, ListArgs, each, labels, natural, pair
 use crate::error::{CliError, Result};
 use crate::json::text;
 use crate::table::{Table, write_out};
-use crate::units::ago;
+use crate::units::{ago, go_time};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Subcommand};
@@ -124,8 +124,8 @@ fn describe(config: &Value) -> String {
     }
     out.push_str(&format!(
         "Created at:            \t{}\nUpdated at:            \t{}\nData:\n{}\n",
-        text(config, "/CreatedAt"),
-        text(config, "/UpdatedAt"),
+        go_time(text(config, "/CreatedAt")).to_lowercase(),
+        go_time(text(config, "/UpdatedAt")).to_lowercase(),
         String::from_utf8_lossy(&data)
     ));
     out

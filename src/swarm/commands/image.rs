@@ -9,7 +9,7 @@ use crate::json::{int, list, text, texts};
 use crate::progress::{Board, bar};
 use crate::registry;
 use crate::table::{Table, write_out};
-use crate::units::{human_duration, human_size, short_id};
+use crate::units::{go_time, human_duration, human_size, short_id};
 use clap::{Args, Subcommand};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -19,6 +19,7 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio_util::io::ReaderStream;
 
 /// Bytes of a file that are sent at a time: large enough that the copying costs little.
@@ -145,6 +146,9 @@ const IMAGES: Table = Table {
         ("CreatedSince", "CREATED"),
         ("CreatedAt", "CREATED AT"),
         ("Size", "SIZE"),
+        ("VirtualSize", "SIZE"),
+        ("SharedSize", "SHARED SIZE"),
+        ("UniqueSize", "UNIQUE SIZE"),
         ("Containers", "CONTAINERS"),
     ],
     template: "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}",
@@ -189,8 +193,11 @@ fn rows(image: &Value, whole: bool, now: OffsetDateTime) -> Vec<Value> {
                 Some(at) => format!("{} ago", human_duration((now - at).whole_seconds())),
                 None => "N/A".to_owned(),
             },
-            "CreatedAt": created.map(|at| at.to_string()).unwrap_or_default(),
+            "CreatedAt": created.and_then(|at| at.format(&Rfc3339).ok()).map(|at| go_time(&at)).unwrap_or_default(),
             "Size": human_size(int(image, "/Size"), 3),
+            "VirtualSize": human_size(int(image, "/Size"), 4),
+            "SharedSize": "N/A",
+            "UniqueSize": "N/A",
             "Containers": match int(image, "/Containers") {
                 -1 => "N/A".to_owned(),
                 count => count.to_string(),

@@ -6,7 +6,7 @@ use crate::commands::common::{InspectArgs, ListArgs, each, labels, natural, pair
 use crate::error::{CliError, Result};
 use crate::json::{flag, set, text};
 use crate::table::{Table, write_out};
-use crate::units::short_id;
+use crate::units::{go_time, short_id};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -16,6 +16,7 @@ const NETWORKS: Table = Table {
         ("Name", "NAME"),
         ("Driver", "DRIVER"),
         ("Scope", "SCOPE"),
+        ("IPv4", "IPV4"),
         ("IPv6", "IPV6"),
         ("Internal", "INTERNAL"),
         ("Labels", "LABELS"),
@@ -123,10 +124,11 @@ async fn ls(client: &Client, args: LsArgs) -> Result<()> {
             "Name": text(network, "/Name"),
             "Driver": text(network, "/Driver"),
             "Scope": text(network, "/Scope"),
+            "IPv4": flag(network, "/EnableIPv4").to_string(),
             "IPv6": flag(network, "/EnableIPv6").to_string(),
             "Internal": flag(network, "/Internal").to_string(),
             "Labels": labels(network, "/Labels"),
-            "CreatedAt": text(network, "/Created"),
+            "CreatedAt": go_time(text(network, "/Created")),
         })
     };
     let rows: Vec<Value> = networks.iter().map(row).collect();

@@ -7,11 +7,12 @@ use crate::commands::common::{InspectArgs, ListArgs, capitalized, each, labels, 
 use crate::commands::tasks::{self, TaskListArgs};
 use crate::error::{CliError, Result};
 use crate::filter;
-use crate::json::{flag, int, object, object_mut, set, text};
+use crate::json::{self, flag, int, object, object_mut, set, text};
 use crate::table::{Table, write_out};
-use crate::units::binary_size;
+use crate::units::{binary_size, go_time};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 const NODES: Table = Table {
     headers: &[
@@ -139,9 +140,9 @@ pub async fn run(context: &Context, command: NodeCommand) -> Result<()> {
 
 async fn list(client: &Client, args: ListArgs) -> Result<()> {
     let mut nodes = args.fetch(client, "/nodes").await?;
-    let own = if args.quiet { String::new() } else { own_node(client).await? };
+    let info = if args.quiet { Value::Null } else { client.get("/info").await? };
     sort(&mut nodes);
-    let rows: Vec<Value> = nodes.iter().map(|node| row(node, &own)).collect();
+    let rows: Vec<Value> = nodes.iter().map(|node| row(node, &info)).collect();
     NODES.print(&rows, &args.output())
 }
 
@@ -149,7 +150,7 @@ fn sort(nodes: &mut [Value]) {
     nodes.sort_by(|a, b| natural(text(a, "/Description/Hostname"), text(b, "/Description/Hostname")));
 }
 
-fn row(node: &Value, own: &str) -> Value {
+fn row(node: &Value, info: &Value) -> Value {
     let manager = match object(node, "/ManagerStatus") {
         Some(_) if flag(node, "/ManagerStatus/Leader") => "Leader".to_owned(),
         Some(_) => capitalized(text(node, "/ManagerStatus/Reachability")),
@@ -157,14 +158,24 @@ fn row(node: &Value, own: &str) -> Value {
     };
     json!({
         "ID": text(node, "/ID"),
-        "Self": text(node, "/ID") == own,
+        "Self": text(node, "/ID") == text(info, "/Swarm/NodeID"),
         "Hostname": text(node, "/Description/Hostname"),
         "Status": capitalized(text(node, "/Status/State")),
         "Availability": capitalized(text(node, "/Spec/Availability")),
         "ManagerStatus": manager,
         "EngineVersion": text(node, "/Description/Engine/EngineVersion"),
-        "TLSStatus": "Ready",
+        "TLSStatus": tls_status(node, info),
     })
+}
+
+/// Whether the node's certificate is of the cluster's present CA.
+fn tls_status(node: &Value, info: &Value) -> &'static str {
+    let (own, wanted) = ("/Description/TLSInfo/TrustRoot", "/Swarm/Cluster/TLSInfo/TrustRoot");
+    match (text(node, own), text(info, wanted)) {
+        ("", _) | (_, "") => "Unknown",
+        (own, wanted) if own == wanted => "Ready",
+        (_, _) => "Needs Rotation",
+    }
 }
 
 /// The node's path; `self` is this node.
@@ -184,42 +195,61 @@ async fn inspect(client: &Client, args: NodeInspectArgs) -> Result<()> {
     Ok(())
 }
 
+/// The text of docker's template for nodes.
 fn describe(node: &Value) -> String {
     let mut out = format!("ID:\t\t\t{}\n", text(node, "/ID"));
-    let mut line = |name: &str, value: &str| {
-        let tabs = "\t".repeat(3usize.saturating_sub((name.len() + 1) / 8).max(1));
-        out.push_str(&format!("{name}:{tabs}{value}\n"));
-    };
+    let mut line = |name: &str, value: &str| out.push_str(&format!("{name}{value}\n"));
     if !text(node, "/Spec/Name").is_empty() {
-        line("Name", text(node, "/Spec/Name"));
+        line("Name:\t\t\t", text(node, "/Spec/Name"));
     }
     let list = labels(node, "/Spec/Labels");
     if !list.is_empty() {
-        line("Labels", "");
+        line("Labels:", "");
         list.split(',').for_each(|label| line(" - ", label));
     }
-    line("Hostname", text(node, "/Description/Hostname"));
-    line("Joined at", text(node, "/CreatedAt"));
-    line("Status", "");
-    line(" State", &capitalized(text(node, "/Status/State")));
+    line("Hostname:              \t", text(node, "/Description/Hostname"));
+    line("Joined at:             \t", &go_time(text(node, "/CreatedAt")).to_lowercase());
+    line("Status:", "");
+    line(" State:\t\t\t", &capitalized(text(node, "/Status/State")));
     if !text(node, "/Status/Message").is_empty() {
-        line(" Message", &capitalized(text(node, "/Status/Message")));
+        line(" Message:\t\t", &capitalized(text(node, "/Status/Message")));
     }
-    line(" Availability", &capitalized(text(node, "/Spec/Availability")));
-    line(" Address", text(node, "/Status/Addr"));
+    line(" Availability:         \t", &capitalized(text(node, "/Spec/Availability")));
+    line(" Address:\t\t", text(node, "/Status/Addr"));
     if object(node, "/ManagerStatus").is_some() {
-        line("Manager Status", "");
-        line(" Address", text(node, "/ManagerStatus/Addr"));
-        line(" Raft Status", &capitalized(text(node, "/ManagerStatus/Reachability")));
-        line(" Leader", if flag(node, "/ManagerStatus/Leader") { "Yes" } else { "No" });
+        line("Manager Status:", "");
+        line(" Address:\t\t", text(node, "/ManagerStatus/Addr"));
+        line(" Raft Status:\t\t", &capitalized(text(node, "/ManagerStatus/Reachability")));
+        line(" Leader:\t\t", if flag(node, "/ManagerStatus/Leader") { "Yes" } else { "No" });
     }
-    line("Platform", "");
-    line(" Operating System", text(node, "/Description/Platform/OS"));
-    line(" Architecture", text(node, "/Description/Platform/Architecture"));
-    line("Resources", "");
-    line(" CPUs", &(int(node, "/Description/Resources/NanoCPUs") / 1_000_000_000).to_string());
-    line(" Memory", &binary_size(int(node, "/Description/Resources/MemoryBytes")));
-    line("Engine Version", text(node, "/Description/Engine/EngineVersion"));
+    line("Platform:", "");
+    line(" Operating System:\t", text(node, "/Description/Platform/OS"));
+    line(" Architecture:\t\t", text(node, "/Description/Platform/Architecture"));
+    line("Resources:", "");
+    line(" CPUs:\t\t\t", &(int(node, "/Description/Resources/NanoCPUs") / 1_000_000_000).to_string());
+    line(" Memory:\t\t", &binary_size(int(node, "/Description/Resources/MemoryBytes")));
+    let plugins = plugins(node);
+    if !plugins.is_empty() {
+        line("Plugins:", "");
+    }
+    for (kind, names) in plugins {
+        line(&format!(" {kind}:\t\t"), &names.join(", "));
+    }
+    line("Engine Version:\t\t", text(node, "/Description/Engine/EngineVersion"));
+    let labels = labels(node, "/Description/Engine/Labels");
+    if !labels.is_empty() {
+        line("Engine Labels:", "");
+        labels.split(',').for_each(|label| line(" - ", label));
+    }
+    out
+}
+
+/// Names of plugins by their type.
+fn plugins(node: &Value) -> BTreeMap<String, Vec<String>> {
+    let mut out: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for plugin in json::list(node, "/Description/Engine/Plugins") {
+        out.entry(text(plugin, "/Type").to_owned()).or_default().push(text(plugin, "/Name").to_owned());
+    }
     out
 }
 
@@ -297,7 +327,7 @@ async fn change_role(client: &Client, names: &[String], role: Role) -> Result<()
 }
 
 /// Names of the nodes, by id.
-pub async fn names(client: &Client) -> Result<std::collections::BTreeMap<String, String>> {
+pub async fn names(client: &Client) -> Result<BTreeMap<String, String>> {
     let nodes = client.list("/nodes", &[]).await?;
     let pair = |node: &Value| {
         let name = match text(node, "/Spec/Name") {
@@ -310,7 +340,7 @@ pub async fn names(client: &Client) -> Result<std::collections::BTreeMap<String,
 }
 
 /// Ids of the nodes that are up, and so hold tasks that count.
-pub async fn alive(client: &Client) -> Result<std::collections::BTreeSet<String>> {
+pub async fn alive(client: &Client) -> Result<BTreeSet<String>> {
     let nodes = client.list("/nodes", &[]).await?;
     let up = nodes.iter().filter(|node| text(node, "/Status/State") != "down");
     Ok(up.map(|node| text(node, "/ID").to_owned()).collect())

@@ -17,6 +17,11 @@ const VOLUMES: Table = Table {
         ("Scope", "SCOPE"),
         ("Mountpoint", "MOUNTPOINT"),
         ("Labels", "LABELS"),
+        ("Availability", "AVAILABILITY"),
+        ("Group", "GROUP"),
+        ("Links", "LINKS"),
+        ("Size", "SIZE"),
+        ("Status", "STATUS"),
     ],
     template: "{{.Driver}}\t{{.Name}}",
     quiet: "Name",
@@ -88,6 +93,12 @@ async fn ls(client: &Client, args: ListArgs) -> Result<()> {
             "Scope": text(volume, "/Scope"),
             "Mountpoint": text(volume, "/Mountpoint"),
             "Labels": labels(volume, "/Labels"),
+            // Of cluster volumes and of sizes, which a list does not hold.
+            "Availability": "N/A",
+            "Group": "N/A",
+            "Links": "N/A",
+            "Size": "N/A",
+            "Status": "N/A",
         })
     };
     let rows: Vec<Value> = volumes.iter().map(row).collect();

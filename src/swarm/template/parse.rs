@@ -55,7 +55,7 @@ pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, String> {
     match end {
         End::Input => Ok(nodes),
         End::Else(_) => Err("unexpected {{else}}".to_owned()),
-        End::End => Err("unexpected {{end}}".to_owned()),
+        End::Closed => Err("unexpected {{end}}".to_owned()),
     }
 }
 
@@ -67,7 +67,7 @@ struct Parser {
 /// What ended a block.
 enum End {
     Input,
-    End,
+    Closed,
     /// With the tokens after `else`.
     Else(Vec<Token>),
 }
@@ -84,7 +84,7 @@ impl Parser {
                 Piece::Action(tokens) => tokens,
             };
             match tokens.first() {
-                Some(Token::Word(word)) if word == "end" => return Ok((nodes, End::End)),
+                Some(Token::Word(word)) if word == "end" => return Ok((nodes, End::Closed)),
                 Some(Token::Word(word)) if word == "else" => return Ok((nodes, End::Else(tokens[1..].to_vec()))),
                 _ => nodes.push(self.action(tokens)?),
             }
@@ -119,7 +119,7 @@ impl Parser {
         let condition = Cursor::new(&tokens).whole()?;
         let (body, end) = self.block()?;
         let otherwise = match end {
-            End::End => Vec::new(),
+            End::Closed => Vec::new(),
             End::Input => return Err(format!("unexpected EOF: {{{{{word}}}}} has no {{{{end}}}}")),
             End::Else(tokens) => self.otherwise(word, tokens)?,
         };
@@ -134,7 +134,7 @@ impl Parser {
             Some(Token::Word(next)) if next == word => Ok(vec![self.conditional(word, tokens[1..].to_vec())?]),
             Some(_) => Err("unexpected tokens after {{else}}".to_owned()),
             None => match self.block()? {
-                (nodes, End::End) => Ok(nodes),
+                (nodes, End::Closed) => Ok(nodes),
                 (_, End::Input) => Err(format!("unexpected EOF: {{{{{word}}}}} has no {{{{end}}}}")),
                 (_, End::Else(_)) => Err("unexpected {{else}}".to_owned()),
             },
@@ -151,7 +151,7 @@ impl Parser {
         let over = cursor.whole()?;
         let (body, end) = self.block()?;
         let otherwise = match end {
-            End::End => Vec::new(),
+            End::Closed => Vec::new(),
             End::Input => return Err("unexpected EOF: {{range}} has no {{end}}".to_owned()),
             End::Else(tokens) => self.otherwise("range", tokens)?,
         };

@@ -1,10 +1,9 @@
 //! `swarm service inspect`.
 
 use super::list::mode;
-use super::options::CONTAINER;
 use crate::client::{Client, segment};
 use crate::commands::common::{InspectArgs, labels};
-use crate::error::Result;
+use crate::error::{CliError, Result};
 use crate::json::{int, list, object, text, texts};
 use crate::table::write_out;
 use crate::units::{ago, binary_size, go_duration};
@@ -26,7 +25,10 @@ pub async fn run(client: &Client, args: ServiceInspectArgs) -> Result<()> {
     let defaults = [("insertDefaults", Some("true"))];
     let fetch = async |name: String| {
         let found = client.get_with(&super::path(&name), &defaults).await;
-        found.map_err(|error| super::no_such(&name, error))
+        found.map_err(|error| match error.is_not_found() {
+            true => CliError::usage(format!("Error: no such service: {name}")),
+            false => error,
+        })
     };
     if !args.pretty {
         return args.inspect.run_with(fetch).await;
@@ -44,15 +46,56 @@ pub async fn run(client: &Client, args: ServiceInspectArgs) -> Result<()> {
     Ok(())
 }
 
-/// Lines of `NAME: VALUE`, a section's ones indented.
-struct Page {
+/// The text of docker's template for services; its sections are parted only by their headings.
+fn describe(service: &Value, networks: &BTreeMap<String, String>, now: OffsetDateTime) -> String {
+    let mut page = Page { service, out: String::from("\n") };
+    page.line("ID:\t\t", text(service, "/ID"));
+    page.line("Name:\t\t", text(service, "/Spec/Name"));
+    let labels = labels(service, "/Spec/Labels");
+    if !labels.is_empty() {
+        page.line("Labels:", "");
+        labels.split(',').for_each(|label| page.line(" ", label));
+    }
+    let (kind, count) = match mode(service) {
+        "replicated" => ("Replicated", Some(page.int("Mode/Replicated/Replicas"))),
+        "replicated-job" => ("ReplicatedJob", Some(page.int("Mode/ReplicatedJob/TotalCompletions"))),
+        "global-job" => ("GlobalJob", None),
+        _ => ("Global", None),
+    };
+    page.line("Service Mode:\t", kind);
+    if let Some(count) = count {
+        page.line(" Replicas:\t", &count.to_string());
+    }
+    page.update_status(now);
+    page.placement();
+    page.update_config("UpdateConfig");
+    page.update_config("RollbackConfig");
+    page.container();
+    page.resources();
+    let attached: Vec<&str> = list(service, "/Spec/TaskTemplate/Networks")
+        .iter()
+        .map(|network| text(network, "/Target"))
+        .map(|id| networks.get(id).map_or(id, String::as_str))
+        .collect();
+    if !attached.is_empty() {
+        page.line("Networks:", &attached.iter().map(|name| format!(" {name}")).collect::<String>());
+    }
+    page.some("Endpoint Mode:\t", text(service, "/Endpoint/Spec/Mode"));
+    page.ports();
+    page.out.push('\n');
+    page.out
+}
+
+struct Page<'a> {
+    service: &'a Value,
     out: String,
 }
 
-impl Page {
+impl Page<'_> {
     fn line(&mut self, name: &str, value: &str) {
-        let tabs = "\t".repeat(2usize.saturating_sub((name.len() + 1) / 8).max(1));
-        self.out.push_str(&format!("{name}:{tabs}{value}\n"));
+        self.out.push_str(name);
+        self.out.push_str(value);
+        self.out.push('\n');
     }
 
     fn some(&mut self, name: &str, value: &str) {
@@ -61,174 +104,141 @@ impl Page {
         }
     }
 
-    fn heading(&mut self, name: &str) {
-        self.out.push_str(&format!("{name}:\n"));
+    /// A field below `Spec`.
+    fn text(&self, path: &str) -> String {
+        text(self.service, &format!("/Spec/{path}")).to_owned()
     }
-}
 
-fn describe(service: &Value, networks: &BTreeMap<String, String>, now: OffsetDateTime) -> String {
-    let mut page = Page { out: String::from("\n") };
-    page.line("ID", text(service, "/ID"));
-    page.line("Name", text(service, "/Spec/Name"));
-    let labels = labels(service, "/Spec/Labels");
-    if !labels.is_empty() {
-        page.heading("Labels");
-        labels.split(',').for_each(|label| page.out.push_str(&format!(" {label}\n")));
+    fn int(&self, path: &str) -> i64 {
+        int(self.service, &format!("/Spec/{path}"))
     }
-    let (kind, count) = match mode(service) {
-        "replicated" => ("Replicated", Some(int(service, "/Spec/Mode/Replicated/Replicas"))),
-        "replicated-job" => ("ReplicatedJob", Some(int(service, "/Spec/Mode/ReplicatedJob/TotalCompletions"))),
-        "global-job" => ("GlobalJob", None),
-        _ => ("Global", None),
-    };
-    page.line("Service Mode", kind);
-    if let Some(count) = count {
-        page.line(" Number of Replicas", &count.to_string());
-    }
-    update_status(&mut page, service, now);
-    placement(&mut page, service);
-    update_config(&mut page, service, "UpdateConfig");
-    update_config(&mut page, service, "RollbackConfig");
-    container(&mut page, service);
-    resources(&mut page, service);
-    let attached: Vec<&str> = list(service, "/Spec/TaskTemplate/Networks")
-        .iter()
-        .map(|network| text(network, "/Target"))
-        .map(|id| networks.get(id).map_or(id, String::as_str))
-        .collect();
-    page.some("Networks", &attached.join(" "));
-    page.line(
-        "Endpoint Mode",
-        match text(service, "/Endpoint/Spec/Mode") {
-            "" => "vip",
-            mode => mode,
-        },
-    );
-    let ports = list(service, "/Endpoint/Ports");
-    if !ports.is_empty() {
-        page.heading("Ports");
-    }
-    for port in ports {
-        page.line(" PublishedPort", &int(port, "/PublishedPort").to_string());
-        page.some("  HostIP", text(port, "/HostIP"));
-        page.line("  Protocol", text(port, "/Protocol"));
-        page.line("  TargetPort", &int(port, "/TargetPort").to_string());
-        page.line("  PublishMode", text(port, "/PublishMode"));
-    }
-    page.out.push('\n');
-    page.out
-}
 
-fn update_status(page: &mut Page, service: &Value, now: OffsetDateTime) {
-    if text(service, "/UpdateStatus/State").is_empty() {
-        return;
+    fn words(&self, path: &str) -> String {
+        texts(self.service, &format!("/Spec/{path}")).join(" ")
     }
-    page.heading("UpdateStatus");
-    page.line(" State", text(service, "/UpdateStatus/State"));
-    page.some(" Started", &ago(text(service, "/UpdateStatus/StartedAt"), now).to_lowercase());
-    page.some(" Completed", &ago(text(service, "/UpdateStatus/CompletedAt"), now).to_lowercase());
-    page.line(" Message", text(service, "/UpdateStatus/Message"));
-}
 
-fn placement(page: &mut Page, service: &Value) {
-    let at = |field: &str| format!("/Spec/TaskTemplate/Placement/{field}");
-    let constraints = texts(service, &at("Constraints"));
-    let preferences: Vec<&str> =
-        list(service, &at("Preferences")).iter().map(|item| text(item, "/Spread/SpreadDescriptor")).collect();
-    let most = int(service, &at("MaxReplicas"));
-    if constraints.is_empty() && preferences.is_empty() && most == 0 {
-        return;
-    }
-    page.heading("Placement");
-    if !constraints.is_empty() {
-        page.line(" Constraints", &format!("[{}]", constraints.join(" ")));
-    }
-    if !preferences.is_empty() {
-        page.line(" Preferences", &format!("[spread={}]", preferences.join(" spread=")));
-    }
-    if most > 0 {
-        page.line(" Max Replicas Per Node", &most.to_string());
-    }
-}
-
-fn update_config(page: &mut Page, service: &Value, section: &str) {
-    let at = |field: &str| format!("/Spec/{section}/{field}");
-    if object(service, &format!("/Spec/{section}")).is_none() {
-        return;
-    }
-    page.heading(section);
-    page.line(" Parallelism", &int(service, &at("Parallelism")).to_string());
-    if int(service, &at("Delay")) > 0 {
-        page.line(" Delay", &go_duration(int(service, &at("Delay"))));
-    }
-    page.line(" On failure", text(service, &at("FailureAction")));
-    if int(service, &at("Monitor")) > 0 {
-        page.line(" Monitoring Period", &go_duration(int(service, &at("Monitor"))));
-    }
-    let ratio = service.pointer(&at("MaxFailureRatio")).and_then(Value::as_f64).unwrap_or(0.0);
-    page.line(" Max failure ratio", &ratio.to_string());
-    page.line(" Update order", text(service, &at("Order")));
-}
-
-fn container(page: &mut Page, service: &Value) {
-    let at = |field: &str| format!("/Spec{CONTAINER}/{field}");
-    page.heading("ContainerSpec");
-    page.line(" Image", text(service, &at("Image")));
-    page.some(" Command", &texts(service, &at("Command")).join(" "));
-    page.some(" Args", &texts(service, &at("Args")).join(" "));
-    page.some(" Env", &texts(service, &at("Env")).join(" "));
-    page.some(" Dir", text(service, &at("Dir")));
-    page.some(" User", text(service, &at("User")));
-    page.some(" Hostname", text(service, &at("Hostname")));
-    let mounts = list(service, &at("Mounts"));
-    if !mounts.is_empty() {
-        page.heading("Mounts");
-    }
-    for mount in mounts {
-        page.line(" Target", text(mount, "/Target"));
-        page.some("  Source", text(mount, "/Source"));
-        page.line("  ReadOnly", &crate::json::flag(mount, "/ReadOnly").to_string());
-        page.line("  Type", text(mount, "/Type"));
-    }
-    for (kind, heading) in [("Config", "Configs"), ("Secret", "Secrets")] {
-        let files = list(service, &at(heading)).to_vec();
-        if !files.is_empty() {
-            page.heading(heading);
+    fn update_status(&mut self, now: OffsetDateTime) {
+        let at = |field: &str| text(self.service, &format!("/UpdateStatus/{field}")).to_owned();
+        let (state, message) = (at("State"), at("Message"));
+        let (started, completed) = (ago(&at("StartedAt"), now), ago(&at("CompletedAt"), now));
+        if state.is_empty() {
+            return;
         }
-        for file in &files {
-            page.line(" Target", text(file, "/File/Name"));
-            page.line("  Source", text(file, &format!("/{kind}Name")));
+        self.line("UpdateStatus:", "");
+        self.line(" State:\t\t", &state);
+        self.some(" Started:\t", &started);
+        self.some(" Completed:\t", &completed);
+        self.line(" Message:\t", &message);
+    }
+
+    fn placement(&mut self) {
+        self.line("Placement:", "");
+        let constraints = self.words("TaskTemplate/Placement/Constraints");
+        if !constraints.is_empty() {
+            self.line(" Constraints:\t", &format!("[{constraints}]"));
+        }
+        let preferences = list(self.service, "/Spec/TaskTemplate/Placement/Preferences");
+        let preferences: Vec<&str> = preferences.iter().map(|item| text(item, "/Spread/SpreadDescriptor")).collect();
+        if !preferences.is_empty() {
+            self.line(" Preferences:\t", &format!("[spread={}]", preferences.join(" spread=")));
+        }
+        match self.int("TaskTemplate/Placement/MaxReplicas") {
+            0 => {}
+            most => self.line(" Max Replicas Per Node:   ", &most.to_string()),
         }
     }
-}
 
-fn resources(page: &mut Page, service: &Value) {
-    let at = |field: &str| format!("/Spec/TaskTemplate/Resources/{field}");
-    let mut lines: Vec<(String, String)> = Vec::new();
-    for section in ["Reservations", "Limits"] {
-        let cpus = int(service, &at(&format!("{section}/NanoCPUs")));
-        let memory = int(service, &at(&format!("{section}/MemoryBytes")));
-        let pids = int(service, &at(&format!("{section}/Pids")));
-        if cpus == 0 && memory == 0 && pids == 0 {
-            continue;
+    fn update_config(&mut self, section: &str) {
+        if object(self.service, &format!("/Spec/{section}")).is_none() {
+            return;
         }
-        lines.push((format!(" {section}"), String::new()));
-        if cpus > 0 {
-            lines.push(("  CPU".to_owned(), (cpus as f64 / 1e9).to_string()));
+        let at = |field: &str| format!("{section}/{field}");
+        self.line(section, ":");
+        self.line(" Parallelism:\t", &self.int(&at("Parallelism")).to_string());
+        match self.int(&at("Delay")) {
+            0 => {}
+            delay => self.line(" Delay:\t\t", &go_duration(delay)),
         }
-        if memory > 0 {
-            lines.push(("  Memory".to_owned(), binary_size(memory)));
+        self.line(" On failure:\t", &self.text(&at("FailureAction")));
+        match self.int(&at("Monitor")) {
+            0 => {}
+            monitor => self.line(" Monitoring Period: ", &go_duration(monitor)),
         }
-        if pids > 0 {
-            lines.push(("  Pids".to_owned(), pids.to_string()));
+        let ratio = self.service.pointer(&format!("/Spec/{section}/MaxFailureRatio")).and_then(Value::as_f64);
+        self.line(" Max failure ratio: ", &ratio.unwrap_or(0.0).to_string());
+        let word = if section == "UpdateConfig" { " Update order:      " } else { " Rollback order:    " };
+        self.line(word, &self.text(&at("Order")));
+    }
+
+    fn container(&mut self) {
+        let at = |field: &str| format!("TaskTemplate/ContainerSpec/{field}");
+        self.line("ContainerSpec:", "");
+        self.line(" Image:\t\t", &self.text(&at("Image")));
+        for (name, field) in [(" Command:\t", "Command"), (" Args:\t\t", "Args"), (" Env:\t\t", "Env")] {
+            let words = self.words(&at(field));
+            if !words.is_empty() {
+                self.line(name, &format!("{words} "));
+            }
+        }
+        self.some(" Dir:\t\t", &self.text(&at("Dir")));
+        self.some(" User: ", &self.text(&at("User")));
+        self.some(" Hostname: ", &self.text(&at("Hostname")));
+        let mounts = list(self.service, &format!("/Spec/{}", at("Mounts")));
+        if !mounts.is_empty() {
+            self.line("Mounts:", "");
+        }
+        for mount in mounts {
+            self.line(" Target:\t", text(mount, "/Target"));
+            self.line("  Source:\t", text(mount, "/Source"));
+            self.line("  ReadOnly:\t", &crate::json::flag(mount, "/ReadOnly").to_string());
+            self.line("  Type:\t\t", text(mount, "/Type"));
+        }
+        for (kind, heading) in [("Config", "Configs"), ("Secret", "Secrets")] {
+            let files = list(self.service, &format!("/Spec/{}", at(heading)));
+            if !files.is_empty() {
+                self.line(heading, ":");
+            }
+            for file in files {
+                self.line(" Target:\t", text(file, "/File/Name"));
+                self.line("  Source:\t", text(file, &format!("/{kind}Name")));
+            }
         }
     }
-    if lines.is_empty() {
-        return;
+
+    fn resources(&mut self) {
+        self.line("Resources:", "");
+        for section in ["Reservations", "Limits"] {
+            let at = |field: &str| self.int(&format!("TaskTemplate/Resources/{section}/{field}"));
+            let (cpus, memory, pids) = (at("NanoCPUs"), at("MemoryBytes"), at("Pids"));
+            if cpus == 0 && memory == 0 && pids == 0 {
+                continue;
+            }
+            self.line(&format!(" {section}:"), "");
+            if cpus > 0 {
+                self.line("  CPU:\t\t", &(cpus as f64 / 1e9).to_string());
+            }
+            if memory > 0 {
+                self.line("  Memory:\t", &binary_size(memory));
+            }
+            if pids > 0 {
+                self.line("  PIDs:\t\t", &pids.to_string());
+            }
+        }
     }
-    page.heading("Resources");
-    for (name, value) in lines {
-        page.line(&name, &value);
+
+    fn ports(&mut self) {
+        let ports = list(self.service, "/Endpoint/Ports");
+        if !ports.is_empty() {
+            self.line("Ports:", "");
+        }
+        for port in ports {
+            self.line(" PublishedPort = ", &int(port, "/PublishedPort").to_string());
+            // Ours: docker publishes on all addresses.
+            self.some("  HostIP = ", text(port, "/HostIP"));
+            self.line("  Protocol = ", text(port, "/Protocol"));
+            self.line("  TargetPort = ", &int(port, "/TargetPort").to_string());
+            self.line("  PublishMode = ", text(port, "/PublishMode"));
+        }
     }
 }
 
@@ -259,33 +269,34 @@ Name:\t\tweb
 Labels:
  a=1
 Service Mode:\tReplicated
- Number of Replicas:\t2
+ Replicas:\t2
+Placement:
 UpdateConfig:
  Parallelism:\t1
  Delay:\t\t10s
  On failure:\tpause
- Monitoring Period:\t5s
- Max failure ratio:\t0.25
- Update order:\tstop-first
+ Monitoring Period: 5s
+ Max failure ratio: 0.25
+ Update order:      stop-first
 ContainerSpec:
  Image:\t\tweb:1
- Env:\t\tA=1
+ Env:\t\tA=1 \n\
 Mounts:
  Target:\t/d
   Source:\tdata
   ReadOnly:\tfalse
   Type:\t\tvolume
 Resources:
- Limits:\t
+ Limits:
   CPU:\t\t0.5
   Memory:\t64MiB
-Networks:\tfront
+Networks: front
 Endpoint Mode:\tvip
 Ports:
- PublishedPort:\t8080
-  Protocol:\ttcp
-  TargetPort:\t80
-  PublishMode:\tingress
+ PublishedPort = 8080
+  Protocol = tcp
+  TargetPort = 80
+  PublishMode = ingress
 
 ";
         assert_eq!(describe(&service, &names, OffsetDateTime::UNIX_EPOCH), expected);

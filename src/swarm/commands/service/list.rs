@@ -35,7 +35,7 @@ pub async fn fetch(client: &Client, filters: Option<&str>) -> Result<Vec<Value>>
 
 pub fn print(mut services: Vec<Value>, output: &Output<'_>) -> Result<()> {
     services.sort_by(|a, b| natural(text(a, "/Spec/Name"), text(b, "/Spec/Name")));
-    let rows: Vec<Value> = services.iter().map(|service| row(service, output.quiet)).collect();
+    let rows: Vec<Value> = services.iter().map(row).collect();
     SERVICES.print(&rows, output)
 }
 
@@ -53,11 +53,9 @@ pub fn mode(service: &Value) -> &'static str {
     }
 }
 
-fn row(service: &Value, quiet: bool) -> Value {
-    let id = text(service, "/ID");
+fn row(service: &Value) -> Value {
     json!({
-        // Scripts get the whole id.
-        "ID": if quiet { id } else { short_id(id) },
+        "ID": short_id(text(service, "/ID")),
         "Name": text(service, "/Spec/Name"),
         "Mode": mode(service),
         "Replicas": replicas(service),
@@ -159,7 +157,7 @@ mod tests {
                 "Name": "agent", "Mode": {"Global": {}}, "TaskTemplate": {"ContainerSpec": {"Image": "agent"}}},
             "ServiceStatus": {"RunningTasks": 3, "DesiredTasks": 3},
         });
-        let rows = [row(&agent, false), row(&web, false)];
+        let rows = [row(&agent), row(&web)];
         let expected = "\
 ID             NAME       MODE         REPLICAS               IMAGE     PORTS
 zyxwvutsrqpo   agent      global       3/3                    agent     \n\

@@ -4,6 +4,7 @@ pub mod converge;
 pub mod create;
 mod inspect;
 pub mod list;
+mod lists;
 mod logs;
 pub mod options;
 mod parse;
@@ -70,10 +71,7 @@ pub async fn run(context: &Context, command: ServiceCommand) -> Result<()> {
         ServiceCommand::Logs(args) => logs::run(&client, args).await,
         ServiceCommand::Rm(args) => {
             let client = &client;
-            each(&args.services, |name| async move {
-                client.delete(&path(&name), &[]).await.map(drop).map_err(|error| no_such(&name, error))
-            })
-            .await
+            each(&args.services, |name| async move { client.delete(&path(&name), &[]).await.map(drop) }).await
         }
     }
 }

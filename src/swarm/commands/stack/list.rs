@@ -12,10 +12,12 @@ use crate::table::{Output, Table, write_out};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time between two looks at the tasks of a stack that is removed.
 const LOOK_PERIOD: Duration = Duration::from_millis(200);
+/// How long tasks that stop are waited for: docker's grace period is 10 s, and stacks may give more.
+const STOP_TIME_MAX: Duration = Duration::from_secs(120);
 
 const STACKS: Table = Table {
     headers: &[("Name", "NAME"), ("Services", "SERVICES")],
@@ -73,16 +75,12 @@ pub async fn ls(client: &Client, args: LsArgs) -> Result<()> {
     STACKS.print(&rows, &Output { quiet: false, format: args.format.as_deref() })
 }
 
-fn nothing(stack: &str) -> CliError {
-    CliError::usage(format!("nothing found in stack: {stack}"))
-}
-
 pub async fn ps(client: &Client, args: PsArgs) -> Result<()> {
     let label = of_stack(&args.stack);
     let filters = filter::with(&args.list.filters, &[("label", label.as_str())])?;
     let found = client.list("/tasks", &[("filters", filters.as_deref())]).await?;
     if found.is_empty() {
-        return Err(nothing(&args.stack));
+        return Err(CliError::usage(format!("nothing found in stack: {}", args.stack)));
     }
     tasks::print(client, found, &args.list).await
 }
@@ -92,7 +90,7 @@ pub async fn services(client: &Client, args: ServicesArgs) -> Result<()> {
     let filters = filter::with(&args.list.filters, &[("label", label.as_str())])?;
     let found = service_list::fetch(client, filters.as_deref()).await?;
     if found.is_empty() {
-        return Err(nothing(&args.stack));
+        return Err(CliError::usage(format!("Nothing found in stack: {}", args.stack)));
     }
     service_list::print(found, &args.list.output())
 }
@@ -143,7 +141,7 @@ async fn remove_one(client: &Client, stack: &str, detach: bool) -> Result<()> {
         for object in objects.iter() {
             write_out(&format!("Removing {} {}\n", part.word, text(object, part.name)));
             let path = format!("{}/{}", part.path, segment(text(object, part.id)));
-            if let Err(error) = client.delete(&path, &[]).await {
+            if let Err(error) = delete(client, &path, filters.as_deref()).await {
                 let name = text(object, part.name);
                 failures.push(CliError::usage(format!("failed to remove {} {name}: {error}", part.word)));
             }
@@ -155,19 +153,35 @@ async fn remove_one(client: &Client, stack: &str, detach: bool) -> Result<()> {
     tell(failures)
 }
 
-/// Waits until no task of the stack runs any more.
-async fn wait_for_end(client: &Client, filters: Option<&str>) -> Result<()> {
+/// Removes an object; what the stack's own tasks still use goes when they have ended.
+async fn delete(client: &Client, path: &str, filters: Option<&str>) -> Result<()> {
+    let began = Instant::now();
     loop {
-        let tasks = client.list("/tasks", &[("filters", filters)]).await?;
-        let ended = |task: &Value| {
-            matches!(
-                text(task, "/Status/State"),
-                "complete" | "shutdown" | "failed" | "rejected" | "remove" | "orphaned"
-            )
-        };
-        if tasks.iter().all(ended) {
-            return Ok(());
+        // Looked at first: a task that ends between the two is seen in the next round.
+        let ended = have_ended(client, filters).await?;
+        match client.delete(path, &[]).await {
+            Err(CliError::Daemon { message, .. })
+                if message.contains("in use by task") && !ended && began.elapsed() < STOP_TIME_MAX =>
+            {
+                tokio::time::sleep(LOOK_PERIOD).await;
+            }
+            other => return other.map(drop),
         }
+    }
+}
+
+/// Whether no task of the stack runs any more.
+async fn have_ended(client: &Client, filters: Option<&str>) -> Result<bool> {
+    let tasks = client.list("/tasks", &[("filters", filters)]).await?;
+    let ended = |task: &Value| {
+        matches!(text(task, "/Status/State"), "complete" | "shutdown" | "failed" | "rejected" | "remove" | "orphaned")
+    };
+    Ok(tasks.iter().all(ended))
+}
+
+async fn wait_for_end(client: &Client, filters: Option<&str>) -> Result<()> {
+    while !have_ended(client, filters).await? {
         tokio::time::sleep(LOOK_PERIOD).await;
     }
+    Ok(())
 }
