@@ -46,7 +46,7 @@ pub(crate) fn container(context: &mut Context<'_>, node: &Node, path: &str) -> C
         sysctls: pairs(node.get("sysctls")),
         cap_add: capabilities(texts(node, "cap_add")),
         cap_drop: capabilities(texts(node, "cap_drop")),
-        ulimits: ulimits(node),
+        ulimits: ulimits(context, node, path),
         oom_score_adj: oom_score(context, node, path),
         privileged: flag(node, "privileged"),
         shm_size_bytes: shm_size(context, node, path),
@@ -137,14 +137,19 @@ fn nameservers(context: &mut Context<'_>, node: &Node, path: &str) -> Vec<IpAddr
     out
 }
 
-fn ulimits(node: &Node) -> Vec<Ulimit> {
-    let entries = node.get("ulimits").map_or(&[][..], Node::entries).iter();
-    entries
-        .map(|entry| {
-            let limit = |key| entry.node.get(key).unwrap_or(&entry.node).as_int().unwrap_or(0);
-            Ulimit { name: entry.key.clone(), soft: limit("soft"), hard: limit("hard") }
-        })
-        .collect()
+/// Sorted by name, so that the order in the file makes no new tasks.
+fn ulimits(context: &mut Context<'_>, node: &Node, path: &str) -> Vec<Ulimit> {
+    let mut out = Vec::new();
+    for entry in node.get("ulimits").map_or(&[][..], Node::entries) {
+        if !entry.key.bytes().all(|b| b.is_ascii_lowercase()) {
+            let message = "unknown limit; it is a name of getrlimit(2) in small letters, such as nofile";
+            context.report.error(entry.pos, &format!("{path}.ulimits.{}", brief(&entry.key)), message);
+        }
+        let limit = |key| entry.node.get(key).unwrap_or(&entry.node).as_int().unwrap_or(0);
+        out.push(Ulimit { name: entry.key.clone(), soft: limit("soft"), hard: limit("hard") });
+    }
+    out.sort_by(|a, b| a.name.cmp(&b.name));
+    out
 }
 
 fn oom_score(context: &mut Context<'_>, node: &Node, path: &str) -> i32 {

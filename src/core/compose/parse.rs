@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Most bytes of one compose file; larger ones are a mistake.
 pub(crate) const FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most nodes of one file after aliases are resolved (a real stack has a few thousand).
-const NODES_MAX: usize = 200_000;
+const NODES_MAX: usize = 50_000;
 /// Deepest nesting; the specification needs about ten.
 const DEPTH_MAX: usize = 64;
 

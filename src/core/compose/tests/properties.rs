@@ -5,6 +5,16 @@ use proptest::prelude::*;
 
 const SHOP: &str = include_str!("testdata/shop.yml");
 
+/// The text with its dollar signs doubled, so that it reads back as it is. Keys take no variables and have no way to
+/// double one: `None` when a line may have a dollar sign in its key.
+fn escaped(printed: &str) -> Option<String> {
+    let in_key = |line: &str| {
+        let key = line.split_once(": ").map_or(line.trim_end().strip_suffix(':'), |(key, _)| Some(key));
+        key.is_some_and(|key| key.contains('$'))
+    };
+    (!printed.lines().any(in_key)).then(|| printed.replace('$', "$$"))
+}
+
 /// Reads `text` every way there is; an error names at least one reason.
 fn read(text: &str) -> Result<(), TestCaseError> {
     let files = sources(&[text, SHOP]);
@@ -16,10 +26,12 @@ fn read(text: &str) -> Result<(), TestCaseError> {
     // What can be deployed can be printed, and what is printed can be deployed again.
     if let Ok(loaded) = one {
         let printed = config(&files[..1], &environment(), &memory());
-        prop_assert!(printed.is_ok());
-        let again = sources(&[&printed.map(|canonical| canonical.yaml).unwrap_or_default().replace('$', "$$")]);
-        let again = load(Some("shop"), &again, &environment(), &memory());
-        prop_assert_eq!(again.map(|again| again.stack), Ok(loaded.stack));
+        let printed =
+            printed.map(|canonical| canonical.yaml).map_err(|errors| TestCaseError::fail(format!("{errors:?}")))?;
+        if let Some(escaped) = escaped(&printed) {
+            let again = load(Some("shop"), &sources(&[&escaped]), &environment(), &memory());
+            prop_assert_eq!(again.map(|again| again.stack), Ok(loaded.stack));
+        }
     }
     let _ = config(&files, &environment(), &memory());
     Ok(())
