@@ -6,7 +6,7 @@ use crate::commands::{
 };
 use crate::error::{CliError, Result};
 use crate::{daemon, dev};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -179,7 +179,16 @@ fn usage(error: &clap::Error) -> ExitCode {
         | ErrorKind::MissingRequiredArgument
         | ErrorKind::MissingSubcommand
         | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => ExitCode::FAILURE,
+        ErrorKind::UnknownArgument if !is_flag(error) => ExitCode::FAILURE,
         _ => ExitCode::from(EXIT_USAGE),
+    }
+}
+
+/// Whether the argument that is not known is a flag, not a word too many.
+fn is_flag(error: &clap::Error) -> bool {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(argument)) => argument.starts_with('-'),
+        Some(_) | None => true,
     }
 }
 

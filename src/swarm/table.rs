@@ -48,7 +48,7 @@ impl Table {
         };
         // In a shell's single quotes these two arrive as written.
         let format = format.replace("\\t", "\t").replace("\\n", "\n");
-        match format.strip_prefix("table").filter(|rest| rest.starts_with([' ', '\t'])) {
+        match format.strip_prefix("table") {
             Some(_) if output.quiet => Ok(self.names(rows)),
             Some(template) => self.table(template.trim(), rows),
             None => {

@@ -61,7 +61,8 @@ impl Template {
     }
 
     fn run(&self, value: &Value, mode: Mode) -> Result<String> {
-        eval::render(&self.nodes, value, mode).map_err(|words| CliError::usage(format!("template: {words}")))
+        eval::render(&self.nodes, value, mode)
+            .map_err(|words| CliError::usage(format!("template parsing error: {words}")))
     }
 }
 
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        assert_eq!(render("{{.Nmae}}"), "template: can't evaluate field Nmae");
+        assert_eq!(render("{{.Nmae}}"), "template parsing error: can't evaluate field Nmae");
         assert_eq!(render("{{nope .ID}}"), "parse: template parsing error: function \"nope\" not defined");
         assert_eq!(render("{{if .ID}}"), "parse: template parsing error: unexpected EOF: {{if}} has no {{end}}");
         assert_eq!(render("{{.ID"), "parse: template parsing error: unclosed action");
