@@ -18,7 +18,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Without a heartbeat for this long a session counts as lost: two and a half heartbeats of 1 s.
+/// Without a heartbeat for this long a session counts as lost: two and a half heartbeats of 1 s. With a longer
+/// heartbeat period as many of those.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(2500);
 /// A new leader gives a node that gossip does not see this long to come to it: what gossip says is then some
 /// seconds old already.
@@ -190,7 +191,7 @@ impl Dispatch {
         out: &mut Effects,
     ) {
         if self.view.node(node).is_none() {
-            out.sends.push((session, Message::End { reason: "this node was removed from the cluster".to_owned() }));
+            Self::dismiss(session, out);
             return;
         }
         let presence = self.presence(node);
@@ -204,6 +205,12 @@ impl Dispatch {
         let mut work = NodeWork::new(node);
         out.sends.push((session, Message::Assign(work.whole(&self.view))));
         self.sessions.insert(session, Session { node, last_heard: now, work });
+    }
+
+    /// The last words to a node that was removed: nothing is assigned to it any more.
+    fn dismiss(session: SessionId, out: &mut Effects) {
+        out.sends.push((session, Message::Assign(Assignments { complete: true, ..Assignments::default() })));
+        out.sends.push((session, Message::End { reason: "this node was removed from the cluster".to_owned() }));
     }
 
     fn reported(&mut self, now: Mono, session: SessionId, sequence: u64, reports: Vec<(TaskId, TaskStatus)>) {
@@ -233,7 +240,6 @@ impl Dispatch {
 
     fn committed(&mut self, now: Mono, view: View, out: &mut Effects) {
         self.view = view;
-        self.nodes.retain(|node, presence| presence.session.is_some() || self.view.node(*node).is_some());
         let mut ended = Vec::new();
         for (id, session) in &mut self.sessions {
             if self.view.node(session.node).is_none() {
@@ -243,9 +249,10 @@ impl Dispatch {
             }
         }
         for id in ended {
-            out.sends.push((id, Message::End { reason: "this node was removed from the cluster".to_owned() }));
+            Self::dismiss(id, out);
             self.close(now, id);
         }
+        self.nodes.retain(|node, presence| presence.session.is_some() || self.view.node(*node).is_some());
     }
 
     fn written(&mut self, now: Mono, committed: bool, out: &mut Effects) {
@@ -265,7 +272,8 @@ impl Dispatch {
 
     /// Closes the sessions that went silent.
     fn expire(&mut self, now: Mono, out: &mut Effects) {
-        let silent = |session: &Session| now.since(session.last_heard) >= HEARTBEAT_TIMEOUT;
+        let timeout = self.heartbeat_timeout();
+        let silent = |session: &Session| now.since(session.last_heard) >= timeout;
         let gone: Vec<SessionId> =
             self.sessions.iter().filter(|(_, session)| silent(session)).map(|(id, _)| *id).collect();
         for id in gone {
@@ -351,7 +359,7 @@ impl Dispatch {
         let agreed = presence.gossip == Some(Liveness::Down) && lost >= self.grace(node);
         if agreed {
             (Some(NodeState::Down), "its session is lost and gossip does not see it".to_owned())
-        } else if lost >= SESSION_DEADLINE {
+        } else if lost >= SESSION_DEADLINE.max(self.heartbeat_timeout()) {
             (Some(NodeState::Down), format!("no session for {} s", lost.as_secs()))
         } else {
             (None, String::new())
@@ -363,10 +371,18 @@ impl Dispatch {
         if never_here { TAKEOVER_GRACE } else { Duration::ZERO }
     }
 
+    /// As nodes were told how often to speak up when their session began.
+    fn heartbeat_timeout(&self) -> Duration {
+        let period = self.view.cluster().map(|cluster| cluster.spec.heartbeat_period).unwrap_or_default();
+        HEARTBEAT_TIMEOUT.max(period.saturating_mul(5) / 2)
+    }
+
     fn schedule(&self, now: Mono, out: &mut Effects) {
-        let sessions = self.sessions.values().map(|session| session.last_heard + HEARTBEAT_TIMEOUT);
+        let timeout = self.heartbeat_timeout();
+        let sessions = self.sessions.values().map(|session| session.last_heard + timeout);
         let absent = self.nodes.values().filter(|presence| presence.session.is_none());
-        let deadlines = absent.flat_map(|p| [p.lost_since + TAKEOVER_GRACE, p.lost_since + SESSION_DEADLINE]);
+        let deadlines =
+            absent.flat_map(|p| [p.lost_since + TAKEOVER_GRACE, p.lost_since + SESSION_DEADLINE.max(timeout)]);
         let report = self.report_due.filter(|_| self.writing.is_none());
         out.wake_at = sessions.chain(deadlines).chain(report).filter(|at| *at > now).min();
     }

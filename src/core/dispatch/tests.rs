@@ -195,7 +195,9 @@ fn a_removed_node_loses_its_session() {
     let out = bench.open(SESSION);
     bench.commit(out.write.expect("state"));
     let out = bench.commit(vec![Change::Delete(crate::store::ObjectRef::Node(NODE))]);
-    assert!(matches!(out.sends[0], (SESSION, Message::End { .. })));
+    // It hears that nothing is assigned to it any more, and then that this is the end.
+    assert!(matches!(&out.sends[0], (SESSION, Message::Assign(all)) if all.complete && all.tasks.is_empty()));
+    assert!(matches!(out.sends[1], (SESSION, Message::End { .. })));
 }
 
 #[test]
@@ -207,4 +209,25 @@ fn a_newer_session_of_a_node_takes_the_place_of_the_older() {
     assert!(matches!(out.sends[0], (SESSION, Message::End { .. })));
     bench.give(Input::Closed { session: SESSION });
     assert!(bench.give(Input::Tick).write.is_none(), "the node stays ready");
+}
+
+#[test]
+fn a_session_with_long_heartbeats_is_not_given_up_between_two() {
+    let mut bench = Bench::new();
+    let spec = ClusterSpec { heartbeat_period: Duration::from_secs(5), ..ClusterSpec::default() };
+    let cluster = Cluster {
+        id: crate::ClusterId(1),
+        meta: Meta::default(),
+        spec,
+        ca: ClusterCa { certificate_der: Vec::new(), sealed_key: crate::Sensitive::new(Vec::new()) },
+        worker_secret: JoinSecret { secret: crate::Sensitive::new(String::new()), expires: None },
+        manager_secret: JoinSecret { secret: crate::Sensitive::new(String::new()), expires: None },
+        gossip_keys: Vec::new(),
+    };
+    bench.store = Store::restore(2, [node(NODE), Object::Cluster(Arc::new(cluster))]);
+    bench.give(Input::Committed(bench.store.view()));
+    bench.open(SESSION);
+    let ends = |out: &Effects| out.sends.iter().any(|(_, message)| matches!(message, Message::End { .. }));
+    assert!(!ends(&bench.pass(Duration::from_secs(12))));
+    assert!(ends(&bench.pass(Duration::from_millis(500))));
 }

@@ -16,6 +16,10 @@ use std::time::Duration;
 /// connections elsewhere and for short requests to end. A push to all nodes takes some 10 ms.
 pub const DRAIN: Duration = Duration::from_millis(700);
 
+/// Longest message or error in a status, in bytes: statuses of hundreds of tasks are one log entry, and a health
+/// check's output or an image error may be any length.
+pub const STATUS_TEXT_BYTES_MAX: usize = 1024;
+
 /// What can happen.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -167,6 +171,13 @@ impl Worker {
         let managed =
             Managed { task: task.clone(), phase: Phase::Ended, status, health_checked: false, dropped: false };
         self.tasks.insert(id, managed);
+        if has_run(&task.status) {
+            // A task runs once: what ran here and is not known any more is not run again.
+            let reason = "the node lost the task's container".to_owned();
+            self.report(wall, id, TaskState::Failed, "started", reason, out);
+            out.commands.push(Command::Clean(id));
+            return;
+        }
         if task.desired > TaskState::Running {
             self.report(wall, id, TaskState::Shutdown, "shut down before it was started", String::new(), out);
             out.commands.push(Command::Clean(id));
@@ -188,6 +199,7 @@ impl Worker {
         if let Some(found) = found {
             self.observed(now, wall, id, found, out);
         }
+        self.drained(now, out);
     }
 
     fn drop_task(&mut self, now: Mono, id: TaskId, out: &mut Effects) {
@@ -250,6 +262,11 @@ impl Worker {
                     self.tasks.remove(&id);
                 } else {
                     managed.phase = Phase::Ended;
+                    if !managed.status.state.is_terminal() {
+                        // Taken away while it was made ready, and wanted again since: a task runs once.
+                        let reason = "the task was taken from the node before it was started".to_owned();
+                        self.report(wall, id, TaskState::Failed, "preparing", reason, out);
+                    }
                 }
             }
         }
@@ -386,12 +403,22 @@ impl Worker {
             status.timestamp = wall;
         }
         status.state = state;
-        words.clone_into(&mut status.message);
-        status.err = reason;
+        status.message = cut(words);
+        status.err = cut(&reason);
         if !managed.dropped {
             out.statuses.push((id, managed.status.clone()));
         }
     }
+}
+
+/// Whether the container's first process has been started. A record of that counts after a restart, too.
+pub fn has_run(status: &TaskStatus) -> bool {
+    status.state >= TaskState::Running || status.container.as_ref().is_some_and(|container| container.pid != 0)
+}
+
+/// At most [`STATUS_TEXT_BYTES_MAX`] of a text, whole characters.
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(STATUS_TEXT_BYTES_MAX)].to_owned()
 }
 
 /// No drain for what nobody can connect to.

@@ -223,3 +223,41 @@ fn a_task_shut_down_before_it_started_goes_when_it_is_no_longer_assigned() {
     bench.see(1, Observation::Cleaned);
     assert_eq!(bench.worker.known().count(), 0);
 }
+
+#[test]
+fn a_task_that_ran_here_and_is_not_known_any_more_has_failed() {
+    let mut bench = Bench::new();
+    let mut lost = (*task(1, TaskState::Running)).clone();
+    lost.status.state = TaskState::Running;
+    let out = bench.assign(&Arc::new(lost));
+    assert_eq!(states(&out), [TaskState::Failed]);
+    assert!(matches!(out.commands[..], [Command::Clean(TaskId(1))]), "{:?}", out.commands);
+}
+
+#[test]
+fn a_task_taken_away_before_its_start_and_wanted_again_ends() {
+    let mut bench = Bench::new();
+    bench.assign(&task(1, TaskState::Ready));
+    bench.see(1, prepared());
+    bench.give(Input::Assigned { complete: true, tasks: vec![], removed: vec![] });
+    bench.assign(&task(1, TaskState::Running));
+    let out = bench.see(1, Observation::Cleaned);
+    assert_eq!(states(&out), [TaskState::Failed]);
+}
+
+#[test]
+fn a_task_found_running_that_is_to_stop_is_stopped_without_being_told_again() {
+    let mut bench = Bench::new();
+    let mut out = Effects::default();
+    let found = Observation::FoundRunning { container_id: "c".to_owned(), pid: 7, health_checked: false };
+    bench.worker.adopt(bench.now, WallTime(5), task(1, TaskState::Shutdown), Some(found), &mut out);
+    assert_eq!(out.wake_at, Some(bench.now + DRAIN));
+}
+
+#[test]
+fn long_words_are_cut() {
+    let mut bench = Bench::new();
+    bench.assign(&task(1, TaskState::Running));
+    let out = bench.see(1, Observation::NotPrepared("ä".repeat(10_000)));
+    assert_eq!(out.statuses[0].1.err.len(), STATUS_TEXT_BYTES_MAX);
+}
