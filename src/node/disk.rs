@@ -40,7 +40,7 @@ pub enum DiskError {
         source: io::Error,
     },
     /// Left as it is.
-    #[error("{} is damaged: {detail} (restore it, or leave the cluster with: swarm leave --force)", path.display())]
+    #[error("{} is damaged: {detail} (restore it, or move the data directory away and join again)", path.display())]
     Damaged { path: PathBuf, detail: String },
     #[error("the system gives no random bytes")]
     Random,
@@ -88,7 +88,10 @@ impl DataDir {
         private(root)?;
         let path = root.join("lock");
         let file = File::create(&path).map_err(|source| DiskError::Io { verb: "open", path: path.clone(), source })?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| DiskError::Locked { path })?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+            nix::errno::Errno::EWOULDBLOCK => DiskError::Locked { path },
+            other => DiskError::Io { verb: "lock", path, source: other.into() },
+        })?;
         Ok((Self { root: root.to_owned() }, DirLock(lock)))
     }
 

@@ -13,6 +13,8 @@ const MANAGERS_MAX: usize = 64;
 struct Known {
     addresses: BTreeMap<NodeId, SocketAddr>,
     leader: Option<NodeId>,
+    /// The leader a session was lost with: asked last, because it may be gone.
+    lost: Option<NodeId>,
     /// This node and how it reaches itself, whatever others reach it by.
     own: Option<(NodeId, SocketAddr)>,
 }
@@ -60,7 +62,7 @@ impl Managers {
         let known = self.known.borrow();
         let one = |(node, address): (&NodeId, &SocketAddr)| (*node, known.dial(*node, *address));
         let mut all: Vec<_> = known.addresses.iter().map(one).collect();
-        all.sort_by_key(|(node, _)| Some(*node) != known.leader);
+        all.sort_by_key(|(node, _)| (Some(*node) != known.leader, Some(*node) == known.lost));
         all
     }
 
@@ -86,18 +88,24 @@ impl Managers {
     pub fn set_leader(&self, leader: NodeId, address: SocketAddr) {
         self.edit(|known| {
             known.leader = Some(leader);
-            known.addresses.insert(leader, address);
+            if known.addresses.contains_key(&leader) || known.addresses.len() < MANAGERS_MAX {
+                known.addresses.insert(leader, address);
+            }
         });
     }
 
-    /// A manager that is known took a session: it leads.
+    /// A session with this manager is open: it leads.
     pub fn leads(&self, leader: NodeId) {
-        self.edit(|known| known.leader = Some(leader));
+        self.edit(|known| (known.leader, known.lost) = (Some(leader), None));
     }
 
     /// The leader did not answer.
     pub fn forget_leader(&self) {
-        self.edit(|known| known.leader = None);
+        self.edit(|known| {
+            if let Some(leader) = known.leader.take() {
+                known.lost = Some(leader);
+            }
+        });
     }
 
     /// A manager is at a new address.

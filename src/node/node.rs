@@ -192,16 +192,20 @@ impl Owner {
             tokio::select! {
                 () = stop.cancelled() => break,
                 request = asked.recv() => match request {
-                    Some(request) => self.answer(request).await,
+                    // What is under way when the daemon stops is as it would be after a crash: the next start goes on.
+                    Some(request) => if stop.run_until_cancelled(self.answer(request)).await.is_none() { break },
                     None => break,
                 },
-                event = next_event(&mut self.member) => self.member_event(event).await,
+                event = next_event(&mut self.member) => {
+                    if stop.run_until_cancelled(self.member_event(event)).await.is_none() { break }
+                }
             }
             self.publish();
         }
         if let Some(member) = self.member.take() {
             member.stop().await;
         }
+        self.publish();
     }
 
     fn publish(&self) {
@@ -234,7 +238,7 @@ impl Owner {
             return Err(NodeError::AlreadyMember);
         }
         let made = Member::init(&self.options, &self.dir, request).await;
-        self.entered(made)
+        self.entered(made).await
     }
 
     async fn join(&mut self, request: JoinRequest) -> Result<NodeId, NodeError> {
@@ -242,11 +246,11 @@ impl Owner {
             return Err(NodeError::AlreadyMember);
         }
         let made = Member::join(&self.options, &self.dir, request).await;
-        self.entered(made)
+        self.entered(made).await
     }
 
     /// A member that could not be made leaves nothing behind.
-    fn entered(&mut self, made: Result<Member, MemberError>) -> Result<NodeId, NodeError> {
+    async fn entered(&mut self, made: Result<Member, MemberError>) -> Result<NodeId, NodeError> {
         match made {
             Ok(member) => {
                 let node = member.node();
@@ -254,6 +258,9 @@ impl Owner {
                 Ok(node)
             }
             Err(error) => {
+                if let Err(error) = self.options.fabric.close().await {
+                    tracing::debug!(%error, "there was no network to remove");
+                }
                 self.dir.forget_cluster()?;
                 Err(error.into())
             }

@@ -17,18 +17,20 @@ use crate::clock::Clock;
 use crate::managers::Managers;
 use crate::transport::Endpoint;
 use engine::{Contents, Engine, Fabric, Found, Started};
-use session::{FromSession, Report};
+use session::{FromSession, Report, SessionWish};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use swarm_core::TaskId;
 use swarm_core::dispatch::Assignments;
 use swarm_core::fabric::FabricState;
+use swarm_core::model::TaskState;
 use swarm_core::model::{Health, HealthConfig, Task, TaskStatus};
-use swarm_core::worker::{Command, Effects, Input, Observation, Worker};
+use swarm_core::worker::{Command, Effects, Input, Observation, Worker, has_run};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Observations of running operations that may wait for the agent.
 const OBSERVATIONS: usize = 1024;
@@ -41,6 +43,8 @@ const REPORTS: usize = 64;
 const REPORT_TASKS_MAX: usize = 1000;
 /// Progress words of one preparation that may wait.
 const PROGRESS: usize = 8;
+/// Exit code of a container that nobody saw end (as Docker's of a container that could not be watched).
+const LOST_EXIT_CODE: i32 = 255;
 /// After a failed attempt to bring the network to its state, the next one.
 const FABRIC_RETRY: Duration = Duration::from_secs(2);
 
@@ -56,7 +60,7 @@ pub struct AgentParts {
 }
 
 enum Request {
-    /// Stop and remove everything: the node leaves.
+    /// Stop and remove everything: the node leaves. Nothing is taken on any more.
     Clear(oneshot::Sender<()>),
 }
 
@@ -66,6 +70,9 @@ pub struct Agent {
     requests: mpsc::Sender<Request>,
     cluster: watch::Receiver<Option<ClusterInfo>>,
     connected: watch::Receiver<bool>,
+    /// Whether sessions are wanted.
+    sessions: Arc<watch::Sender<SessionWish>>,
+    tasks: TaskTracker,
 }
 
 impl Agent {
@@ -78,9 +85,8 @@ impl Agent {
         let (reports, reports_seen) = mpsc::channel(REPORTS);
         let (inbox, from_session) = mpsc::channel(REPORTS);
         let (fabric_state, fabric_seen) = watch::channel(None);
-        tokio::spawn(apply_fabric(parts.fabric, fabric_seen, stop.clone()));
-        let (endpoint, managers, me) = (parts.endpoint, parts.managers, parts.introduction);
-        tokio::spawn(session::run(endpoint, managers, me, reports_seen, inbox));
+        let (sessions, wish) = watch::channel(SessionWish::default());
+        let sessions = Arc::new(sessions);
         let mut shell = Shell {
             worker: Worker::new(),
             engine: parts.engine,
@@ -98,11 +104,20 @@ impl Agent {
             connected,
             cluster,
             clearing: Vec::new(),
+            leaving: false,
+            sessions: sessions.clone(),
             wake_at: None,
         };
+        // Before anything runs: a failure leaves nothing behind.
         shell.recover().await?;
-        tokio::spawn(shell.run(requests_seen, observed, from_session, stop));
-        Ok(Self { requests, cluster: cluster_seen, connected: connected_seen })
+        let tasks = TaskTracker::new();
+        tasks.spawn(apply_fabric(parts.fabric, fabric_seen, stop.clone()));
+        let (endpoint, managers, me) = (parts.endpoint, parts.managers, parts.introduction);
+        let sessions_run = session::run(endpoint, managers, session::Wishes { me, wish }, reports_seen, inbox);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(sessions_run));
+        tasks.spawn(shell.run(requests_seen, observed, from_session, stop));
+        tasks.close();
+        Ok(Self { requests, cluster: cluster_seen, connected: connected_seen, sessions, tasks })
     }
 
     /// What the leader said of the cluster; `None` before the first session.
@@ -115,7 +130,22 @@ impl Agent {
         self.connected.clone()
     }
 
-    /// Stops and removes all tasks of this node; resolves when nothing is left.
+    /// Ends the session and opens none, or opens one again. Resolves when it has ended.
+    pub async fn hold_sessions(&self, hold: bool) {
+        self.sessions.send_modify(|wish| wish.hold = hold);
+        if hold {
+            let mut connected = self.connected.clone();
+            // An error means that the agent has ended, and its session with it.
+            let _ = connected.wait_for(|connected| !connected).await;
+        }
+    }
+
+    /// Resolves when everything of the agent has ended after its `stop`.
+    pub async fn ended(&self) {
+        self.tasks.wait().await;
+    }
+
+    /// Stops and removes all tasks of this node and takes on no others; resolves when nothing is left.
     pub async fn clear(&self) {
         let (done, cleared) = oneshot::channel();
         if self.requests.send(Request::Clear(done)).await.is_ok() {
@@ -129,6 +159,18 @@ struct Local {
     task: Arc<Task>,
     health: Option<HealthConfig>,
     checking: Option<AbortHandle>,
+    gate: Gate,
+}
+
+/// Held by each operation on a task's container: the engine does one at a time.
+type Gate = Arc<tokio::sync::Mutex<()>>;
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        if let Some(checking) = self.checking.take() {
+            checking.abort();
+        }
+    }
 }
 
 struct Shell {
@@ -149,6 +191,9 @@ struct Shell {
     connected: watch::Sender<bool>,
     cluster: watch::Sender<Option<ClusterInfo>>,
     clearing: Vec<oneshot::Sender<()>>,
+    /// The node leaves: what is still assigned to it is not for it.
+    leaving: bool,
+    sessions: Arc<watch::Sender<SessionWish>>,
     wake_at: Option<swarm_core::Mono>,
 }
 
@@ -213,6 +258,11 @@ impl Shell {
                 ),
                 Found::Exited(_) => (None, None),
                 Found::Nothing if ended => (None, None),
+                // A task runs once: its container was lost, by a reboot for example, and its exit code with it.
+                Found::Nothing if has_run(&task.status) => {
+                    let error = "the container was lost while the daemon was away".to_owned();
+                    (Some(Observation::Exited { code: LOST_EXIT_CODE, oom_killed: false, error }), None)
+                }
                 // The daemon ended while it was made ready: it is made ready anew when it is assigned again.
                 Found::Nothing => {
                     known.remove(&task.id);
@@ -221,7 +271,7 @@ impl Shell {
                 }
             };
             let running = matches!(observation, Some(Observation::FoundRunning { .. }));
-            self.tasks.insert(task.id, Local { task: task.clone(), health, checking: None });
+            self.tasks.insert(task.id, Local { task: task.clone(), health, checking: None, gate: Gate::default() });
             let mut out = Effects::default();
             self.worker.adopt(self.clock.mono(), self.clock.wall(), task.clone(), observation, &mut out);
             if running {
@@ -259,6 +309,11 @@ impl Shell {
     /// The record must be there before the container is: otherwise a crash leaves a stranger behind.
     fn record(&mut self, id: TaskId, status: &TaskStatus) {
         let Some(local) = self.tasks.get_mut(&id) else { return };
+        // Words on progress are many, and worth no write to disk.
+        let known = &local.task.status;
+        if status.state == TaskState::Preparing && known.state == status.state && known.err == status.err {
+            return;
+        }
         let mut task = (*local.task).clone();
         task.status = status.clone();
         let task = Arc::new(task);
@@ -272,8 +327,15 @@ impl Shell {
         if let Some(checking) = self.tasks.get_mut(&id).and_then(|local| local.checking.take()) {
             checking.abort();
         }
-        let engine = self.engine.clone();
-        tokio::spawn(async move { engine.release(id).await });
+        let (engine, gate) = (self.engine.clone(), self.gate(id));
+        tokio::spawn(async move {
+            let _alone = gate.lock().await;
+            engine.release(id).await;
+        });
+    }
+
+    fn gate(&self, id: TaskId) -> Gate {
+        self.tasks.get(&id).map(|local| local.gate.clone()).unwrap_or_default()
     }
 
     fn command(&mut self, command: Command) {
@@ -281,14 +343,19 @@ impl Shell {
             Command::Prepare(task) => self.prepare(task),
             Command::Start(id) => self.start(id),
             Command::Stop { task, grace } => {
-                let engine = self.engine.clone();
+                let (engine, gate) = (self.engine.clone(), self.gate(task));
                 // The exit itself is told by whoever waits for it.
-                tokio::spawn(async move { engine.stop(task, grace).await });
+                tokio::spawn(async move {
+                    let _alone = gate.lock().await;
+                    engine.stop(task, grace).await;
+                });
             }
             Command::Clean(id) => {
-                let (engine, observations) = (self.engine.clone(), self.observations.clone());
+                let (engine, observations, gate) = (self.engine.clone(), self.observations.clone(), self.gate(id));
                 tokio::spawn(async move {
+                    let alone = gate.lock().await;
                     engine.clean(id).await;
+                    drop(alone);
                     let _ = observations.send(Seen::Worker(id, Observation::Cleaned)).await;
                 });
             }
@@ -298,9 +365,10 @@ impl Shell {
     fn prepare(&mut self, task: Arc<Task>) {
         let (engine, observations, operations) =
             (self.engine.clone(), self.observations.clone(), self.operations.clone());
-        let contents = self.contents_of(&task);
+        let (contents, gate) = (self.contents_of(&task), self.gate(task.id));
         tokio::spawn(async move {
             let id = task.id;
+            let _alone = gate.lock().await;
             let Ok(_permit) = operations.acquire().await else { return };
             let (progress, mut words) = mpsc::channel(PROGRESS);
             let telling = observations.clone();
@@ -326,10 +394,12 @@ impl Shell {
     fn start(&mut self, id: TaskId) {
         let (engine, observations, operations) =
             (self.engine.clone(), self.observations.clone(), self.operations.clone());
+        let gate = self.gate(id);
         tokio::spawn(async move {
+            let alone = gate.lock().await;
             let Ok(permit) = operations.acquire().await else { return };
             let result = engine.start(id).await;
-            drop(permit);
+            drop((permit, alone));
             let (observation, runs) = match result {
                 Ok(Started { pid, host_ports }) => (Observation::Started { pid, host_ports }, true),
                 Err(error) => (Observation::NotStarted(error.0), false),
@@ -397,7 +467,12 @@ impl Shell {
             FromSession::Cluster(info) => {
                 self.cluster.send_replace(Some(info));
             }
+            FromSession::Assigned(_) if self.leaving => {}
             FromSession::Assigned(assignments) => self.assigned(*assignments),
+            FromSession::Removed => {
+                tracing::warn!("this node was removed from the cluster: its tasks are stopped");
+                self.input(Input::Assigned { complete: true, tasks: Vec::new(), removed: Vec::new() });
+            }
         }
     }
 
@@ -422,11 +497,14 @@ impl Shell {
                     }
                     self.fabric_state.send_replace(Some(state));
                 }
-                Err(error) => tracing::error!(%error, "a change of the network was left out"),
+                Err(error) => {
+                    tracing::error!(%error, "a change of the network does not fit; asking for all of it");
+                    self.sessions.send_modify(|wish| wish.anew += 1);
+                }
             }
         }
         for task in &assignments.tasks {
-            let local = Local { task: task.clone(), health: None, checking: None };
+            let local = Local { task: task.clone(), health: None, checking: None, gate: Gate::default() };
             let known = self.tasks.entry(task.id).or_insert(local);
             // The status is the agent's own; what managers want may have changed.
             let status = known.task.status.clone();
@@ -472,6 +550,7 @@ impl Shell {
 
     fn clear(&mut self, done: oneshot::Sender<()>) {
         self.clearing.push(done);
+        self.leaving = true;
         self.input(Input::Assigned { complete: true, tasks: Vec::new(), removed: Vec::new() });
     }
 }

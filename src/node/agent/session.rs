@@ -1,8 +1,8 @@
 //! The agent's session with the leader: finds it, says who this node is, carries assignments in and
 //! statuses out, and begins again when it is lost.
 
-use crate::managers::Managers;
-use crate::transport::{DISPATCH, Endpoint, Expect, FrameReceiver, FrameSender};
+use crate::managers::{Managers, ManagersWatch};
+use crate::transport::{DISPATCH, Endpoint, Expect, FrameReceiver, FrameSender, Refusal, TransportError};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use swarm_core::dispatch::Assignments;
@@ -19,6 +19,8 @@ const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 /// Heartbeats without an answer after which the manager is given up.
 const SILENT_PERIODS: u32 = 2;
+/// A session that lasted this long was a good one: the next is asked for at once.
+const LASTING: Duration = Duration::from_secs(2);
 /// What a busy agent may leave unread: assignments are few and large.
 const INBOX: usize = 64;
 
@@ -31,6 +33,8 @@ pub enum FromSession {
     /// Reports up to this sequence are committed.
     Acked(u64),
     Cluster(ClusterInfo),
+    /// A manager says that this node is not in the cluster any more.
+    Removed,
     Lost,
 }
 
@@ -57,27 +61,47 @@ pub struct Introduction {
     pub addr: Option<IpAddr>,
 }
 
-/// Runs until `reports` is closed. `me` may change: the session begins anew with it.
+/// What the agent wants of its sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionWish {
+    /// No session now.
+    pub hold: bool,
+    /// Each increase begins the session anew.
+    pub anew: u64,
+}
+
+/// What ends a session from this side when it changes.
+#[derive(Clone)]
+pub struct Wishes {
+    pub me: watch::Receiver<Introduction>,
+    pub wish: watch::Receiver<SessionWish>,
+}
+
+/// Runs until `reports` is closed.
 pub async fn run(
     endpoint: Endpoint,
     managers: Managers,
-    me: watch::Receiver<Introduction>,
+    mut wishes: Wishes,
     mut reports: mpsc::Receiver<Report>,
     inbox: mpsc::Sender<FromSession>,
 ) {
     let mut retry = RETRY_MIN;
     let mut book = managers.watch();
     loop {
-        match connect(&endpoint, &managers, &me).await {
+        if !wanted(&mut wishes, &mut reports).await {
+            return;
+        }
+        wishes.me.borrow_and_update();
+        // A session that ends at once is as good as none: without the pause, a manager that turns this node away
+        // would be asked without end.
+        let next = match connect(&endpoint, &managers, &wishes.me).await {
             Ok((leader, sender, receiver, period)) => {
-                retry = RETRY_MIN;
-                let mut me = me.clone();
-                me.borrow_and_update();
+                let since = Instant::now();
                 if inbox.send(FromSession::Opened).await.is_err() {
                     return;
                 }
-                let streams = (sender, receiver);
-                let reason = converse(streams, period, &mut reports, &inbox, &mut me, (leader, &managers)).await;
+                let (streams, leads) = ((sender, receiver), (leader, &managers));
+                let reason = converse(streams, period, &mut reports, &inbox, &mut wishes, leads).await;
                 if inbox.send(FromSession::Lost).await.is_err() || reason == Over::Agent {
                     return;
                 }
@@ -85,36 +109,103 @@ pub async fn run(
                     managers.forget_leader();
                 }
                 tracing::info!(?reason, "the session with the manager ended");
-            }
-            Err(reason) => {
-                tracing::debug!(reason, "no session with a manager");
-                tokio::select! {
-                    () = sleep(retry) => {}
-                    // What could not be reported is told again when a session opens.
-                    gone = drain(&mut reports) => if gone { return },
-                    () = book.changed() => {}
+                match reason {
+                    _ if since.elapsed() >= LASTING => Next::Now,
+                    Over::Leader => Next::Soon,
+                    Over::Agent | Over::Changed | Over::Peer(_) => Next::Later,
                 }
-                retry = (retry * 2).min(RETRY_MAX);
             }
+            Err(Failed { reason, removed }) => {
+                tracing::debug!(reason, "no session with a manager");
+                if removed && inbox.send(FromSession::Removed).await.is_err() {
+                    return;
+                }
+                if removed { Next::Later } else { Next::Soon }
+            }
+        };
+        tokio::select! {
+            () = pause(next, &mut retry, &mut book) => {}
+            // What could not be reported is told again when a session opens.
+            () = drain(&mut reports) => return,
         }
     }
 }
 
+/// When a session is tried again.
+enum Next {
+    /// The last one was good.
+    Now,
+    /// After a pause, or a short one when something is heard of the managers.
+    Soon,
+    /// After a pause.
+    Later,
+}
+
+async fn pause(next: Next, retry: &mut Duration, book: &mut ManagersWatch) {
+    let whole = *retry;
+    *retry = (*retry * 2).min(RETRY_MAX);
+    match next {
+        Next::Now => *retry = RETRY_MIN,
+        Next::Soon => {
+            // The attempt itself may have changed the book: without a least pause, it would follow itself.
+            sleep(RETRY_MIN).await;
+            tokio::select! {
+                () = sleep(whole.saturating_sub(RETRY_MIN)) => {}
+                () = book.changed() => {}
+            }
+        }
+        Next::Later => sleep(whole).await,
+    }
+}
+
+/// Waits until a session is wanted; `false`: the agent is gone.
+async fn wanted(wishes: &mut Wishes, reports: &mut mpsc::Receiver<Report>) -> bool {
+    tokio::select! {
+        wish = wishes.wish.wait_for(|wish| !wish.hold) => wish.is_ok(),
+        () = drain(reports) => false,
+    }
+}
+
 /// Throws reports away until the agent is gone.
-async fn drain(reports: &mut mpsc::Receiver<Report>) -> bool {
+async fn drain(reports: &mut mpsc::Receiver<Report>) {
     while reports.recv().await.is_some() {}
-    true
+}
+
+/// Why there is no session.
+struct Failed {
+    reason: String,
+    /// A manager, by its certificate, says that this node was removed.
+    removed: bool,
+}
+
+impl Failed {
+    fn because(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), removed: false }
+    }
+}
+
+impl From<TransportError> for Failed {
+    fn from(error: TransportError) -> Self {
+        let removed = matches!(error, TransportError::Refused { refusal: Refusal::Removed, .. });
+        Self { reason: error.to_string(), removed }
+    }
+}
+
+impl From<WireError> for Failed {
+    fn from(error: WireError) -> Self {
+        Self::because(error.to_string())
+    }
 }
 
 async fn connect(
     endpoint: &Endpoint,
     managers: &Managers,
     me: &watch::Receiver<Introduction>,
-) -> Result<(NodeId, FrameSender, FrameReceiver, Duration), String> {
-    let mut last = "no manager is known".to_owned();
+) -> Result<(NodeId, FrameSender, FrameReceiver, Duration), Failed> {
+    let mut last = Failed::because("no manager is known");
     for (node, address) in managers.in_order() {
         match timeout(OPEN_TIMEOUT, try_one(endpoint, node, address, me)).await {
-            Err(_) => last = format!("manager {address} did not answer"),
+            Err(_) => last = Failed::because(format!("manager {address} did not answer")),
             Ok(Err(reason)) => last = reason,
             Ok(Ok(Answer::Open(sender, receiver, period))) => {
                 managers.leads(node);
@@ -125,9 +216,11 @@ async fn connect(
                 let at = managers.address(leader).unwrap_or(at);
                 match timeout(OPEN_TIMEOUT, try_one(endpoint, leader, at, me)).await {
                     Ok(Ok(Answer::Open(sender, receiver, period))) => return Ok((leader, *sender, *receiver, period)),
-                    Ok(Ok(Answer::Elsewhere(..))) => last = format!("{at} is not the leader any more"),
+                    Ok(Ok(Answer::Elsewhere(..))) => {
+                        last = Failed::because(format!("{at} is not the leader any more"));
+                    }
                     Ok(Err(reason)) => last = reason,
-                    Err(_) => last = format!("leader {at} did not answer"),
+                    Err(_) => last = Failed::because(format!("leader {at} did not answer")),
                 }
             }
         }
@@ -145,9 +238,8 @@ async fn try_one(
     node: NodeId,
     address: SocketAddr,
     me: &watch::Receiver<Introduction>,
-) -> Result<Answer, String> {
-    let opened = endpoint.open(address, Expect::Node(node), &DISPATCH, OPEN_TIMEOUT).await;
-    let (_, stream) = opened.map_err(|error| error.to_string())?;
+) -> Result<Answer, Failed> {
+    let (_, stream) = endpoint.open(address, Expect::Node(node), &DISPATCH, OPEN_TIMEOUT).await?;
     let (mut sender, mut receiver) = stream.split();
     let introduction = me.borrow().clone();
     let open = pb::dispatch::Open {
@@ -155,26 +247,20 @@ async fn try_one(
         addr: introduction.addr.map(|addr| addr.to_string()).unwrap_or_default(),
     };
     let message = pb::dispatch::from_node::Message::Open(open);
-    send(&mut sender, message).await.map_err(|error| error.to_string())?;
-    let frame = receiver.receive().await.map_err(|error| error.to_string())?;
-    let frame = frame.ok_or_else(|| format!("manager {address} ended the session at once"))?;
-    let reply = pb::dispatch::ToNode::decode(frame).map_err(|error| error.to_string())?;
+    send(&mut sender, message).await?;
+    let frame = receiver.receive().await?;
+    let frame = frame.ok_or_else(|| Failed::because(format!("manager {address} ended the session at once")))?;
+    let reply = pb::dispatch::ToNode::decode(frame).map_err(WireError::from)?;
     match reply.message {
         Some(pb::dispatch::to_node::Message::Opened(opened)) => {
             let period = Duration::from_nanos(opened.heartbeat_period).max(Duration::from_millis(100));
             Ok(Answer::Open(Box::new(sender), Box::new(receiver), period))
         }
         Some(pb::dispatch::to_node::Message::Failure(failure)) => match failure.leader {
-            Some(leader) => {
-                let wrong = |error: WireError| error.to_string();
-                Ok(Answer::Elsewhere(
-                    NodeId::from_wire(leader.node).map_err(wrong)?,
-                    SocketAddr::from_wire(leader.addr).map_err(wrong)?,
-                ))
-            }
-            None => Err(failure.message),
+            Some(leader) => Ok(Answer::Elsewhere(NodeId::from_wire(leader.node)?, SocketAddr::from_wire(leader.addr)?)),
+            None => Err(Failed::because(failure.message)),
         },
-        Some(_) | None => Err(format!("manager {address} answered out of turn")),
+        Some(_) | None => Err(Failed::because(format!("manager {address} answered out of turn"))),
     }
 }
 
@@ -190,7 +276,7 @@ async fn send(
 enum Over {
     /// The agent itself is gone.
     Agent,
-    /// What this node says of itself changed.
+    /// This side wants it: what this node says of itself changed, for example.
     Changed,
     /// Another manager leads now.
     Leader,
@@ -202,7 +288,7 @@ async fn converse(
     period: Duration,
     reports: &mut mpsc::Receiver<Report>,
     inbox: &mpsc::Sender<FromSession>,
-    me: &mut watch::Receiver<Introduction>,
+    wishes: &mut Wishes,
     (leader, managers): (NodeId, &Managers),
 ) -> Over {
     let (incoming, mut received) = mpsc::channel(INBOX);
@@ -244,7 +330,8 @@ async fn converse(
                     break Over::Peer(error.to_string());
                 }
             }
-            changed = me.changed() => break if changed.is_ok() { Over::Changed } else { Over::Agent },
+            changed = wishes.me.changed() => break if changed.is_ok() { Over::Changed } else { Over::Agent },
+            changed = wishes.wish.changed() => break if changed.is_ok() { Over::Changed } else { Over::Agent },
         }
     };
     reader.abort();

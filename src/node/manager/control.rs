@@ -9,8 +9,8 @@ use crate::transport::Peer;
 use crate::trust::PeerIdentity;
 use bytes::Bytes;
 use std::sync::Arc;
-use swarm_core::model::NodeRole;
-use swarm_core::store::{Conflict, Txn};
+use swarm_core::model::{NodeRole, NodeState};
+use swarm_core::store::{Change, Conflict, ObjectRef, Precondition, Txn};
 use swarm_core::{NodeId, Sensitive};
 use wire::pb::control::{FailureKind, reply::Reply, request::Request};
 use wire::{Message, Wire, pb};
@@ -102,12 +102,14 @@ impl Answering {
         }
         // An earlier membership of this node is void: its log is gone.
         let earlier = self.writer.raft.members().await.into_iter().find(|member| member.node == peer.node);
-        if let Some(earlier) = earlier.filter(|earlier| earlier.raft_id != raft_id)
+        if let Some(earlier) = earlier.as_ref().filter(|earlier| earlier.raft_id != raft_id)
             && let Err(reason) = self.writer.raft.remove(earlier.raft_id).await
         {
             return failure(FailureKind::NoLeader, &reason);
         }
-        if let Err(reason) = self.writer.raft.add_learner(raft_id, peer.node).await {
+        // Asked again, because the answer was lost: it is in already.
+        let again = earlier.is_some_and(|earlier| earlier.raft_id == raft_id);
+        if !again && let Err(reason) = self.writer.raft.add_learner(raft_id, peer.node).await {
             return failure(FailureKind::NoLeader, &reason);
         }
         let members = self.writer.raft.members().await;
@@ -149,9 +151,15 @@ impl Answering {
                 return failure(FailureKind::NoLeader, &reason);
             }
         }
-        let addr = self.writer.feed.view().node(peer.node).and_then(|node| node.status.addr);
         let wall = self.clock.wall();
-        let changes = vec![super::sessions::left(peer.node, wall, addr)];
+        let view = self.writer.feed.view();
+        let change = match view.node(peer.node) {
+            // It never came up: joining failed half way, and nothing of it stays.
+            Some(node) if node.status.state == NodeState::Unknown => Change::Delete(ObjectRef::Node(peer.node)),
+            Some(node) => super::sessions::left(peer.node, wall, node.status.addr),
+            None => return Reply::Left(pb::control::Left {}),
+        };
+        let changes = vec![change];
         match self.writer.propose(&Txn { wall, changes, ..Txn::default() }).await {
             Ok(_) => Reply::Left(pb::control::Left {}),
             Err(error) => refused(&error),
@@ -164,11 +172,11 @@ impl Answering {
         let Some(known) = view.node(node) else { return Ok(()) };
         let mut demoted = (**known).clone();
         demoted.spec.role = NodeRole::Worker;
-        let object = swarm_core::store::ObjectRef::Node(node);
+        let object = ObjectRef::Node(node);
         let txn = Txn {
             wall: self.clock.wall(),
-            preconditions: vec![swarm_core::store::Precondition::Version(object, known.meta.version)],
-            changes: vec![swarm_core::store::Change::Replace(demoted.into())],
+            preconditions: vec![Precondition::Version(object, known.meta.version)],
+            changes: vec![Change::Replace(demoted.into())],
             ..Txn::default()
         };
         self.writer.propose(&txn).await.map(|_| ())
@@ -177,7 +185,7 @@ impl Answering {
     /// One call of the joining conversation.
     pub async fn join(&self, peer: Peer, request: Bytes) -> Option<Bytes> {
         let reply = match pb::trust::JoinRequest::decode(request) {
-            Ok(request) => self.issuer.join(self, peer.address.ip(), request).await,
+            Ok(request) => self.issuer.join(self, peer.address.ip().to_canonical(), request).await,
             Err(_) => Err(join::Refusal::invalid("the request is of a newer version of swarm")),
         };
         let reply = match reply {

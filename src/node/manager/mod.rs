@@ -22,7 +22,7 @@ pub use raft::Member;
 pub use write::{WriteError, Writer};
 
 use crate::clock::Clock;
-use crate::raft::{RaftError, start as start_log};
+use crate::raft::{LeaderState, RaftError, start as start_log};
 use crate::storage::DataKey;
 use crate::transport::{CONTROL, DISPATCH, Endpoint, JOIN, Peer, RAFT, ServeGuard, Stream};
 use control::Answering;
@@ -90,8 +90,9 @@ impl Manager {
         let running = start_log(parts.log_path, parts.data_key, machine, outgoing).await?;
         let stop = CancellationToken::new();
         let log = running.handle.clone();
-        let book = parts.addresses.managers.clone();
-        tokio::spawn(peers::send_all(parts.endpoint.clone(), book, to_send, log.clone(), stop.clone()));
+        let way =
+            peers::Way { endpoint: parts.endpoint.clone(), addresses: parts.addresses.clone(), feed: feed.clone() };
+        tokio::spawn(peers::send_all(way, to_send, log.clone(), stop.clone()));
         let writer = Writer {
             raft: RaftHandle::new(log.clone()),
             feed,
@@ -142,7 +143,9 @@ impl Manager {
 
     /// Hands leadership over if it has it, and closes the log.
     pub async fn stop(self) {
+        let voters = self.writer.raft.members().await.iter().filter(|member| member.voter).count();
         if self.writer.raft.leader().is_some_and(|(_, own)| own)
+            && voters > 1
             && let Err(error) = self.writer.raft.log().transfer_leader(None).await
         {
             tracing::debug!(%error, "leadership was not handed over");
@@ -184,6 +187,8 @@ async fn lead(parts: LeaderParts, current: CurrentTerm, stop: CancellationToken)
         {
             parts.addresses.managers.set_leader(leader, address);
         }
+        let same =
+            |now: &LeaderState| (now.is_leader, now.term, now.leader) == (state.is_leader, state.term, state.leader);
         let over = if state.is_leader {
             tracing::info!(term = state.term, "this manager leads");
             let term = LeaderTerm::begin(state.term, parts.clone());
@@ -197,8 +202,11 @@ async fn lead(parts: LeaderParts, current: CurrentTerm, stop: CancellationToken)
         tokio::select! {
             () = stop.cancelled() => break,
             // A leader task that ended leaves a leader that does not lead: the term begins anew.
-            () = over.cancelled() => tokio::time::sleep(TERM_PAUSE).await,
-            changed = leadership.changed() => if changed.is_err() { break },
+            () = over.cancelled() => {
+                set(None);
+                tokio::time::sleep(TERM_PAUSE).await;
+            }
+            changed = async { leadership.wait_for(|now| !same(now)).await.map(drop) } => if changed.is_err() { break },
         }
     }
     set(None);
@@ -215,8 +223,12 @@ async fn session(answering: Answering, current: CurrentTerm, peer: Peer, mut str
         tracing::warn!(node = %identity.node, "a node introduces itself in words this version does not understand");
         return;
     };
-    let offer =
-        Box::new(SessionOffer { node: identity.node, addr: addr.unwrap_or(peer.address.ip()), description, stream });
+    let offer = Box::new(SessionOffer {
+        node: identity.node,
+        addr: addr.unwrap_or(peer.address.ip().to_canonical()),
+        description,
+        stream,
+    });
     let rejected = {
         let term = current.lock().unwrap_or_else(PoisonError::into_inner);
         match term.as_ref() {

@@ -10,6 +10,8 @@ use tokio::time::sleep;
 
 /// After a write that did not come through, before the decision is made anew.
 const RETRY: Duration = Duration::from_millis(200);
+/// Refusals in a row that writes of others explain.
+const REFUSALS: u32 = 8;
 /// Longest sleep without a look: due times are by the wall clock, which may be set.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -19,6 +21,8 @@ pub async fn run(term: u64, parts: LeaderParts) {
     // Set while entries may be on their way whose outcome is not in the view: those of the leader before,
     // and writes of ours that were not answered in time.
     let mut behind = true;
+    // Decisions in a row that were refused.
+    let mut refused = 0u32;
     loop {
         if behind {
             // What is committed after them shows that they are applied, or never will be.
@@ -38,10 +42,11 @@ pub async fn run(term: u64, parts: LeaderParts) {
             txn.term = Some(term);
             txn.wall = now;
             match parts.writer.propose(&txn).await {
-                Ok(_) => {}
+                Ok(_) => refused = 0,
                 // Someone wrote in between: decided anew on what is there now.
                 Err(WriteError::Refused(conflict)) => {
                     tracing::debug!(%conflict, "a decision was overtaken");
+                    refused = refused.saturating_add(1);
                     break;
                 }
                 Err(error) => {
@@ -52,6 +57,11 @@ pub async fn run(term: u64, parts: LeaderParts) {
             }
         }
         if !idle {
+            if refused > REFUSALS {
+                // Not overtaken but wrong: it would fill the log as fast as the disk writes.
+                tracing::warn!(term, refused, "the same decision is refused again and again");
+                sleep(RETRY).await;
+            }
             continue;
         }
         let due = step.wake_at.map_or(LOOK, |at| at.since(parts.clock.wall()).min(LOOK));

@@ -1,8 +1,9 @@
 //! Log messages between managers: one stream to each, a short queue before it. What does not fit or does
 //! not arrive is dropped and said so; the log sends it again.
 
+use super::addresses::Addresses;
+use super::machine::StoreFeed;
 use super::raft::LogHandle;
-use crate::managers::Managers;
 use crate::raft::Outgoing;
 use crate::transport::{Endpoint, Expect, Peer, RAFT, Stream};
 use std::collections::BTreeMap;
@@ -21,18 +22,12 @@ const DIAL: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// Sends what comes out of the log to whom it is for, until `stop`.
-pub async fn send_all(
-    endpoint: Endpoint,
-    managers: Managers,
-    mut outgoing: mpsc::Receiver<Outgoing>,
-    log: LogHandle,
-    stop: CancellationToken,
-) {
+pub async fn send_all(way: Way, mut outgoing: mpsc::Receiver<Outgoing>, log: LogHandle, stop: CancellationToken) {
     let mut peers: BTreeMap<NodeId, mpsc::Sender<Outgoing>> = BTreeMap::new();
     while let Some(Some(message)) = stop.run_until_cancelled(outgoing.recv()).await {
         let queue = peers.entry(message.to).or_insert_with(|| {
             let (queue, waiting) = mpsc::channel(QUEUE);
-            let sender = Sender { endpoint: endpoint.clone(), managers: managers.clone(), log: log.clone() };
+            let sender = Sender { way: way.clone(), log: log.clone() };
             tokio::spawn(sender.run(message.to, waiting, stop.clone()));
             queue
         });
@@ -42,9 +37,16 @@ pub async fn send_all(
     }
 }
 
+/// How peers are reached.
+#[derive(Clone)]
+pub struct Way {
+    pub endpoint: Endpoint,
+    pub addresses: Addresses,
+    pub feed: StoreFeed,
+}
+
 struct Sender {
-    endpoint: Endpoint,
-    managers: Managers,
+    way: Way,
     log: LogHandle,
 }
 
@@ -72,8 +74,8 @@ impl Sender {
 
     async fn send(&self, node: NodeId, message: &Outgoing, stream: &mut Option<Stream>) -> Result<(), String> {
         if stream.is_none() {
-            let address = self.managers.address(node).ok_or("its address is not known")?;
-            let opened = self.endpoint.open(address, Expect::Node(node), &RAFT, DIAL).await;
+            let address = self.way.addresses.of(&self.way.feed.view(), node).ok_or("its address is not known")?;
+            let opened = self.way.endpoint.open(address, Expect::Node(node), &RAFT, DIAL).await;
             *stream = Some(opened.map_err(|error| error.to_string())?.1);
         }
         let Some(open) = stream.as_mut() else { return Err("no stream".to_owned()) };

@@ -10,12 +10,15 @@ use swarm_core::model::{NodeDescription, NodeRole, NodeStatus, TaskStatus};
 use swarm_core::store::{Change, Txn, View};
 use swarm_core::{NodeId, TaskId};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use wire::{Message, Wire, WireError, pb};
 
 /// Inputs of all sessions that may wait.
 const INPUTS: usize = 4096;
 /// Messages one session may leave unread; then it is closed and begins anew.
 const OUTBOX: usize = 256;
+/// For one message to fit into what a node has not read yet.
+const SEND: Duration = Duration::from_secs(30);
 /// Bytes of one part of assignments: well below the 4 MiB of a frame, with one config of 1 MB over it.
 const PART_BYTES: usize = 2 * 1024 * 1024;
 
@@ -63,7 +66,14 @@ pub async fn run(term: u64, parts: LeaderParts, mut offers: mpsc::Receiver<Box<S
                 shell.input(Input::Committed(view.clone()));
                 shell.tell_cluster(&view);
             }
-            Some(input) = seen.recv() => shell.input(input),
+            Some(input) = seen.recv() => {
+                if matches!(input, Input::Written { .. }) {
+                    // What was written is in this view: decided on an older one, it would be written again.
+                    let view = shell.parts.writer.feed.view();
+                    shell.input(Input::Committed(view));
+                }
+                shell.input(input);
+            }
             offer = offers.recv() => match offer {
                 Some(offer) => shell.open(*offer),
                 None => return,
@@ -72,6 +82,8 @@ pub async fn run(term: u64, parts: LeaderParts, mut offers: mpsc::Receiver<Box<S
                 if changed.is_err() { return }
                 let state = gossip.borrow_and_update().clone();
                 shell.gossip(&state);
+                let view = shell.parts.writer.feed.view();
+                shell.tell_cluster(&view);
             }
             () = clock.sleep_until(wake), if wake.is_some() => shell.input(Input::Tick),
         }
@@ -220,9 +232,16 @@ fn split(assignments: swarm_core::dispatch::Assignments) -> impl Iterator<Item =
 
 async fn send_all(mut sender: FrameSender, mut waiting: mpsc::Receiver<pb::dispatch::ToNode>) {
     while let Some(message) = waiting.recv().await {
-        if let Err(error) = sender.send(message.encode_to_vec()).await {
-            tracing::debug!(%error, "a session's stream broke");
-            return;
+        match timeout(SEND, sender.send(message.encode_to_vec())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a session's stream broke");
+                return;
+            }
+            Err(_) => {
+                tracing::warn!("a node does not read what it is told: its session is given up");
+                return;
+            }
         }
     }
     sender.finish();

@@ -1,8 +1,10 @@
 //! How a node becomes a member: by making a cluster, or by joining one with a token.
 
-use super::{Member, MemberError};
+use super::ask::ask_leader;
+use super::{Member, MemberError, Start};
 use crate::disk::{DataDir, ManagerKeys, MemberState, random_key};
 use crate::manager::{CA_KEY_CONTEXT, StoreMachine, new_node};
+use crate::managers::Managers;
 use crate::node::{InitRequest, JoinRequest, NodeOptions};
 use crate::storage::{DataKey, Identity};
 use crate::transport::{Endpoint, TransportError};
@@ -16,7 +18,7 @@ use swarm_core::model::{
 use swarm_core::store::{Object, Store};
 use swarm_core::trust::{CertSpec, JoinToken, TokenSecret, Validity};
 use swarm_core::{ClusterId, NetworkId, NodeId, Sensitive, Stamp};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use wire::pb::control::request::Request;
 use wire::{Message, Wire, WireError, pb};
 
@@ -24,6 +26,11 @@ use wire::{Message, Wire, WireError, pb};
 const JOIN_CALL: Duration = Duration::from_secs(10);
 /// Until a node that joined has its first session, and as a manager its share of the log.
 const SETTLE: Duration = Duration::from_secs(30);
+/// For connections of an earlier attempt to drain: three of QUIC's probe timeouts (RFC 9000 section 10.2).
+const BIND_WAIT: Duration = Duration::from_secs(2);
+const BIND_LOOK: Duration = Duration::from_millis(50);
+/// Between attempts to become a manager.
+const SETTLE_PAUSE: Duration = Duration::from_millis(500);
 /// Name of the network of published ports (as in Docker).
 const INGRESS: &str = "ingress";
 
@@ -31,7 +38,7 @@ impl Member {
     /// Makes a cluster of this node.
     pub async fn init(options: &NodeOptions, dir: &DataDir, request: InitRequest) -> Result<Self, MemberError> {
         // The port is tried before anything is written.
-        let endpoint = Endpoint::bind(request.listen, None)?;
+        let endpoint = bind(request.listen).await?;
         let key = NodeKey::generate()?;
         let (cluster_id, node) = (ClusterId(random()?), NodeId(random()?));
         let now = options.clock.wall();
@@ -83,20 +90,27 @@ impl Member {
         identity.save(&dir.identity())?;
         dir.save_state(&state)?;
         endpoint.set_identity(identity.clone())?;
-        let member = Self::start(options, dir, identity, state, endpoint).await?;
-        match member.settle().await {
-            Ok(()) => Ok(member),
-            Err(error) => {
-                member.stop().await;
-                Err(error)
-            }
+        let start = Start { options, dir, identity, state, endpoint: endpoint.clone(), resumes: false };
+        let started = match Self::start(start).await {
+            Ok(member) => match member.settle().await {
+                Ok(()) => Ok(member),
+                Err(error) => {
+                    member.stop().await;
+                    Err(error)
+                }
+            },
+            Err(error) => Err(error),
+        };
+        if started.is_err() {
+            endpoint.close().await;
         }
+        started
     }
 
     /// Joins the cluster of the token through one of the managers named.
     pub async fn join(options: &NodeOptions, dir: &DataDir, request: JoinRequest) -> Result<Self, MemberError> {
         let token: JoinToken = request.token.expose().trim().parse()?;
-        let endpoint = Endpoint::bind(request.listen, None)?;
+        let endpoint = bind(request.listen).await?;
         let key = NodeKey::generate()?;
         let node = NodeId(random()?);
         let asked = pb::trust::JoinRequest {
@@ -123,25 +137,53 @@ impl Member {
             managers: managers.collect::<Result<_, WireError>>()?,
             gossip_keys: Vec::from_wire(joined.gossip_keys)?,
         };
-        dir.forget_cluster()?;
-        identity.save(&dir.identity())?;
-        dir.save_state(&state)?;
         endpoint.set_identity(identity.clone())?;
-        let mut member = Self::start(options, dir, identity, state, endpoint).await?;
+        let managers = Managers::new(state.managers.iter().copied());
+        let start = Start { options, dir, identity, state, endpoint: endpoint.clone(), resumes: false };
+        let error = match Self::enter(start).await {
+            Ok(member) => return Ok(member),
+            Err(error) => error,
+        };
+        // Not half joined: the managers forget the node again.
+        let leave = Request::Leave(pb::control::LeaveCluster { force: true });
+        if let Err(error) = ask_leader(&endpoint, &managers, leave).await {
+            let error = crate::error::chain(&error);
+            tracing::warn!(%node, error, "the managers still list this node: remove it with swarm node rm");
+        }
+        endpoint.close().await;
+        Err(error)
+    }
+
+    /// Takes the place that a manager gave. After an error nothing runs but the endpoint.
+    async fn enter(start: Start<'_>) -> Result<Self, MemberError> {
+        let (options, dir) = (start.options, start.dir);
+        dir.forget_cluster()?;
+        start.identity.save(&dir.identity())?;
+        dir.save_state(&start.state)?;
+        let mut member = Self::start(start).await?;
         match member.settle_in(options, dir).await {
             Ok(()) => Ok(member),
             Err(error) => {
-                // Not half joined: the managers forget the node again.
-                member.take_back().await;
+                member.agent.hold_sessions(true).await;
+                member.agent.clear().await;
+                member.gossip.leave().await;
+                member.stop_parts().await;
                 Err(error)
             }
         }
     }
 
-    /// Waits for the first session, and becomes a manager if that is the role.
+    /// Waits for the first session, and becomes a manager if that is the role: managers join one after the other,
+    /// so this one may have to wait for another.
     async fn settle_in(&mut self, options: &NodeOptions, dir: &DataDir) -> Result<(), MemberError> {
+        let deadline = Instant::now() + SETTLE;
         self.settle().await?;
-        self.follow_role(options, dir).await
+        loop {
+            match self.follow_role(options, dir).await {
+                Err(MemberError::NoManager { .. }) if Instant::now() < deadline => sleep(SETTLE_PAUSE).await,
+                result => return result,
+            }
+        }
     }
 
     async fn settle(&self) -> Result<(), MemberError> {
@@ -154,18 +196,24 @@ impl Member {
             }),
         }
     }
+}
 
-    async fn take_back(self) {
-        let leave = Request::Leave(pb::control::LeaveCluster { force: true });
-        if let Err(error) = self.ask_leader(leave).await {
-            tracing::warn!(error = %crate::error::chain(&error), "the managers still list this node: swarm node rm it");
+/// Opens the endpoint. The socket of an attempt just before may be closing still.
+async fn bind(listen: SocketAddr) -> Result<Endpoint, TransportError> {
+    let deadline = Instant::now() + BIND_WAIT;
+    loop {
+        match Endpoint::bind(listen, None) {
+            Err(TransportError::Bind { source, .. })
+                if source.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < deadline =>
+            {
+                sleep(BIND_LOOK).await;
+            }
+            result => return result,
         }
-        self.agent.clear().await;
-        self.stop().await;
     }
 }
 
-/// Asks one after the other; the last refusal is the answer.
+/// Asks one after the other. A refusal in words is the answer rather than an address nobody answers at.
 async fn ask_all(
     endpoint: &Endpoint,
     token: &JoinToken,
@@ -174,6 +222,7 @@ async fn ask_all(
 ) -> Result<pb::trust::JoinReply, MemberError> {
     let mut last =
         MemberError::NoManager { waited: Duration::ZERO, last: "no address of a manager was given".to_owned() };
+    let mut refused = None;
     for address in managers {
         let reply: Result<_, TransportError> =
             endpoint.join_call(*address, token.digest, request.encode_to_vec(), JOIN_CALL).await;
@@ -186,10 +235,10 @@ async fn ask_all(
         };
         match reply.result.ok_or(WireError::Missing("Joined.result"))? {
             pb::trust::joined::Result::Reply(joined) => return Ok(joined),
-            pb::trust::joined::Result::Refusal(words) => last = MemberError::Refused(words),
+            pb::trust::joined::Result::Refusal(words) => refused = Some(MemberError::Refused(words)),
         }
     }
-    Err(last)
+    Err(refused.unwrap_or(last))
 }
 
 fn random() -> Result<u128, MemberError> {

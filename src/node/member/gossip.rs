@@ -87,6 +87,11 @@ impl Gossip {
         self.handle.update_self(self.info.clone()).await.map_err(|error| MemberError::Gossip(error.into()))
     }
 
+    /// Client of the gossip task.
+    pub fn handle(&self) -> &GossipHandle {
+        &self.handle
+    }
+
     /// Says goodbye, so that nobody waits for this node.
     pub async fn leave(&self) {
         self.handle.leave().await;

@@ -1,6 +1,7 @@
 //! How a node leaves: its place in the group first, then its tasks, then what it knew.
 
-use super::{Member, MemberError, unexpected};
+use super::ask::{ask_leader, unexpected};
+use super::{Member, MemberError};
 use std::time::Duration;
 use swarm_core::model::NodeRole;
 use tokio::time::timeout;
@@ -29,8 +30,10 @@ impl Member {
         }
         let alone = self.is_last_manager().await;
         if !alone {
+            // With its session this node would be taken for ready, and given new tasks while it stops the old ones.
+            self.agent.hold_sessions(true).await;
             let leave = Request::Leave(pb::control::LeaveCluster { force });
-            let answer = match self.ask_leader(leave).await {
+            let answer = match ask_leader(&self.endpoint, &self.managers, leave).await {
                 Ok(Reply::Left(_)) => Ok(()),
                 Ok(other) => Err(unexpected(other)),
                 Err(error) => Err(error),
@@ -40,7 +43,10 @@ impl Member {
                 Err(error) if force => {
                     tracing::warn!(error = %crate::error::chain(&error), "leaving without the managers' knowledge");
                 }
-                Err(error) => return Err((Box::new(self), error)),
+                Err(error) => {
+                    self.agent.hold_sessions(false).await;
+                    return Err((Box::new(self), error));
+                }
             }
         }
         if let Some(manager) = &self.manager
@@ -60,7 +66,9 @@ impl Member {
         match &self.manager {
             Some(manager) => {
                 let members = manager.writer().raft.members().await;
-                self.identity.peer().role == NodeRole::Manager && members.len() <= 1
+                // A manager that failed knows of no members, and is not alone for that.
+                let own = self.node();
+                self.identity.peer().role == NodeRole::Manager && members.iter().map(|m| m.node).eq([own])
             }
             None => false,
         }

@@ -1,8 +1,10 @@
 //! A node as a member of a cluster: its transport, gossip and agent, and, by its role, its manager.
 
+mod ask;
 mod entry;
 mod gossip;
 mod leaving;
+mod removed;
 
 use crate::agent::engine::FabricMember;
 use crate::agent::{Agent, AgentParts, ClusterInfo, Introduction, RecordError, Records};
@@ -14,8 +16,9 @@ use crate::managers::Managers;
 use crate::node::{MemberStatus, NodeOptions};
 use crate::raft::RaftError;
 use crate::storage::{DataKey, StorageError};
-use crate::transport::{CONTROL, Endpoint, Expect, ServeGuard, TransportError};
+use crate::transport::{Endpoint, ServeGuard, TransportError};
 use crate::trust::{NodeIdentity, NodeKey, TrustError};
+use ask::{ask_leader, ask_manager, unexpected};
 use gossip::Gossip;
 use rand::Rng;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,20 +27,18 @@ use swarm_core::NodeId;
 use swarm_core::model::NodeRole;
 use swarm_core::trust::renewal_time;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
-use wire::pb::control::{FailureKind, reply::Reply, request::Request};
-use wire::{Message, Wire, WireError, pb};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use wire::pb::control::{reply::Reply, request::Request};
+use wire::{Wire, WireError, pb};
 
-/// One request to a manager.
-const CALL: Duration = Duration::from_secs(5);
-/// An election, and the pause between looks for its winner.
-const LEADER_WAIT: Duration = Duration::from_secs(8);
-const LEADER_PAUSE: Duration = Duration::from_millis(250);
 /// After the leader has taken this manager out of the group, until it goes: several heartbeats of the log.
 const LINGER: Duration = Duration::from_secs(2);
-/// After a change of the cluster could not be followed, before it is tried again.
+/// After a change of the cluster could not be followed, before it is tried again: at first, and at most.
 const RETRY: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// For the agent's last operation on the network when the node stops.
+const AGENT_END: Duration = Duration::from_secs(5);
 /// Longest look ahead for the renewal of a certificate: the clock may be set meanwhile.
 const RENEWAL_LOOK: Duration = Duration::from_secs(3600);
 
@@ -103,11 +104,9 @@ pub enum Event {
     Cluster(ClusterInfo),
     /// Gossip sees the nodes differently.
     Gossip,
-    /// The certificate is half way through its life.
-    RenewalDue,
     /// The manager ended by itself.
     ManagerEnded(ManagerEnd),
-    /// A change that was not followed is tried again.
+    /// It is time to look again: a change was not followed, or the certificate gets old.
     Again,
 }
 
@@ -128,8 +127,12 @@ pub struct Member {
     cluster: watch::Receiver<Option<ClusterInfo>>,
     /// Decides when within its window this node renews, so that not all do at once.
     jitter: u8,
-    retry: bool,
+    /// When what could not be followed is tried again, and the pause before the time after that.
+    retry_at: Option<Instant>,
+    retry_pause: Duration,
     unlisted_since: Option<Instant>,
+    /// Ends what keeps removed nodes away.
+    removals: Option<DropGuard>,
     /// The session lasts as long as this node says who it is.
     _introduce: watch::Sender<Introduction>,
     _logs: ServeGuard,
@@ -141,17 +144,35 @@ impl Member {
         let identity = NodeIdentity::load(&dir.identity())?;
         let identity = identity.ok_or(MemberError::Incomplete("the certificate is missing"))?;
         let endpoint = Endpoint::bind(state.listen, Some(identity.clone()))?;
-        Self::start(options, dir, identity, state, endpoint).await
+        let start = Start { options, dir, identity, state, endpoint: endpoint.clone(), resumes: true };
+        let started = Self::start(start).await;
+        if started.is_err() {
+            endpoint.close().await;
+        }
+        started
     }
 
-    async fn start(
-        options: &NodeOptions,
-        dir: &DataDir,
-        identity: NodeIdentity,
-        state: MemberState,
-        endpoint: Endpoint,
-    ) -> Result<Self, MemberError> {
+    /// Starts all parts. After an error none runs; closing the endpoint is the caller's.
+    async fn start(start: Start<'_>) -> Result<Self, MemberError> {
         let stop = CancellationToken::new();
+        let mut manager = None;
+        let started = Self::start_parts(start, stop.clone(), &mut manager).await;
+        if started.is_err() {
+            stop.cancel();
+            if let Some(manager) = manager {
+                manager.stop().await;
+            }
+        }
+        started
+    }
+
+    /// The manager is handed out as soon as it runs: it has to be stopped when a later part does not start.
+    async fn start_parts(
+        start: Start<'_>,
+        stop: CancellationToken,
+        manager: &mut Option<Manager>,
+    ) -> Result<Self, MemberError> {
+        let Start { options, dir, identity, state, endpoint, resumes } = start;
         let node = identity.peer().node;
         let managers = Managers::new(state.managers.iter().copied());
         let control = SocketAddr::new(state.advertise, state.listen.port());
@@ -161,21 +182,25 @@ impl Member {
         let mut gossip = Gossip::start(node, role, &options.description, &state, dir, &options.clock).await?;
         let (gossip_view, gossip_seen) = watch::channel(gossip.view());
         let addresses = Addresses { managers: managers.clone(), gossip: gossip_seen, own: (node, control) };
-        let manager = match dir.load_keys()? {
-            Some(keys) if dir.log().exists() => {
-                Some(start_manager(dir, &keys, node, &endpoint, &addresses, &options.clock).await?)
-            }
-            Some(_) | None => None,
-        };
-        if manager.is_some() {
-            managers.moved(node, control);
-        }
         let overlay = FabricMember {
             node,
             listen: SocketAddr::new(state.listen.ip(), options.description.wireguard_port),
             advertise: state.advertise,
         };
         options.fabric.open(overlay).await?;
+        let keys = dir.load_keys()?.filter(|_| dir.log().exists());
+        if let Some(keys) = &keys {
+            managers.moved(node, control);
+            match start_manager(dir, keys, node, &endpoint, &addresses, &options.clock).await {
+                Ok(started) => *manager = Some(started),
+                // Its containers go on, and it can still leave.
+                Err(error) if resumes => {
+                    let error = crate::error::chain(&error);
+                    tracing::error!(error, "this node's manager does not start; trying again");
+                }
+                Err(error) => return Err(error),
+            }
+        }
         let introduction = Introduction { description: options.description.clone(), addr: Some(state.data_path) };
         let (introduce, introduction) = watch::channel(introduction);
         let parts = AgentParts {
@@ -188,9 +213,11 @@ impl Member {
             clock: options.clock.clone(),
         };
         let agent = Agent::start(parts, stop.clone()).await?;
+        let retry_at = (keys.is_some() && manager.is_none()).then(|| Instant::now() + RETRY);
+        let manager = manager.take();
         let cluster = agent.cluster();
         let logs = crate::logs::serve(&endpoint, options.engine.clone());
-        Ok(Self {
+        let mut member = Self {
             wanted_role: identity.peer().role,
             identity,
             state,
@@ -205,11 +232,26 @@ impl Member {
             stop,
             cluster,
             jitter: rand::rng().random(),
-            retry: false,
+            retry_at,
+            retry_pause: RETRY,
             unlisted_since: None,
+            removals: None,
             _introduce: introduce,
             _logs: logs,
-        })
+        };
+        member.follow_removals();
+        Ok(member)
+    }
+
+    /// While this node is a manager it keeps removed nodes away.
+    fn follow_removals(&mut self) {
+        self.removals = self.manager.as_ref().map(|manager| {
+            let stop = self.stop.child_token();
+            let feed = manager.writer().feed.clone();
+            let follow = removed::follow(feed, self.endpoint.clone(), self.gossip.handle().clone(), stop.clone());
+            tokio::spawn(follow);
+            stop.drop_guard()
+        });
     }
 
     /// This node's id.
@@ -236,36 +278,30 @@ impl Member {
 
     /// The next thing to follow.
     pub async fn next_event(&mut self) -> Event {
-        let due = renewal_time(self.identity.peer().validity, self.jitter).since(self.clock.wall());
+        let due = self.renewal_due();
+        // What could not be done is tried again in its time, not at once.
+        let retry_at = self.retry_at;
         let mut ended = self.manager.as_ref().map(Manager::ended);
         tokio::select! {
-            changed = self.cluster.changed() => match changed {
-                Ok(()) => match self.cluster.borrow_and_update().clone() {
-                    Some(info) => Event::Cluster(info),
-                    None => Event::Again,
-                },
-                Err(_) => std::future::pending().await,
-            },
+            info = cluster_changed(&mut self.cluster) => info.map_or(Event::Again, Event::Cluster),
             () = self.gossip.changed() => Event::Gossip,
-            () = sleep(due.min(RENEWAL_LOOK)) => if due <= RENEWAL_LOOK { Event::RenewalDue } else { Event::Again },
+            () = sleep(due.min(RENEWAL_LOOK)), if retry_at.is_none() => Event::Again,
             reason = manager_ended(&mut ended) => Event::ManagerEnded(reason),
-            () = sleep(RETRY), if self.retry => Event::Again,
+            () = sleep_until(retry_at.unwrap_or_else(Instant::now)), if retry_at.is_some() => Event::Again,
         }
+    }
+
+    fn renewal_due(&self) -> Duration {
+        renewal_time(self.identity.peer().validity, self.jitter).since(self.clock.wall())
     }
 
     /// Follows an event. On an error it is tried again later.
     pub async fn handle(&mut self, options: &NodeOptions, dir: &DataDir, event: Event) -> Result<(), MemberError> {
         match event {
             Event::Cluster(info) => {
-                self.managers.replace(info.managers.iter().copied());
-                self.gossip.set_keys(&info.gossip_keys).await?;
+                self.managers.replace(info.managers);
                 self.wanted_role = info.role;
-                let state =
-                    MemberState { managers: self.managers.all(), gossip_keys: info.gossip_keys, ..self.state.clone() };
-                if state != self.state {
-                    dir.save_state(&state)?;
-                    self.state = state;
-                }
+                self.retry_pause = RETRY;
             }
             Event::Gossip => {
                 let view = self.gossip.view();
@@ -277,9 +313,9 @@ impl Member {
                 self.gossip_view.send_replace(view);
                 return Ok(());
             }
-            Event::RenewalDue => self.renew(dir).await?,
             Event::ManagerEnded(end) => {
                 self.manager = None;
+                self.removals = None;
                 match end {
                     // A later promotion begins with an empty log.
                     ManagerEnd::Removed => dir.forget_manager()?,
@@ -289,9 +325,32 @@ impl Member {
             }
             Event::Again => {}
         }
-        self.retry = true;
+        let followed = self.follow(options, dir).await;
+        (self.retry_at, self.retry_pause) = match &followed {
+            Ok(()) => (None, RETRY),
+            Err(MemberError::Lingering) => (Some(Instant::now() + RETRY), RETRY),
+            Err(_) => (Some(Instant::now() + self.retry_pause), (self.retry_pause * 2).min(RETRY_MAX)),
+        };
+        followed
+    }
+
+    /// Brings this member to what the cluster wants of it; what is done already costs nothing.
+    async fn follow(&mut self, options: &NodeOptions, dir: &DataDir) -> Result<(), MemberError> {
         self.follow_role(options, dir).await?;
-        self.retry = false;
+        let keys = self.cluster.borrow().as_ref().map(|info| info.gossip_keys.clone());
+        let state = MemberState {
+            managers: self.managers.all(),
+            gossip_keys: keys.unwrap_or_else(|| self.state.gossip_keys.clone()),
+            ..self.state.clone()
+        };
+        if state != self.state {
+            self.gossip.set_keys(&state.gossip_keys).await?;
+            dir.save_state(&state)?;
+            self.state = state;
+        }
+        if self.renewal_due().is_zero() {
+            self.renew(dir).await?;
+        }
         Ok(())
     }
 
@@ -324,6 +383,7 @@ impl Member {
         if since.elapsed() < LINGER {
             return Err(MemberError::Lingering);
         }
+        self.removals = None;
         if let Some(manager) = self.manager.take() {
             manager.stop().await;
         }
@@ -343,6 +403,7 @@ impl Member {
         {
             let (endpoint, addresses) = (&self.endpoint, &self.addresses);
             self.manager = Some(start_manager(dir, &keys, self.node(), endpoint, addresses, &options.clock).await?);
+            self.follow_removals();
             return Ok(());
         }
         let raft_id = crate::raft::fresh_raft_id();
@@ -352,7 +413,7 @@ impl Member {
         dir.forget_manager()?;
         let identity = crate::storage::Identity { raft_id, node: self.node() };
         crate::raft::join(&dir.log(), &DataKey::new(*data.expose()), identity)?;
-        let joined = match self.ask_leader(Request::JoinRaft(join)).await? {
+        let joined = match ask_leader(&self.endpoint, &self.managers, Request::JoinRaft(join)).await? {
             Reply::JoinedRaft(joined) => joined,
             other => return Err(unexpected(other)),
         };
@@ -363,6 +424,7 @@ impl Member {
         dir.save_keys(&keys)?;
         let manager = start_manager(dir, &keys, self.node(), &self.endpoint, &self.addresses, &options.clock).await?;
         self.manager = Some(manager);
+        self.follow_removals();
         self.managers.moved(self.node(), self.addresses.own.1);
         self.introduce_role().await?;
         tracing::info!(raft_id, "this node is a manager now");
@@ -373,7 +435,7 @@ impl Member {
     async fn renew(&mut self, dir: &DataDir) -> Result<(), MemberError> {
         let key = NodeKey::generate()?;
         let request = pb::trust::RenewRequest { csr_der: key.signing_request(self.node())? };
-        let renewed = match self.ask_manager(Request::Renew(request)).await? {
+        let renewed = match ask_manager(&self.endpoint, &self.managers, Request::Renew(request)).await? {
             Reply::Renewed(renewed) => renewed.identity.ok_or(WireError::Missing("RenewReply.identity"))?,
             other => return Err(unexpected(other)),
         };
@@ -385,68 +447,22 @@ impl Member {
         Ok(())
     }
 
-    /// Any manager that answers.
-    async fn ask_manager(&self, request: Request) -> Result<Reply, MemberError> {
-        let mut last = "no manager is known".to_owned();
-        for (node, address) in self.managers.in_order() {
-            match ask(&self.endpoint, node, address, request.clone()).await {
-                Ok(Reply::Failure(failure)) => last = failure.message,
-                Ok(reply) => return Ok(reply),
-                Err(error) => last = crate::error::chain(&error),
-            }
-        }
-        Err(MemberError::NoManager { waited: CALL, last })
-    }
-
-    /// The leader, wherever it is said to be, or becomes. What is asked of it may be asked again.
-    async fn ask_leader(&self, request: Request) -> Result<Reply, MemberError> {
-        let deadline = Instant::now() + LEADER_WAIT;
-        loop {
-            match self.ask_leader_once(&request).await {
-                Err(MemberError::NoManager { .. }) if Instant::now() + LEADER_PAUSE < deadline => {
-                    sleep(LEADER_PAUSE).await;
-                }
-                answer => return answer,
-            }
-        }
-    }
-
-    async fn ask_leader_once(&self, request: &Request) -> Result<Reply, MemberError> {
-        let mut last = "no manager is known".to_owned();
-        for (node, address) in self.managers.in_order() {
-            let (mut node, mut address) = (node, address);
-            // Who is asked may name the leader once.
-            for _ in 0..2 {
-                match ask(&self.endpoint, node, address, request.clone()).await {
-                    Ok(Reply::Failure(pb::control::Failure { leader: Some(leader), .. })) => {
-                        node = NodeId::from_wire(leader.node)?;
-                        address = SocketAddr::from_wire(leader.addr)?;
-                    }
-                    Ok(Reply::Failure(failure)) if failure.kind() != FailureKind::NoLeader => {
-                        return Err(MemberError::Refused(failure.message));
-                    }
-                    Ok(Reply::Failure(failure)) => {
-                        last = failure.message;
-                        break;
-                    }
-                    Ok(reply) => return Ok(reply),
-                    Err(error) => {
-                        last = crate::error::chain(&error);
-                        break;
-                    }
-                }
-            }
-        }
-        Err(MemberError::NoManager { waited: CALL, last })
-    }
-
     /// Stops this node's part; its containers go on.
     pub async fn stop(self) {
+        let endpoint = self.endpoint.clone();
+        self.stop_parts().await;
+        endpoint.close().await;
+    }
+
+    /// All but the endpoint.
+    async fn stop_parts(self) {
         self.stop.cancel();
+        if timeout(AGENT_END, self.agent.ended()).await.is_err() {
+            tracing::warn!("the agent is still busy with the network");
+        }
         if let Some(manager) = self.manager {
             manager.stop().await;
         }
-        self.endpoint.close().await;
     }
 }
 
@@ -470,18 +486,22 @@ async fn start_manager(
     Ok(Manager::start(parts).await?)
 }
 
-async fn ask(endpoint: &Endpoint, node: NodeId, address: SocketAddr, request: Request) -> Result<Reply, MemberError> {
-    let request = pb::control::Request { request: Some(request) }.encode_to_vec();
-    let reply = endpoint.call(address, Expect::Node(node), &CONTROL, request, CALL).await?;
-    let reply = pb::control::Reply::decode(reply).map_err(WireError::from)?;
-    Ok(reply.reply.ok_or(WireError::Missing("Reply.reply"))?)
+/// What starting needs. `resumes`: it was a member before, and its containers may run.
+struct Start<'a> {
+    options: &'a NodeOptions,
+    dir: &'a DataDir,
+    identity: NodeIdentity,
+    state: MemberState,
+    endpoint: Endpoint,
+    resumes: bool,
 }
 
-fn unexpected(reply: Reply) -> MemberError {
-    match reply {
-        Reply::Failure(failure) => MemberError::Refused(failure.message),
-        _other => MemberError::Refused("the manager answered something else than was asked".to_owned()),
+/// The next word of the leader on the cluster; never, when the agent has ended.
+async fn cluster_changed(cluster: &mut watch::Receiver<Option<ClusterInfo>>) -> Option<ClusterInfo> {
+    if cluster.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
+    cluster.borrow_and_update().clone()
 }
 
 async fn manager_ended(ended: &mut Option<watch::Receiver<Option<ManagerEnd>>>) -> ManagerEnd {
