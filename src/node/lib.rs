@@ -20,3 +20,6 @@ pub mod raft;
 pub mod storage;
 pub mod transport;
 pub mod trust;
+
+#[cfg(test)]
+mod cluster_tests;

@@ -1,0 +1,177 @@
+//! Containers that live in memory and outlive the daemon, as those of shims do; a network that only records.
+
+use crate::agent::engine::*;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use swarm_core::TaskId;
+use swarm_core::fabric::FabricState;
+use swarm_core::model::{Health, Task};
+use tokio::sync::watch;
+
+struct Container {
+    started: u32,
+    /// `None` while it runs or waits to be started.
+    exit: watch::Sender<Option<i32>>,
+}
+
+/// All containers of one host, by task.
+#[derive(Default)]
+pub struct FakeEngine {
+    containers: Mutex<BTreeMap<TaskId, Container>>,
+}
+
+impl FakeEngine {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TaskId, Container>> {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tasks whose containers run, each with how often it was started.
+    pub fn running(&self) -> BTreeMap<TaskId, u32> {
+        let containers = self.lock();
+        let runs = containers.iter().filter(|(_, c)| c.started > 0 && c.exit.borrow().is_none());
+        runs.map(|(task, c)| (*task, c.started)).collect()
+    }
+
+    /// Ends a container, as its process does.
+    pub fn end(&self, task: TaskId, code: i32) {
+        if let Some(container) = self.lock().get(&task) {
+            container.exit.send_replace(Some(code));
+        }
+    }
+
+    /// The host was switched off: nothing is left of any container.
+    pub fn reboot(&self) {
+        self.lock().clear();
+    }
+
+    fn exited(code: i32) -> Exited {
+        Exited { code, oom_killed: false, error: String::new() }
+    }
+}
+
+/// The engine as the agent sees it.
+pub struct Shared(pub Arc<FakeEngine>);
+
+impl Engine for Shared {
+    fn prepare(
+        &self,
+        task: Arc<Task>,
+        _: Contents,
+        progress: Progress,
+    ) -> BoxFuture<'static, Result<Prepared, EngineError>> {
+        let engine = self.0.clone();
+        Box::pin(async move {
+            let _ = progress.try_send("pulling".to_owned());
+            let container = Container { started: 0, exit: watch::Sender::new(None) };
+            engine.lock().insert(task.id, container);
+            Ok(Prepared { container_id: task.id.to_string(), health: None })
+        })
+    }
+
+    fn start(&self, task: TaskId) -> BoxFuture<'static, Result<Started, EngineError>> {
+        let engine = self.0.clone();
+        Box::pin(async move {
+            let mut containers = engine.lock();
+            let container = containers.get_mut(&task).ok_or_else(|| EngineError("no container".to_owned()))?;
+            container.started += 1;
+            Ok(Started { pid: 7, host_ports: Vec::new() })
+        })
+    }
+
+    fn wait(&self, task: TaskId) -> BoxFuture<'static, Exited> {
+        let engine = self.0.clone();
+        Box::pin(async move {
+            let seen = engine.lock().get(&task).map(|container| container.exit.subscribe());
+            let Some(mut seen) = seen else { return FakeEngine::exited(255) };
+            let code = seen.wait_for(Option::is_some).await.ok().and_then(|code| *code);
+            FakeEngine::exited(code.unwrap_or(255))
+        })
+    }
+
+    fn stop(&self, task: TaskId, _: Duration) -> BoxFuture<'static, ()> {
+        let engine = self.0.clone();
+        Box::pin(async move { engine.end(task, 143) })
+    }
+
+    fn release(&self, _: TaskId) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn clean(&self, task: TaskId) -> BoxFuture<'static, ()> {
+        let engine = self.0.clone();
+        Box::pin(async move { drop(engine.lock().remove(&task)) })
+    }
+
+    fn probe(&self, _: TaskId, _: Vec<String>, _: Duration) -> BoxFuture<'static, Probe> {
+        Box::pin(async { Probe { healthy: true, output: String::new() } })
+    }
+
+    fn judged(&self, _: TaskId, _: Health) {}
+
+    fn find(&self, task: Arc<Task>) -> BoxFuture<'static, Found> {
+        let engine = self.0.clone();
+        Box::pin(async move {
+            let containers = engine.lock();
+            let Some(container) = containers.get(&task.id) else { return Found::Nothing };
+            let code = *container.exit.borrow();
+            match code {
+                Some(code) => Found::Exited(FakeEngine::exited(code)),
+                None if container.started > 0 => {
+                    Found::Running { container_id: task.id.to_string(), pid: 7, health: None }
+                }
+                None => Found::Nothing,
+            }
+        })
+    }
+
+    fn tasks(&self) -> BoxFuture<'static, Vec<TaskId>> {
+        let engine = self.0.clone();
+        Box::pin(async move { engine.lock().keys().copied().collect() })
+    }
+
+    fn logs(&self, task: TaskId, _: LogQuery) -> BoxFuture<'static, Result<LogLines, EngineError>> {
+        Box::pin(async move {
+            let line = LogLine { stderr: false, time_ns: 1, data: format!("hello from {task}").into() };
+            Ok(futures_util::stream::iter([Ok(line)]).boxed())
+        })
+    }
+}
+
+/// A network that is open or not.
+#[derive(Default)]
+pub struct FakeFabric {
+    pub open: watch::Sender<bool>,
+    /// `open` fails with these words.
+    pub broken: Mutex<Option<String>>,
+}
+
+/// The network as the node sees it.
+pub struct SharedFabric(pub Arc<FakeFabric>);
+
+impl Fabric for SharedFabric {
+    fn open(&self, _: FabricMember) -> BoxFuture<'static, Result<(), EngineError>> {
+        let fabric = self.0.clone();
+        Box::pin(async move {
+            if let Some(words) = fabric.broken.lock().unwrap_or_else(PoisonError::into_inner).clone() {
+                return Err(EngineError(words));
+            }
+            fabric.open.send_replace(true);
+            Ok(())
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'static, Result<(), EngineError>> {
+        let fabric = self.0.clone();
+        Box::pin(async move {
+            fabric.open.send_replace(false);
+            Ok(())
+        })
+    }
+
+    fn apply(&self, _: Arc<FabricState>) -> BoxFuture<'static, Result<(), EngineError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
