@@ -27,8 +27,8 @@ const JOIN_CALL: Duration = Duration::from_secs(10);
 /// Until a node that joined has its first session, and as a manager its share of the log.
 const SETTLE: Duration = Duration::from_secs(30);
 /// For connections of an earlier attempt to drain: three of QUIC's probe timeouts (RFC 9000 section 10.2).
-const BIND_WAIT: Duration = Duration::from_secs(2);
-const BIND_LOOK: Duration = Duration::from_millis(50);
+pub(super) const BIND_WAIT: Duration = Duration::from_secs(2);
+pub(super) const BIND_LOOK: Duration = Duration::from_millis(50);
 /// Between attempts to become a manager.
 const SETTLE_PAUSE: Duration = Duration::from_millis(500);
 /// Name of the network of published ports (as in Docker).
@@ -38,7 +38,7 @@ impl Member {
     /// Makes a cluster of this node.
     pub async fn init(options: &NodeOptions, dir: &DataDir, request: InitRequest) -> Result<Self, MemberError> {
         // The port is tried before anything is written.
-        let endpoint = bind(request.listen).await?;
+        let endpoint = bind(request.listen, None).await?;
         let key = NodeKey::generate()?;
         let (cluster_id, node) = (ClusterId(random()?), NodeId(random()?));
         let now = options.clock.wall();
@@ -110,7 +110,7 @@ impl Member {
     /// Joins the cluster of the token through one of the managers named.
     pub async fn join(options: &NodeOptions, dir: &DataDir, request: JoinRequest) -> Result<Self, MemberError> {
         let token: JoinToken = request.token.expose().trim().parse()?;
-        let endpoint = bind(request.listen).await?;
+        let endpoint = bind(request.listen, None).await?;
         let key = NodeKey::generate()?;
         let node = NodeId(random()?);
         let asked = pb::trust::JoinRequest {
@@ -198,11 +198,11 @@ impl Member {
     }
 }
 
-/// Opens the endpoint. The socket of an attempt just before may be closing still.
-async fn bind(listen: SocketAddr) -> Result<Endpoint, TransportError> {
+/// Opens the endpoint. The socket of an attempt, or of a daemon, just before may be closing still.
+pub(super) async fn bind(listen: SocketAddr, identity: Option<&NodeIdentity>) -> Result<Endpoint, TransportError> {
     let deadline = Instant::now() + BIND_WAIT;
     loop {
-        match Endpoint::bind(listen, None) {
+        match Endpoint::bind(listen, identity.cloned()) {
             Err(TransportError::Bind { source, .. })
                 if source.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < deadline =>
             {

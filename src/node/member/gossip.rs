@@ -1,15 +1,17 @@
 //! This member's part in gossip.
 
 use super::MemberError;
+use super::entry::{BIND_LOOK, BIND_WAIT};
 use crate::clock::Clock;
 use crate::disk::{DataDir, MemberState};
-use crate::gossip::{GOSSIP_PORT, GossipConfig, GossipHandle, Snapshot, next_generation, start};
+use crate::gossip::{GOSSIP_PORT, GossipConfig, GossipError, GossipHandle, Snapshot, next_generation, start};
 use crate::gossip_view::{GossipMember, GossipView};
 use std::net::SocketAddr;
 use swarm_core::NodeId;
 use swarm_core::membership::{MemberInfo, MemberState as Liveness};
 use swarm_core::model::{GossipKey, NodeDescription, NodeRole};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 /// Longest name in gossip: a label of a host name.
 const NAME_BYTES_MAX: usize = 63;
@@ -47,7 +49,7 @@ impl Gossip {
             info: info.clone(),
             keys: state.gossip_keys.clone(),
         };
-        let handle = start(config, clock.clone())?;
+        let handle = start_soon(config, clock).await?;
         let seeds = state.managers.iter().filter(|(manager, _)| *manager != node);
         handle.join(seeds.map(|(_, at)| SocketAddr::new(at.ip(), GOSSIP_PORT)).collect()).await;
         let snapshot = handle.members();
@@ -95,6 +97,21 @@ impl Gossip {
     /// Says goodbye, so that nobody waits for this node.
     pub async fn leave(&self) {
         self.handle.leave().await;
+    }
+}
+
+/// Starts; the socket of a daemon just before may be closing still.
+async fn start_soon(config: GossipConfig, clock: &Clock) -> Result<GossipHandle, GossipError> {
+    let deadline = Instant::now() + BIND_WAIT;
+    loop {
+        match start(config.clone(), clock.clone()) {
+            Err(GossipError::Bind { source, .. })
+                if source.kind() == std::io::ErrorKind::AddrInUse && Instant::now() < deadline =>
+            {
+                sleep(BIND_LOOK).await;
+            }
+            result => return result,
+        }
     }
 }
 

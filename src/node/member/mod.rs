@@ -143,7 +143,7 @@ impl Member {
     pub async fn resume(options: &NodeOptions, dir: &DataDir, state: MemberState) -> Result<Self, MemberError> {
         let identity = NodeIdentity::load(&dir.identity())?;
         let identity = identity.ok_or(MemberError::Incomplete("the certificate is missing"))?;
-        let endpoint = Endpoint::bind(state.listen, Some(identity.clone()))?;
+        let endpoint = entry::bind(state.listen, Some(&identity)).await?;
         let start = Start { options, dir, identity, state, endpoint: endpoint.clone(), resumes: true };
         let started = Self::start(start).await;
         if started.is_err() {
