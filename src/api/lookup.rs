@@ -38,7 +38,9 @@ fn find<'a, T, I: FromStr>(
 
 pub fn service<'a>(view: &'a View, text: &str) -> Found<'a, Service> {
     let names = |service: &Service| (service.id.to_string(), service.spec.name.clone());
-    find("service", text, |id| view.service(id), view.services(), names)
+    // One that is being removed is gone for its users, and its name may have a new owner.
+    let there = |service: &&'a Arc<Service>| !service.removing;
+    find("service", text, |id| view.service(id).filter(there), view.services().filter(there), names)
 }
 
 pub fn node<'a>(view: &'a View, text: &str) -> Found<'a, Node> {

@@ -5,6 +5,7 @@ use crate::commands::{
     cluster, container, content, events, image, network, node, service, stack, system, task, volume,
 };
 use crate::error::{CliError, Result};
+use crate::table::write_out;
 use crate::{daemon, dev};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
@@ -112,7 +113,10 @@ pub fn run() -> ExitCode {
             }
         },
         Command::Completion { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "swarm", &mut std::io::stdout());
+            // Through memory: the generator takes a reader that goes away for a fault of its own.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "swarm", &mut script);
+            write_out(&String::from_utf8_lossy(&script));
             ExitCode::SUCCESS
         }
         command => report(host(cli.host).and_then(|host| block_on(command, Context { host }))),

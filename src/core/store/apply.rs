@@ -274,9 +274,11 @@ fn stamped(object: &Object, meta: Meta) -> Object {
     }
 }
 
-/// Kind, name and id of objects whose names are unique.
+/// Kind, name and id of objects whose names are unique. A service that is being removed gave its name back: the
+/// next one of that name need not wait until its tasks have ended.
 fn name_of(object: &Object) -> Option<(Named, &'static str, &str, u128)> {
     match object {
+        Object::Service(o) if o.removing => None,
         Object::Service(o) => Some((Named::Service, "service", &o.spec.name, o.id.0)),
         Object::Network(o) => Some((Named::Network, "network", &o.spec.name, o.id.0)),
         Object::Secret(o) => Some((Named::Secret, "secret", &o.spec.name, o.id.0)),

@@ -54,6 +54,18 @@ fn a_refused_transaction_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_service_that_is_being_removed_gives_its_name_back() {
+    let mut store = Store::new();
+    store.apply(1, 1, &txn(vec![Change::Create(service(1, "web"))])).unwrap();
+    let removing = Service { removing: true, ..(**store.view().service(ServiceId(1)).unwrap()).clone() };
+    store.apply(2, 1, &txn(vec![Change::Replace(Object::Service(Arc::new(removing)))])).unwrap();
+    store.apply(3, 1, &txn(vec![Change::Create(service(2, "web"))])).unwrap();
+    assert_eq!(store.view().service_by_name("web").map(|s| s.id), Some(ServiceId(2)));
+    store.apply(4, 1, &txn(vec![Change::Delete(ObjectRef::Service(ServiceId(1)))])).unwrap();
+    assert_eq!(store.view().service_by_name("web").map(|s| s.id), Some(ServiceId(2)));
+}
+
+#[test]
 fn a_write_of_an_earlier_term_is_fenced() {
     let mut store = Store::new();
     let late = Txn { term: Some(3), ..txn(vec![Change::Create(node(1).into())]) };
