@@ -1,5 +1,6 @@
 //! `swarm dev` itself: an `up` that is killed at any moment leaves nothing that `down` does not remove.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -63,4 +64,25 @@ fn down_removes_what_a_killed_up_left_at_any_moment() {
         let again = down();
         assert!(!again.status.success(), "there is nothing left to take down, and that is said");
     }
+}
+
+#[test]
+fn what_the_caller_of_up_left_open_is_closed_when_up_ends() {
+    let name = format!("fds-{}", std::process::id());
+    let dev = |verb| Command::new(SWARM).args(["dev", verb, "--name", &name]).output().expect("the binary runs");
+    // Ends of this pipe are inherited by every program started meanwhile: a shell's lock is like that.
+    let (mut read, write) = nix::unistd::pipe().map(|(r, w)| (std::fs::File::from(r), w)).expect("a pipe");
+    nix::fcntl::fcntl(
+        std::os::fd::AsRawFd::as_raw_fd(&read),
+        nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
+    )
+    .expect("a pipe does not have to block");
+    let up = dev("up");
+    drop(write);
+    // With every writing end closed there is the end of the file; with one left, nothing to read yet.
+    let end = read.read(&mut [0]);
+    let down = dev("down");
+    assert_success("dev up", &up);
+    assert_success("dev down", &down);
+    assert_eq!(end.expect("no daemon holds the pipe"), 0);
 }
