@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building, testing and the demo need and the machine lacks. Debian 12, Ubuntu 24.04.
-# usage: scripts/setup.sh build|test|check|demo ...
+# usage: scripts/setup.sh build|test|check|demo|bench ...
 # Prints nothing when nothing is missing. Run as root, or as a user who may use sudo.
 set -euo pipefail
 
@@ -55,9 +55,24 @@ take_out() {
     }
 }
 
+# The peer that `make bench` measures beside: Docker's engine, unpacked into target/tools/peer and not installed,
+# so that no service is started. Where it cannot be had the bench says so and goes on.
+take_peer() {
+    local peer=$top/target/tools/peer work package
+    [ -x "$peer/usr/sbin/dockerd" ] || [ -x "$peer/usr/bin/dockerd" ] && return
+    say "fetching Docker's engine (not its service) into target/tools/peer"
+    as_root apt-get -qq update >&2
+    work=$(mktemp -d); mkdir -p "$peer"
+    for package in docker.io containerd runc tini; do
+        (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$package") || say "no package $package"
+    done
+    for package in "$work"/*.deb; do [ ! -e "$package" ] || dpkg-deb -x "$package" "$peer"; done
+    rm -rf "$work"
+}
+
 top=$(cd "$(dirname "$0")/.." && pwd)
 command -v cargo >/dev/null || die "no cargo in PATH; install Rust first: https://rustup.rs"
-[ $# -gt 0 ] || die "usage: scripts/setup.sh build|test|check|demo ..."
+[ $# -gt 0 ] || die "usage: scripts/setup.sh build|test|check|demo|bench ..."
 # A C linker for Rust; nft, which the daemon drives; ip and iptables, with which tests make hosts and
 # their firewalls; busybox and redis, of which the images of the demo and of the tests are made
 # (redis-tools holds the server too and starts no service).
@@ -69,7 +84,10 @@ for part in "$@"; do
             # The command line as a client, a registry to pull from. The former is in docker.io in older releases.
             take_out docker docker-cli docker.io; take_out docker-registry docker-registry
             cargo_tool nextest cargo-nextest ;;
+        bench) packages cc=gcc nft=nftables ip=iproute2 iptables=iptables busybox=busybox-static
+            take_out docker docker-cli docker.io; take_out docker-registry docker-registry
+            take_peer ;;
         check) packages cc=gcc; cargo_tool deny cargo-deny ;;
-        *) die "unknown part '$part'; known: build test check demo" ;;
+        *) die "unknown part '$part'; known: build test check demo bench" ;;
     esac
 done

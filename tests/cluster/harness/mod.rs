@@ -8,9 +8,11 @@ pub mod http;
 pub mod images;
 pub mod probe;
 
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
@@ -37,6 +39,8 @@ pub struct Host {
     pub data: PathBuf,
     /// Which network namespace it is: the number tells also when its name is gone.
     pub network: u64,
+    /// Keeps the namespace, so that no other is given its number meanwhile.
+    _held: Option<Arc<File>>,
 }
 
 /// A cluster that lives as long as this value.
@@ -73,6 +77,7 @@ impl Cluster {
                 let namespace = field(&v, "Namespace");
                 Host {
                     network: inode(&format!("/run/netns/{namespace}")).unwrap_or(0),
+                    _held: File::open(format!("/run/netns/{namespace}")).ok().map(Arc::new),
                     index: v["Index"].as_u64().and_then(|n| n.try_into().ok()).expect("an index"),
                     namespace,
                     address: field(&v, "Address").parse().expect("an address"),

@@ -1,6 +1,7 @@
 //! Questions to a cluster through the Docker API of one of its hosts.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -30,25 +31,18 @@ pub struct Node {
     pub leader: bool,
 }
 
-pub trait Probe {
-    fn try_api(&self, host: u8, method: &str, path: &str, body: Option<&Value>) -> io::Result<Response>;
-    fn api(&self, host: u8, path: &str) -> Value;
-    fn nodes(&self, host: u8) -> Option<Vec<Node>>;
-    fn leader(&self, host: u8) -> Option<u8>;
-    fn node_id(&self, host: u8) -> String;
-    fn tasks(&self, host: u8, service: &str) -> Option<Vec<Task>>;
-    fn running(&self, host: u8, service: &str) -> Vec<Task>;
-    fn wait_running(&self, host: u8, service: &str, count: usize, limit: Duration) -> Vec<Task>;
-    fn wait_all_ready(&self, host: u8);
-}
-
 fn text(v: &Value, pointer: &str) -> String {
     v.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
-impl Probe for Cluster {
+/// What can be asked of any cluster that speaks the Docker API.
+pub trait Probe {
+    /// The socket of host `host`, counted from 1.
+    fn socket_of(&self, host: u8) -> &Path;
+    fn host_count(&self) -> usize;
+
     fn try_api(&self, host: u8, method: &str, path: &str, body: Option<&Value>) -> io::Result<Response> {
-        http::api(&self.host(host).socket, method, path, body)
+        http::api(self.socket_of(host), method, path, body)
     }
 
     /// `GET path`, which must succeed.
@@ -136,7 +130,17 @@ impl Probe for Cluster {
     fn wait_all_ready(&self, host: u8) {
         wait_for("every node is ready", SOON, || {
             let nodes = self.nodes(host)?;
-            (nodes.len() == self.hosts.len() && nodes.iter().all(|n| n.state == "ready")).then_some(())
+            (nodes.len() == self.host_count() && nodes.iter().all(|n| n.state == "ready")).then_some(())
         });
+    }
+}
+
+impl Probe for Cluster {
+    fn socket_of(&self, host: u8) -> &Path {
+        &self.host(host).socket
+    }
+
+    fn host_count(&self) -> usize {
+        self.hosts.len()
     }
 }
