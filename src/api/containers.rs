@@ -36,15 +36,6 @@ fn state_word(state: ContainerState) -> &'static str {
     }
 }
 
-fn health_word(health: Health) -> &'static str {
-    match health {
-        Health::None => "none",
-        Health::Starting => "starting",
-        Health::Healthy => "healthy",
-        Health::Unhealthy => "unhealthy",
-    }
-}
-
 async fn list(call: Call) -> Outcome {
     let filters = Filters::read(&call.query, &FILTERS)?;
     filters.words("status", &["created", "running", "paused", "restarting", "removing", "exited", "dead"])?;
@@ -56,7 +47,7 @@ async fn list(call: Call) -> Outcome {
             && filters.any("id", |id| container.id.starts_with(id))
             && filters.any("name", |name| container.name.contains(name.trim_start_matches('/')))
             && filters.any("status", |status| state_word(container.state) == status)
-            && filters.any("health", |health| health_word(container.health) == health)
+            && filters.any("health", |health| container.health.as_str() == health)
             && filters.any("ancestor", |image| container.image == image || container.image_id == image)
             && filters.any("exited", |code| {
                 container.state == ContainerState::Exited && container.exit_code.to_string() == code
@@ -96,7 +87,7 @@ fn status_text(container: &ContainerRecord, now_ns: i64) -> String {
         (ContainerState::Running, Health::None) => up,
         (ContainerState::Running, Health::Starting) => format!("{up} (health: starting)"),
         (ContainerState::Running, health @ (Health::Healthy | Health::Unhealthy)) => {
-            format!("{up} ({})", health_word(health))
+            format!("{up} ({})", health.as_str())
         }
     }
 }
@@ -208,7 +199,7 @@ pub async fn find_running(call: &Call, text: &str) -> Result<ContainerRecord, Ap
 
 fn write_state(container: &ContainerRecord) -> Value {
     let health = (container.health != Health::None)
-        .then(|| json!({ "Status": health_word(container.health), "FailingStreak": 0, "Log": [] }));
+        .then(|| json!({ "Status": container.health.as_str(), "FailingStreak": 0, "Log": [] }));
     Fields::new()
         .set("Status", state_word(container.state))
         .set("Running", container.state == ContainerState::Running)

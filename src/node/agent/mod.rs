@@ -25,7 +25,7 @@ use swarm_core::TaskId;
 use swarm_core::dispatch::Assignments;
 use swarm_core::fabric::FabricState;
 use swarm_core::model::TaskState;
-use swarm_core::model::{Health, HealthConfig, Task, TaskStatus};
+use swarm_core::model::{HealthConfig, Task, TaskStatus};
 use swarm_core::worker::{Command, Effects, Input, Observation, Worker, has_run};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::AbortHandle;
@@ -580,15 +580,5 @@ async fn apply_fabric(
         if let Err(error) = result {
             tracing::warn!(%error, "the network is not as it should be; trying again");
         }
-    }
-}
-
-/// The last verdict of a check, for `docker ps`.
-pub fn health_word(health: Health) -> &'static str {
-    match health {
-        Health::None => "none",
-        Health::Starting => "starting",
-        Health::Healthy => "healthy",
-        Health::Unhealthy => "unhealthy",
     }
 }

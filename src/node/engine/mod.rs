@@ -189,7 +189,7 @@ impl Engine for LocalEngine {
 
     fn judged(&self, task: TaskId, health: Health) {
         if self.events.set_health(task, health) && matches!(health, Health::Healthy | Health::Unhealthy) {
-            let action = format!("health_status: {}", crate::agent::health_word(health));
+            let action = format!("health_status: {}", health.as_str());
             self.tell(&action, &container_id(task), &[]);
         }
     }
