@@ -42,8 +42,9 @@ pub enum Observation {
     NotPrepared(String),
     /// Its first process runs.
     Started { pid: u32, host_ports: Vec<PortConfig> },
-    /// It can't be started.
-    NotStarted(String),
+    /// It can't be started: the task has failed. The exit code is that of a shell where its command is the reason:
+    /// 127 for one that was not found, 126 for one that cannot be run.
+    NotStarted { reason: String, exit_code: Option<i32> },
     /// A verdict of the health check, with the last output when it is bad.
     Health(Health, String),
     /// The container's first process ended.
@@ -254,7 +255,10 @@ impl Worker {
                 container.container_id = container_id;
                 self.started(now, wall, id, pid, out);
             }
-            Observation::NotStarted(reason) => self.end(wall, id, TaskState::Rejected, "starting failed", reason, out),
+            Observation::NotStarted { reason, exit_code } => {
+                managed.status.container.get_or_insert_default().exit_code = exit_code;
+                self.end(wall, id, TaskState::Failed, "starting failed", reason, out);
+            }
             Observation::Health(health, words) => self.health(wall, id, health, words, out),
             Observation::Exited { code, oom_killed, error } => self.exited(wall, id, code, oom_killed, error, out),
             Observation::Cleaned => {
@@ -337,8 +341,13 @@ impl Worker {
     fn end(&mut self, wall: WallTime, id: TaskId, state: TaskState, words: &str, reason: String, out: &mut Effects) {
         let Some(managed) = self.tasks.get_mut(&id) else { return };
         managed.phase = if managed.dropped { Phase::Cleaning } else { Phase::Ended };
-        let told = managed.task.desired > TaskState::Running && state == TaskState::Rejected;
-        let state = if told { TaskState::Shutdown } else { state };
+        let told = managed.task.desired > TaskState::Running;
+        let (state, words, reason) = match state {
+            TaskState::Rejected | TaskState::Failed if told => {
+                (TaskState::Shutdown, "shut down before it was started", String::new())
+            }
+            state => (state, words, reason),
+        };
         if managed.dropped {
             out.commands.push(Command::Clean(id));
         }

@@ -171,6 +171,31 @@ fn a_task_that_cannot_be_prepared_is_rejected_with_the_reason() {
 }
 
 #[test]
+fn a_task_that_cannot_be_started_has_failed_with_the_code_of_a_shell() {
+    let mut bench = Bench::new();
+    bench.assign(&task(1, TaskState::Running));
+    bench.see(1, prepared());
+    let reason = "exec: \"serve\": executable file not found in $PATH".to_owned();
+    let out = bench.see(1, Observation::NotStarted { reason: reason.clone(), exit_code: Some(127) });
+    assert_eq!(states(&out), [TaskState::Failed]);
+    let status = &out.statuses[0].1;
+    assert_eq!((&status.err, status.message.as_str()), (&reason, "starting failed"));
+    let container = status.container.as_ref().expect("it was made");
+    assert_eq!((container.exit_code, container.container_id.as_str()), (Some(127), "c"));
+}
+
+#[test]
+fn a_task_told_to_stop_while_its_start_fails_is_shut_down() {
+    let mut bench = Bench::new();
+    bench.assign(&task(1, TaskState::Running));
+    bench.see(1, prepared());
+    bench.assign(&task(1, TaskState::Shutdown));
+    let out = bench.see(1, Observation::NotStarted { reason: "no".to_owned(), exit_code: None });
+    assert_eq!(states(&out), [TaskState::Shutdown]);
+    assert_eq!(out.statuses[0].1.err, "");
+}
+
+#[test]
 fn a_health_checked_task_runs_when_it_is_healthy_and_fails_when_it_is_not() {
     let mut bench = Bench::new();
     bench.assign(&task(1, TaskState::Running));

@@ -43,6 +43,17 @@ pub struct Started {
     pub host_ports: Vec<PortConfig>,
 }
 
+/// Why a container that was ready does not run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct NotStarted {
+    /// One line for the task's status.
+    pub reason: String,
+    /// What the container ended with, when it got that far: 127 for a command that was not found, 126 for one that
+    /// cannot be run.
+    pub exit_code: Option<i32>,
+}
+
 /// How a container ended.
 #[derive(Clone, Debug)]
 pub struct Exited {
@@ -107,7 +118,7 @@ pub trait Engine: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Prepared, EngineError>>;
 
     /// Starts what was prepared.
-    fn start(&self, task: TaskId) -> BoxFuture<'static, Result<Started, EngineError>>;
+    fn start(&self, task: TaskId) -> BoxFuture<'static, Result<Started, NotStarted>>;
 
     /// Resolves when the task's container has ended.
     fn wait(&self, task: TaskId) -> BoxFuture<'static, Exited>;

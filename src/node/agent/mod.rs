@@ -16,7 +16,7 @@ pub use session::{ClusterInfo, Introduction};
 use crate::clock::Clock;
 use crate::managers::Managers;
 use crate::transport::Endpoint;
-use engine::{Contents, Engine, Fabric, Found, Started};
+use engine::{Contents, Engine, Fabric, Found, NotStarted, Started};
 use session::{FromSession, Report, SessionWish};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -402,7 +402,7 @@ impl Shell {
             drop((permit, alone));
             let (observation, runs) = match result {
                 Ok(Started { pid, host_ports }) => (Observation::Started { pid, host_ports }, true),
-                Err(error) => (Observation::NotStarted(error.0), false),
+                Err(NotStarted { reason, exit_code }) => (Observation::NotStarted { reason, exit_code }, false),
             };
             if observations.send(Seen::Worker(id, observation)).await.is_ok() && runs {
                 tell_exit(engine, observations, id).await;

@@ -71,11 +71,12 @@ impl Engine for Shared {
         })
     }
 
-    fn start(&self, task: TaskId) -> BoxFuture<'static, Result<Started, EngineError>> {
+    fn start(&self, task: TaskId) -> BoxFuture<'static, Result<Started, NotStarted>> {
         let engine = self.0.clone();
         Box::pin(async move {
             let mut containers = engine.lock();
-            let container = containers.get_mut(&task).ok_or_else(|| EngineError("no container".to_owned()))?;
+            let lost = || NotStarted { reason: "no container".to_owned(), exit_code: None };
+            let container = containers.get_mut(&task).ok_or_else(lost)?;
             container.started += 1;
             Ok(Started { pid: 7, host_ports: Vec::new() })
         })

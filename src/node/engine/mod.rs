@@ -16,7 +16,8 @@ pub use net::{Net, NetSettings};
 pub use notes::{NetworkNote, Notes};
 
 use crate::agent::engine::{
-    Contents, Engine, EngineError, Exited, Found, LogLine, LogLines, LogQuery, Prepared, Probe, Progress, Started,
+    Contents, Engine, EngineError, Exited, Found, LogLine, LogLines, LogQuery, NotStarted, Prepared, Probe, Progress,
+    Started,
 };
 use crate::agent::health;
 use futures_util::StreamExt;
@@ -88,6 +89,15 @@ fn container_line(error: Error) -> EngineError {
     }
 }
 
+/// As [`container_line`], with the code that the container ended with.
+fn not_started(error: Error) -> NotStarted {
+    let exit_code = match &error {
+        Error::Start { code, .. } => Some(*code),
+        _ => None,
+    };
+    NotStarted { reason: container_line(error).0, exit_code }
+}
+
 /// Runs blocking work on a thread for it.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
@@ -113,11 +123,11 @@ impl Engine for LocalEngine {
         Box::pin(async move { engine.prepare_task(&task, &contents, &progress).await })
     }
 
-    fn start(&self, task: TaskId) -> BoxFuture<'static, Result<Started, EngineError>> {
+    fn start(&self, task: TaskId) -> BoxFuture<'static, Result<Started, NotStarted>> {
         let engine = self.clone();
         Box::pin(async move {
             let id = container_id(task);
-            engine.containers.start(&id).await.map_err(container_line)?;
+            engine.containers.start(&id).await.map_err(not_started)?;
             engine.tell("start", &id, &[]);
             let pid = match engine.containers.status(&id).await {
                 Ok(Status::Running { pid, .. } | Status::Created { pid } | Status::Paused { pid, .. }) => pid,

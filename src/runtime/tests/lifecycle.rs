@@ -56,6 +56,19 @@ async fn a_program_that_cannot_run_says_why_as_docker_does() {
 }
 
 #[tokio::test]
+async fn a_working_directory_that_cannot_be_entered_fails_the_start() {
+    let host = Host::new().await;
+    let mut spec = host.shell("true");
+    spec.process.cwd = "/etc/passwd/below".to_owned();
+    host.containers.create("a", &spec).await.expect("create");
+    match host.containers.start("a").await {
+        Err(Error::Start { code: 127, message, .. }) => assert!(message.contains("/etc/passwd/below"), "{message}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(host.wait("a").await.code, 127);
+}
+
+#[tokio::test]
 async fn stopping_asks_first_and_then_kills() {
     let host = Host::new().await;
     host.run("polite", &host.shell("trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.05; done")).await;

@@ -50,6 +50,20 @@ fn a_task_whose_image_is_missing_is_retried_once_per_delay_and_keeps_its_reason(
 }
 
 #[test]
+fn a_task_that_cannot_be_started_counts_as_a_failure_for_every_policy() {
+    for (condition, max_attempts, tasks) in
+        [(RestartCondition::None, 0, 1), (RestartCondition::OnFailure, 2, 3), (RestartCondition::Any, 2, 3)]
+    {
+        let mut world = World::new(1);
+        let policy = RestartPolicy { condition, delay: SECOND, max_attempts, ..RestartPolicy::default() };
+        let job = failing(&mut world, "typo", Fate::CannotStart, policy);
+        world.pass(Duration::from_secs(30));
+        let ends = vec![(TaskState::Failed, TaskState::Shutdown); tasks];
+        assert_eq!(history(&world, job), ends, "{condition:?}");
+    }
+}
+
+#[test]
 fn a_task_that_completes_is_restarted_only_when_the_policy_is_any() {
     for (condition, fate, restarted) in [
         (RestartCondition::Any, Fate::CompletesAfter(SECOND), true),

@@ -26,6 +26,8 @@ pub enum Fate {
     CompletesAfter(Duration),
     /// Its image is missing.
     Rejected,
+    /// Its command is not in its image.
+    CannotStart,
 }
 
 /// Looks at a view, and panics when it should not be.
@@ -259,11 +261,14 @@ impl World {
                 Some((TaskState::Rejected, format!("no such image: {}", task.spec.container.image)))
             }
             TaskState::Preparing => fine(TaskState::Ready),
+            TaskState::Ready if task.desired == TaskState::Running && fate == Fate::CannotStart => {
+                Some((TaskState::Failed, "executable file not found in $PATH".into()))
+            }
             TaskState::Ready if task.desired == TaskState::Running => fine(TaskState::Running),
             TaskState::Running => match fate {
                 Fate::FailsAfter(after) if up_for >= after => Some((TaskState::Failed, "exit code 1".into())),
                 Fate::CompletesAfter(after) if up_for >= after => fine(TaskState::Complete),
-                Fate::Runs | Fate::Rejected | Fate::FailsAfter(_) | Fate::CompletesAfter(_) => None,
+                Fate::Runs | Fate::Rejected | Fate::CannotStart | Fate::FailsAfter(_) | Fate::CompletesAfter(_) => None,
             },
             _ => None,
         }
@@ -293,7 +298,7 @@ impl World {
             }
             match self.fates.get(&task.spec.container.image) {
                 Some(Fate::FailsAfter(after) | Fate::CompletesAfter(after)) => task.up_since.map(|up| up + *after),
-                Some(Fate::Runs | Fate::Rejected) | None => None,
+                Some(Fate::Runs | Fate::Rejected | Fate::CannotStart) | None => None,
             }
         };
         view.tasks().filter_map(of_task).chain(self.wake_at).filter(|at| *at > self.now).min()
