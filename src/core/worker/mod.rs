@@ -60,6 +60,8 @@ pub enum Observation {
 pub enum Command {
     /// Pull, mount, attach, create: answered by `Prepared` or `NotPrepared`.
     Prepare(Arc<Task>),
+    /// The preparation under way is not wanted any more: it may end at once, and answers as it would have.
+    GiveUp(TaskId),
     /// Answered by `Started` or `NotStarted`; later by `Exited`.
     Start(TaskId),
     /// Signal, then kill after the grace period: answered by `Exited`.
@@ -212,17 +214,13 @@ impl Worker {
                 out.commands.push(Command::Clean(id));
             }
             Phase::Running => managed.phase = Phase::Draining { until: now + drain_of(&managed.task) },
+            Phase::Prepared => {
+                managed.phase = Phase::Cleaning;
+                out.commands.push(Command::Clean(id));
+            }
             // The answer to the command under way decides what is left to do.
-            Phase::Preparing | Phase::Prepared | Phase::Starting => self.stop_unstarted(id, out),
-            Phase::Draining { .. } | Phase::Stopping | Phase::Cleaning => {}
-        }
-    }
-
-    fn stop_unstarted(&mut self, id: TaskId, out: &mut Effects) {
-        let Some(managed) = self.tasks.get_mut(&id) else { return };
-        if managed.phase == Phase::Prepared {
-            managed.phase = Phase::Cleaning;
-            out.commands.push(Command::Clean(id));
+            Phase::Preparing => out.commands.push(Command::GiveUp(id)),
+            Phase::Starting | Phase::Draining { .. } | Phase::Stopping | Phase::Cleaning => {}
         }
     }
 
@@ -369,6 +367,7 @@ impl Worker {
                 self.report(wall, id, TaskState::Starting, "starting", String::new(), out);
                 out.commands.push(Command::Start(id));
             }
+            Phase::Preparing if stop => out.commands.push(Command::GiveUp(id)),
             Phase::Running if stop => managed.phase = Phase::Draining { until: now + drain_of(&managed.task) },
             Phase::Prepared
             | Phase::Running

@@ -143,11 +143,23 @@ fn a_task_dropped_while_it_is_prepared_is_cleaned_when_that_ends() {
     for what in [prepared(), Observation::NotPrepared("no such image".to_owned())] {
         let mut bench = Bench::new();
         bench.assign(&task(1, TaskState::Running));
-        assert!(bench.give(Input::Assigned { complete: true, tasks: vec![], removed: vec![] }).commands.is_empty());
+        let out = bench.give(Input::Assigned { complete: true, tasks: vec![], removed: vec![] });
+        assert!(matches!(out.commands[..], [Command::GiveUp(TaskId(1))]), "{out:?}");
         let out = bench.see(1, what);
         assert!(matches!(out.commands[..], [Command::Clean(_)]), "{out:?}");
         assert!(out.statuses.is_empty());
     }
+}
+
+#[test]
+fn a_task_stopped_while_it_is_prepared_is_given_up_and_shut_down() {
+    let mut bench = Bench::new();
+    bench.assign(&task(1, TaskState::Running));
+    let out = bench.assign(&task(1, TaskState::Shutdown));
+    assert!(matches!(out.commands[..], [Command::GiveUp(TaskId(1))]), "{out:?}");
+    let out = bench.see(1, Observation::NotPrepared("given up".to_owned()));
+    assert_eq!(states(&out), [TaskState::Shutdown]);
+    assert_eq!(out.statuses[0].1.err, "", "nothing failed");
 }
 
 #[test]

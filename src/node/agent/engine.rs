@@ -11,6 +11,7 @@ use swarm_core::fabric::{FabricNetwork, FabricState};
 use swarm_core::model::{Config, Health, HealthConfig, PortConfig, Secret, Task};
 use swarm_core::{ConfigId, NetworkId, NodeId, SecretId, TaskId};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// Why an engine operation failed: one line for the task's status.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,8 +26,14 @@ pub struct Contents {
     pub networks: BTreeMap<NetworkId, FabricNetwork>,
 }
 
-/// Words on what a preparation is doing; a full channel drops them.
-pub type Progress = mpsc::Sender<String>;
+/// A preparation's line to who asked for it.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Words on what it is doing; a full channel drops them.
+    pub words: mpsc::Sender<String>,
+    /// Nobody wants its result any more.
+    pub given_up: CancellationToken,
+}
 
 /// A container that is ready to start.
 #[derive(Clone, Debug)]
@@ -109,7 +116,8 @@ pub type LogLines = BoxStream<'static, Result<LogLine, EngineError>>;
 
 /// Runs the containers of tasks. One operation per task at a time, `wait` and `probe` excepted.
 pub trait Engine: Send + Sync + 'static {
-    /// Image, volumes, network and container. What a failure leaves behind is removed by `clean`.
+    /// Image, volumes, network and container. What a failure leaves behind is removed by `clean`. When it is given
+    /// up it ends soon, however long the image would take, with a container or with an error.
     fn prepare(
         &self,
         task: Arc<Task>,

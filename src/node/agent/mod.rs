@@ -16,7 +16,7 @@ pub use session::{ClusterInfo, Introduction};
 use crate::clock::Clock;
 use crate::managers::Managers;
 use crate::transport::Endpoint;
-use engine::{Contents, Engine, Fabric, Found, NotStarted, Started};
+use engine::{Contents, Engine, EngineError, Fabric, Found, NotStarted, Prepared, Progress, Started};
 use session::{FromSession, Report, SessionWish};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use swarm_core::model::TaskState;
 use swarm_core::model::{HealthConfig, Task, TaskStatus};
 use swarm_core::worker::{Command, Effects, Input, Observation, Worker, has_run};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -160,6 +160,14 @@ struct Local {
     health: Option<HealthConfig>,
     checking: Option<AbortHandle>,
     gate: Gate,
+    /// Ends its preparation.
+    given_up: CancellationToken,
+}
+
+impl Local {
+    fn new(task: Arc<Task>, health: Option<HealthConfig>) -> Self {
+        Self { task, health, checking: None, gate: Gate::default(), given_up: CancellationToken::new() }
+    }
 }
 
 /// Held by each operation on a task's container: the engine does one at a time.
@@ -271,7 +279,7 @@ impl Shell {
                 }
             };
             let running = matches!(observation, Some(Observation::FoundRunning { .. }));
-            self.tasks.insert(task.id, Local { task: task.clone(), health, checking: None, gate: Gate::default() });
+            self.tasks.insert(task.id, Local::new(task.clone(), health));
             let mut out = Effects::default();
             self.worker.adopt(self.clock.mono(), self.clock.wall(), task.clone(), observation, &mut out);
             if running {
@@ -341,6 +349,11 @@ impl Shell {
     fn command(&mut self, command: Command) {
         match command {
             Command::Prepare(task) => self.prepare(task),
+            Command::GiveUp(id) => {
+                if let Some(local) = self.tasks.get(&id) {
+                    local.given_up.cancel();
+                }
+            }
             Command::Start(id) => self.start(id),
             Command::Stop { task, grace } => {
                 let (engine, gate) = (self.engine.clone(), self.gate(task));
@@ -366,26 +379,20 @@ impl Shell {
         let (engine, observations, operations) =
             (self.engine.clone(), self.observations.clone(), self.operations.clone());
         let (contents, gate) = (self.contents_of(&task), self.gate(task.id));
+        let given_up = self.tasks.get(&task.id).map(|local| local.given_up.clone()).unwrap_or_default();
         tokio::spawn(async move {
             let id = task.id;
             let _alone = gate.lock().await;
-            let Ok(_permit) = operations.acquire().await else { return };
-            let (progress, mut words) = mpsc::channel(PROGRESS);
-            let telling = observations.clone();
-            let teller = tokio::spawn(async move {
-                while let Some(words) = words.recv().await {
-                    let _ = telling.send(Seen::Worker(id, Observation::Progress(words))).await;
+            // Others' images may take long; what is given up does not wait for them.
+            let seen = match given_up.run_until_cancelled(operations.acquire()).await {
+                Some(Ok(_permit)) => {
+                    let (words, telling) = tell_progress(id, observations.clone());
+                    let result = engine.prepare(task, contents, Progress { words, given_up }).await;
+                    let _ = telling.await;
+                    prepared(id, result)
                 }
-            });
-            let result = engine.prepare(task, contents, progress).await;
-            let _ = teller.await;
-            let seen = match result {
-                Ok(prepared) => {
-                    let health_checked = health::is_on(prepared.health.as_ref());
-                    let observation = Observation::Prepared { container_id: prepared.container_id, health_checked };
-                    Seen::Checked(id, observation, prepared.health)
-                }
-                Err(error) => Seen::Worker(id, Observation::NotPrepared(error.0)),
+                Some(Err(_)) => return,
+                None => Seen::Worker(id, Observation::NotPrepared("it was given up before it began".to_owned())),
             };
             let _ = observations.send(seen).await;
         });
@@ -504,8 +511,7 @@ impl Shell {
             }
         }
         for task in &assignments.tasks {
-            let local = Local { task: task.clone(), health: None, checking: None, gate: Gate::default() };
-            let known = self.tasks.entry(task.id).or_insert(local);
+            let known = self.tasks.entry(task.id).or_insert_with(|| Local::new(task.clone(), None));
             // The status is the agent's own; what managers want may have changed.
             let status = known.task.status.clone();
             let mut newest = (**task).clone();
@@ -552,6 +558,28 @@ impl Shell {
         self.clearing.push(done);
         self.leaving = true;
         self.input(Input::Assigned { complete: true, tasks: Vec::new(), removed: Vec::new() });
+    }
+}
+
+/// Passes words on until their sender is dropped.
+fn tell_progress(id: TaskId, observations: mpsc::Sender<Seen>) -> (mpsc::Sender<String>, JoinHandle<()>) {
+    let (sender, mut words) = mpsc::channel(PROGRESS);
+    let telling = tokio::spawn(async move {
+        while let Some(words) = words.recv().await {
+            let _ = observations.send(Seen::Worker(id, Observation::Progress(words))).await;
+        }
+    });
+    (sender, telling)
+}
+
+fn prepared(id: TaskId, result: Result<Prepared, EngineError>) -> Seen {
+    match result {
+        Ok(prepared) => {
+            let health_checked = health::is_on(prepared.health.as_ref());
+            let observation = Observation::Prepared { container_id: prepared.container_id, health_checked };
+            Seen::Checked(id, observation, prepared.health)
+        }
+        Err(error) => Seen::Worker(id, Observation::NotPrepared(error.0)),
     }
 }
 

@@ -11,6 +11,9 @@ use swarm_core::fabric::FabricState;
 use swarm_core::model::{Health, Task};
 use tokio::sync::watch;
 
+/// An image whose registry does not answer.
+pub const SILENT_IMAGE: &str = "silent/image";
+
 struct Container {
     started: u32,
     /// `None` while it runs or waits to be started.
@@ -21,6 +24,8 @@ struct Container {
 #[derive(Default)]
 pub struct FakeEngine {
     containers: Mutex<BTreeMap<TaskId, Container>>,
+    /// Preparations that wait for a registry which does not answer.
+    pub pulling: watch::Sender<usize>,
 }
 
 impl FakeEngine {
@@ -64,7 +69,13 @@ impl Engine for Shared {
     ) -> BoxFuture<'static, Result<Prepared, EngineError>> {
         let engine = self.0.clone();
         Box::pin(async move {
-            let _ = progress.try_send("pulling".to_owned());
+            let _ = progress.words.try_send("pulling".to_owned());
+            if task.spec.container.image == SILENT_IMAGE {
+                engine.pulling.send_modify(|count| *count += 1);
+                progress.given_up.cancelled().await;
+                engine.pulling.send_modify(|count| *count -= 1);
+                return Err(EngineError("given up".to_owned()));
+            }
             let container = Container { started: 0, exit: watch::Sender::new(None) };
             engine.lock().insert(task.id, container);
             Ok(Prepared { container_id: task.id.to_string(), health: None })

@@ -177,10 +177,14 @@ impl Host {
 
     /// Makes a service of fake containers.
     async fn service(&self, name: &str, mode: ServiceMode, constraints: &[String]) -> ServiceId {
+        self.service_of("busybox", name, mode, constraints).await
+    }
+
+    async fn service_of(&self, image: &str, name: &str, mode: ServiceMode, constraints: &[String]) -> ServiceId {
         let writer = self.writer().await;
         let view = writer.read().await.unwrap();
         let mut task = TaskSpec::default();
-        task.container.image = "busybox".to_owned();
+        task.container.image = image.to_owned();
         task.restart.delay = Duration::from_millis(1);
         task.placement.constraints = constraints.to_vec();
         let spec = ServiceSpec {

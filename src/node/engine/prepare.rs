@@ -47,7 +47,7 @@ impl LocalEngine {
             Some(auth) => RegistryAuth::from_auth_config(auth.expose()).map_err(|e| EngineError(e.one_line()))?,
             None => None,
         };
-        let (telling, pulling) = (progress.clone(), Mutex::new(Pulling::new(&name)));
+        let (telling, pulling) = (progress.words.clone(), Mutex::new(Pulling::new(&name)));
         let events = self.events.clone();
         let tell = move |step: PullProgress| {
             if matches!(step.state, PullState::Downloaded { .. }) {
@@ -59,8 +59,12 @@ impl LocalEngine {
                 let _ = telling.try_send(words);
             }
         };
-        let image = self.images.ensure(&reference, None, auth.as_ref(), tell).await;
-        image.map_err(|error| EngineError(error.one_line()))
+        let ensured = self.images.ensure(&reference, None, auth.as_ref(), tell);
+        // Dropping a pull ends it; a registry that does not answer would hold it for minutes.
+        match progress.given_up.run_until_cancelled(ensured).await {
+            Some(image) => image.map_err(|error| EngineError(error.one_line())),
+            None => Err(EngineError(format!("the pull of {} was given up", task.spec.container.image))),
+        }
     }
 
     /// No registry knows an id: the image is here or nowhere.
