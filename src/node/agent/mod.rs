@@ -271,8 +271,10 @@ impl Shell {
                     let error = "the container was lost while the daemon was away".to_owned();
                     (Some(Observation::Exited { code: LOST_EXIT_CODE, oom_killed: false, error }), None)
                 }
-                // The daemon ended while it was made ready: it is made ready anew when it is assigned again.
+                // The daemon ended while it was made ready: it is made ready anew when it is assigned again. What there
+                // is of it goes before its record, which alone tells of it.
                 Found::Nothing => {
+                    self.engine.clean(task.id).await;
                     known.remove(&task.id);
                     self.records.remove(task.id)?;
                     continue;

@@ -3,7 +3,7 @@
 use crate::agent::engine::*;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use swarm_core::TaskId;
@@ -26,6 +26,8 @@ pub struct FakeEngine {
     containers: Mutex<BTreeMap<TaskId, Container>>,
     /// Preparations that wait for a registry which does not answer.
     pub pulling: watch::Sender<usize>,
+    /// Tasks of which there is something, short of a container.
+    remnants: Mutex<BTreeSet<TaskId>>,
 }
 
 impl FakeEngine {
@@ -38,6 +40,11 @@ impl FakeEngine {
         let containers = self.lock();
         let runs = containers.iter().filter(|(_, c)| c.started > 0 && c.exit.borrow().is_none());
         runs.map(|(task, c)| (*task, c.started)).collect()
+    }
+
+    /// Tasks of which there is something, short of a container.
+    pub fn remnants(&self) -> MutexGuard<'_, BTreeSet<TaskId>> {
+        self.remnants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends a container, as its process does.
@@ -70,6 +77,7 @@ impl Engine for Shared {
         let engine = self.0.clone();
         Box::pin(async move {
             let _ = progress.words.try_send("pulling".to_owned());
+            engine.remnants().insert(task.id);
             if task.spec.container.image == SILENT_IMAGE {
                 engine.pulling.send_modify(|count| *count += 1);
                 progress.given_up.cancelled().await;
@@ -114,7 +122,10 @@ impl Engine for Shared {
 
     fn clean(&self, task: TaskId) -> BoxFuture<'static, ()> {
         let engine = self.0.clone();
-        Box::pin(async move { drop(engine.lock().remove(&task)) })
+        Box::pin(async move {
+            engine.lock().remove(&task);
+            engine.remnants().remove(&task);
+        })
     }
 
     fn probe(&self, _: TaskId, _: Vec<String>, _: Duration) -> BoxFuture<'static, Probe> {

@@ -110,3 +110,17 @@ async fn a_service_whose_registry_does_not_answer_can_be_removed_and_its_node_ca
     timeout(SOON, hosts[1].node().leave(false)).await.expect("it leaves in time").unwrap();
     assert_eq!(*pulling.borrow(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_crash_left_of_a_task_that_was_made_ready_is_removed_though_no_manager_answers() {
+    let mut hosts = cluster(26, &[NodeRole::Worker]).await;
+    let mode = ServiceMode::Replicated { replicas: 1 };
+    hosts[0].service_of(fake::SILENT_IMAGE, "stuck", mode, &on(&hosts[1])).await;
+    let mut pulling = hosts[1].engine.pulling.subscribe();
+    let _ = timeout(SOON, pulling.wait_for(|count| *count == 1)).await.expect("it is pulled").unwrap();
+    hosts[0].kill().await;
+    hosts[1].kill().await;
+    assert_eq!(hosts[1].engine.remnants().len(), 1);
+    hosts[1].resume().await;
+    assert_eq!(hosts[1].engine.remnants().len(), 0);
+}

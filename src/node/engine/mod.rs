@@ -29,6 +29,7 @@ use runtime::spec::ProcessSpec;
 use runtime::volumes::Volumes;
 use runtime::{Containers, container::ExecStreams};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -233,8 +234,12 @@ impl Engine for LocalEngine {
                 tracing::error!(error = %crate::error::chain(&error), "containers could not be looked at");
             }
             let ids = engine.containers.list().unwrap_or_default();
-            let tasks = ids.iter().filter_map(|id| engine.containers.spec(id).ok());
-            tasks.filter_map(|spec| spec.labels.get(TASK_LABEL)?.parse().ok()).collect()
+            let specs = ids.iter().filter_map(|id| engine.containers.spec(id).ok());
+            let tasks = specs.filter_map(|spec| spec.labels.get(TASK_LABEL)?.parse().ok());
+            // A crash between the two may have left the volumes of a container that is gone.
+            let owners = engine.volumes.owners().await.unwrap_or_default();
+            let all: BTreeSet<TaskId> = tasks.chain(owners.iter().filter_map(|id| id.parse().ok())).collect();
+            all.into_iter().collect()
         })
     }
 

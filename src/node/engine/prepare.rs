@@ -130,6 +130,11 @@ impl LocalEngine {
         }
         self.events.forget(task);
         self.release_network(task).await;
+        // After the container, which would count as their user.
+        let in_use = |path: &Path| self.containers.binding(path).map_or(true, |users| !users.is_empty());
+        if let Err(error) = self.volumes.remove_owned(&task.to_string(), in_use).await {
+            tracing::warn!(%task, error = %crate::error::chain(&error), "a volume of a task was not removed");
+        }
         let (images, files, name) = (self.images.clone(), self.files(&id), id.clone());
         let removed = blocking(move || {
             images.release(&name).map_err(|error| EngineError(error.one_line()))?;

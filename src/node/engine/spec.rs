@@ -144,14 +144,8 @@ pub async fn mounts(task: &Task, volumes: &Volumes, rootfs: &Path, image: &Image
     for path in &image.config.volumes {
         let taken = task.spec.container.mounts.iter().any(|mount| mount.target.trim_end_matches('/') == path);
         if !taken {
-            let volume = Volume {
-                name: volume_name(task, "", path),
-                labels: BTreeMap::new(),
-                subpath: "",
-                copy: true,
-                read_only: false,
-            };
-            mounts.push(volume.mount(path, volumes, rootfs).await?);
+            let volume = Volume { name: "", labels: BTreeMap::new(), subpath: "", copy: true, read_only: false };
+            mounts.push(volume.mount(task, path, volumes, rootfs).await?);
         }
     }
     Ok(mounts)
@@ -187,30 +181,25 @@ async fn one(task: &Task, mount: &TaskMount, volumes: &Volumes, rootfs: &Path) -
                     "volume {name}: only the local driver without options is supported (asked for {driver:?} {driver_options:?})"
                 )));
             }
-            let volume = Volume {
-                name: volume_name(task, name, &mount.target),
-                labels: labels.clone(),
-                subpath,
-                copy: !*no_copy,
-                read_only: mount.read_only,
-            };
-            volume.mount(&mount.target, volumes, rootfs).await
+            let (labels, copy) = (labels.clone(), !*no_copy);
+            let volume = Volume { name, labels, subpath, copy, read_only: mount.read_only };
+            volume.mount(task, &mount.target, volumes, rootfs).await
         }
     }
 }
 
-/// The name as given; a volume without one is of this task alone, the same for the same path.
+/// The name as given; a volume without one is of this task alone and goes with it.
 pub(super) fn volume_name(task: &Task, name: &str, path: &str) -> String {
-    use sha2::{Digest, Sha256};
     match name {
-        "" => hex::encode(Sha256::digest(format!("volume of task {} at {path}", task.id))),
+        "" => runtime::volumes::owned_name(&task.id.to_string(), path),
         given => given.to_owned(),
     }
 }
 
 /// A volume to mount; made when it is missing.
 struct Volume<'a> {
-    name: String,
+    /// Empty: the task's own.
+    name: &'a str,
     labels: BTreeMap<String, String>,
     subpath: &'a str,
     /// An empty one gets what the image has there.
@@ -219,14 +208,18 @@ struct Volume<'a> {
 }
 
 impl Volume<'_> {
-    async fn mount(self, target: &str, volumes: &Volumes, rootfs: &Path) -> Result<Mount, EngineError> {
-        let made = volumes.create(&self.name, self.labels).await.map_err(|error| line(&error))?;
+    async fn mount(self, task: &Task, target: &str, volumes: &Volumes, rootfs: &Path) -> Result<Mount, EngineError> {
+        let made = match self.name {
+            "" => volumes.create_owned(&task.id.to_string(), target, self.labels).await,
+            name => volumes.create(name, self.labels).await,
+        };
+        let made = made.map_err(|error| line(&error))?;
         if self.copy {
-            volumes.populate(&self.name, rootfs, Path::new(target)).await.map_err(|error| line(&error))?;
+            volumes.populate(&made.name, rootfs, Path::new(target)).await.map_err(|error| line(&error))?;
         }
         let source = match self.subpath {
             "" => made.mountpoint,
-            below => subdirectory(&self.name, &made.mountpoint, below)?,
+            below => subdirectory(&made.name, &made.mountpoint, below)?,
         };
         let kind = MountKind::Bind { source, propagation: Propagation::Rprivate };
         Ok(Mount { target: PathBuf::from(target), kind, read_only: self.read_only })

@@ -1,9 +1,12 @@
-//! Named volumes of this host: directories that outlive the containers using them (Docker's `local` driver).
+//! Volumes of this host: directories that outlive the containers using them (Docker's `local` driver).
 //!
 //! Owns one directory per volume: `_data`, which containers mount, and `volume.json`. Called by the agent and the
 //! API. Whether a container uses a volume is for [`crate::Containers::binding`] to say; nothing here looks.
 
 mod copy;
+mod owned;
+
+pub use owned::owned_name;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -55,6 +58,9 @@ pub struct Volume {
     /// RFC 3339.
     #[serde(default)]
     pub created_at: String,
+    /// Whose it is and with whom it goes; a named one is nobody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// The directory that containers mount.
     #[serde(skip)]
     pub mountpoint: PathBuf,
@@ -79,6 +85,10 @@ impl Volumes {
 
     /// Makes a volume; one that exists is returned as it is, as Docker does.
     pub async fn create(&self, name: &str, labels: BTreeMap<String, String>) -> Result<Volume> {
+        self.make(name, labels, None).await
+    }
+
+    async fn make(&self, name: &str, labels: BTreeMap<String, String>, owner: Option<String>) -> Result<Volume> {
         check(name)?;
         let _guard = self.changing.lock().await;
         match self.read(name) {
@@ -89,6 +99,7 @@ impl Volumes {
             name: name.to_owned(),
             labels,
             created_at: rfc3339_nanos(now_ns()),
+            owner,
             mountpoint: self.dir.join(name).join(DATA),
         };
         let data = &volume.mountpoint;
