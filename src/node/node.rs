@@ -261,6 +261,7 @@ impl Owner {
                 if let Err(error) = self.options.fabric.close().await {
                     tracing::debug!(%error, "there was no network to remove");
                 }
+                self.options.engine.close().await;
                 self.dir.forget_cluster()?;
                 Err(error.into())
             }
@@ -274,6 +275,7 @@ impl Owner {
                 if let Err(error) = self.options.fabric.close().await {
                     tracing::warn!(%error, "something of the network stays behind");
                 }
+                self.options.engine.close().await;
                 Ok(self.dir.forget_cluster()?)
             }
             Err((member, error)) => {

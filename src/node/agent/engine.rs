@@ -140,6 +140,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes everything the task has here.
     fn clean(&self, task: TaskId) -> BoxFuture<'static, ()>;
 
+    /// Gives back what tasks shared: the node left its cluster, and all its tasks were cleaned.
+    fn close(&self) -> BoxFuture<'static, ()>;
+
     /// Runs the check once, within `timeout`.
     fn probe(&self, task: TaskId, test: Vec<String>, timeout: Duration) -> BoxFuture<'static, Probe>;
 

@@ -4,6 +4,7 @@ use crate::agent::engine::*;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use swarm_core::TaskId;
@@ -28,6 +29,8 @@ pub struct FakeEngine {
     pub pulling: watch::Sender<usize>,
     /// Tasks of which there is something, short of a container.
     remnants: Mutex<BTreeSet<TaskId>>,
+    /// What all tasks share was given back since the last start.
+    pub closed: AtomicBool,
 }
 
 impl FakeEngine {
@@ -97,6 +100,7 @@ impl Engine for Shared {
             let lost = || NotStarted { reason: "no container".to_owned(), exit_code: None };
             let container = containers.get_mut(&task).ok_or_else(lost)?;
             container.started += 1;
+            engine.closed.store(false, Ordering::Relaxed);
             Ok(Started { pid: 7, host_ports: Vec::new() })
         })
     }
@@ -125,6 +129,14 @@ impl Engine for Shared {
         Box::pin(async move {
             engine.lock().remove(&task);
             engine.remnants().remove(&task);
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        let engine = self.0.clone();
+        Box::pin(async move {
+            assert!(engine.lock().is_empty(), "it is closed after the last task was cleaned");
+            engine.closed.store(true, Ordering::Relaxed);
         })
     }
 

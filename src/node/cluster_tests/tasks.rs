@@ -82,6 +82,7 @@ async fn tasks_of_a_node_that_leaves_run_elsewhere_and_nothing_stays_on_it() {
     assert!(!hosts[1].engine.running().is_empty(), "they are spread");
     hosts[1].node().leave(false).await.unwrap();
     assert!(hosts[1].engine.running().is_empty());
+    assert!(hosts[1].engine.closed.load(std::sync::atomic::Ordering::Relaxed), "what they shared is given back");
     hosts[0]
         .until("all run on the other", |view| {
             let tasks = running(view, service);

@@ -184,6 +184,11 @@ impl Engine for LocalEngine {
         Box::pin(async move { engine.clean_task(task).await })
     }
 
+    fn close(&self) -> BoxFuture<'static, ()> {
+        let engine = self.clone();
+        Box::pin(async move { engine.give_back().await })
+    }
+
     fn probe(&self, task: TaskId, test: Vec<String>, limit: Duration) -> BoxFuture<'static, Probe> {
         let containers = self.containers.clone();
         Box::pin(async move {

@@ -149,6 +149,19 @@ impl LocalEngine {
     }
 }
 
+impl LocalEngine {
+    /// What all tasks had together.
+    pub(super) async fn give_back(&self) {
+        match self.containers.remove_parent_cgroup().await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!("something of this node still runs, and its control group stays"),
+            Err(error) => {
+                tracing::warn!(error = %crate::error::chain(&error), "the control group of this node was not removed");
+            }
+        }
+    }
+}
+
 /// The id of an image in full, which no name can be.
 fn is_image_id(name: &str) -> bool {
     let digits = name.strip_prefix("sha256:").unwrap_or(name);

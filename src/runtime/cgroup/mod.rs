@@ -263,6 +263,26 @@ impl Cgroup {
         Ok(())
     }
 
+    /// Removes the directories with those below, unless a process is inside; says whether they are gone. Harms
+    /// nothing: for the parent of all containers once the last has ended.
+    pub fn remove_unused(&self) -> Result<bool> {
+        for dir in self.directories() {
+            if !self.processes().is_empty() {
+                return Ok(false);
+            }
+            for dir in tree(&dir) {
+                match std::fs::remove_dir(&dir) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    // A process that came or is just going.
+                    Err(error) if error.raw_os_error() == Some(libc::EBUSY) => return Ok(false),
+                    Err(source) => return Err(CgroupError::Io { action: "remove", path: dir, source }),
+                }
+            }
+        }
+        Ok(true)
+    }
+
     fn thaw_quietly(&self) {
         if self.is_frozen() {
             let _ = self.freeze(false);

@@ -36,6 +36,11 @@ use watch::Watches;
 
 /// Longest creation, in milliseconds: a little more than the shim itself allows.
 const CREATE_MS_MAX: u64 = 65_000;
+/// Longest wait for shims to end after their containers, in milliseconds: a little more than they give to clients that
+/// still read.
+const SHIMS_END_MS_MAX: u64 = 3_000;
+/// Between two looks for that, in milliseconds: the kernel announces an emptied v1 cgroup to nobody.
+const SHIMS_LOOK_MS: u64 = 10;
 /// Longest wait for the end of a killed container, in milliseconds; only a process stuck in the kernel takes longer.
 const KILL_MS_MAX: u64 = 10_000;
 
@@ -399,6 +404,22 @@ impl Containers {
             }
         }
         Ok(())
+    }
+
+    /// Removes the cgroup that all containers and shims have theirs in; says whether it is gone. For when the last
+    /// container was deleted: what still runs is left as it is. The next container makes it anew, and none may be made
+    /// meanwhile.
+    pub async fn remove_parent_cgroup(&self) -> Result<bool> {
+        let parent = Cgroup::new(self.inner.hierarchy.clone(), &self.inner.options.cgroup_parent)?;
+        let give_up = tokio::time::Instant::now() + Duration::from_millis(SHIMS_END_MS_MAX);
+        loop {
+            let cgroup = parent.clone();
+            let gone = blocking(move || cgroup.remove_unused()).await??;
+            if gone || tokio::time::Instant::now() >= give_up {
+                return Ok(gone);
+            }
+            tokio::time::sleep(Duration::from_millis(SHIMS_LOOK_MS)).await;
+        }
     }
 
     /// Ids of all containers that have a directory, in order.

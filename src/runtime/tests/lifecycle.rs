@@ -69,6 +69,22 @@ async fn a_working_directory_that_cannot_be_entered_fails_the_start() {
 }
 
 #[tokio::test]
+async fn the_cgroup_of_all_containers_goes_with_the_last_and_comes_back_with_the_next() {
+    let host = Host::new().await;
+    for _ in 0..2 {
+        host.run("a", &host.shell("echo up; while :; do sleep 0.05; done")).await;
+        host.until_logged("a", "up").await;
+        assert!(!host.containers.remove_parent_cgroup().await.expect("look"), "one runs");
+        assert!(matches!(host.containers.status("a").await, Ok(Status::Running { .. })));
+        host.containers.kill("a").await.expect("kill");
+        host.containers.delete("a").await.expect("delete");
+        assert!(host.containers.remove_parent_cgroup().await.expect("remove"));
+        assert!(support::cgroup_dirs(&host.cgroup_parent).is_empty());
+    }
+    assert!(host.containers.remove_parent_cgroup().await.expect("gone already"));
+}
+
+#[tokio::test]
 async fn stopping_asks_first_and_then_kills() {
     let host = Host::new().await;
     host.run("polite", &host.shell("trap 'echo bye; exit 7' TERM; echo up; while :; do sleep 0.05; done")).await;
