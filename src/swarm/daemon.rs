@@ -5,7 +5,7 @@ use crate::host;
 use clap::Args;
 use node::clock::Clock;
 use node::disk::DataDir;
-use node::engine::{Events, LocalEngine, Net, NetSettings};
+use node::engine::{Events, LocalEngine, Net, NetSettings, SecretFiles};
 use node::node::{Node, NodeOptions};
 use runtime::image::{ImageStore, StoreOptions};
 use runtime::volumes::Volumes;
@@ -182,8 +182,9 @@ async fn start_engine(
         instance,
         wireguard_private_key: private,
     });
-    let events = Events::default();
-    Ok((LocalEngine { images, containers, volumes, net, events, run_dir: args.run_dir.clone() }, description))
+    let (events, secrets) = (Events::default(), SecretFiles::new(args.run_dir.join("secrets")));
+    let run_dir = args.run_dir.clone();
+    Ok((LocalEngine { images, containers, volumes, net, events, secrets, run_dir }, description))
 }
 
 /// Tells the daemons of one host apart, the same after a restart: from the data directory.

@@ -1,5 +1,4 @@
-//! Secrets and configs as files for one task: in memory (the run directory is a tmpfs), owned and with the
-//! mode that was asked for, gone with the task.
+//! Secrets and configs as files for one task: owned and with the mode that was asked for, gone with the task.
 
 use super::EngineError;
 use crate::agent::engine::Contents;
@@ -12,16 +11,22 @@ use swarm_core::model::{ContainerSpec, FileTarget};
 /// Where relative names of secrets go (as in Docker).
 const SECRETS: &str = "/run/secrets";
 
-/// Writes the files below `dir` and returns the mounts that bring them into the container.
-pub fn materialise(dir: &Path, spec: &ContainerSpec, contents: &Contents) -> Result<Vec<Mount>, EngineError> {
+/// Writes the secrets below `memory`, which is on no disk, and returns the mounts that bring them into the container.
+pub fn secrets(memory: &Path, spec: &ContainerSpec, contents: &Contents) -> Result<Vec<Mount>, EngineError> {
     let mut mounts = Vec::new();
     for (number, reference) in spec.secrets.iter().enumerate() {
         let secret = contents.secrets.get(&reference.id);
         let secret = secret.ok_or_else(|| EngineError(format!("secret {} has not arrived here", reference.name)))?;
-        let path = dir.join(format!("secret-{number}"));
+        let path = memory.join(format!("secret-{number}"));
         write(&path, secret.spec.data.expose(), &reference.file)?;
         mounts.push(mount(path, absolute(SECRETS, &reference.file.name)));
     }
+    Ok(mounts)
+}
+
+/// Writes the configs below `dir` and returns their mounts.
+pub fn configs(dir: &Path, spec: &ContainerSpec, contents: &Contents) -> Result<Vec<Mount>, EngineError> {
+    let mut mounts = Vec::new();
     for (number, reference) in spec.configs.iter().enumerate() {
         let config = contents.configs.get(&reference.id);
         let config = config.ok_or_else(|| EngineError(format!("config {} has not arrived here", reference.name)))?;

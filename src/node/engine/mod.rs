@@ -9,11 +9,13 @@ mod net;
 mod notes;
 mod prepare;
 mod pulling;
+mod secrets;
 mod spec;
 
 pub use events::{Event, Events};
 pub use net::{Net, NetSettings};
 pub use notes::{NetworkNote, Notes};
+pub use secrets::SecretFiles;
 
 use crate::agent::engine::{
     Contents, Engine, EngineError, Exited, Found, LogLine, LogLines, LogQuery, NotStarted, Prepared, Probe, Progress,
@@ -53,7 +55,8 @@ pub struct LocalEngine {
     pub volumes: Volumes,
     pub net: Net,
     pub events: Events,
-    /// For what must be gone after a reboot: contents of secrets, files of the network.
+    pub secrets: SecretFiles,
+    /// For what must be gone after a reboot: contents of configs, files of the network.
     pub run_dir: PathBuf,
 }
 

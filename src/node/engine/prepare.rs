@@ -88,7 +88,12 @@ impl LocalEngine {
             let rootfs = engine.images.prepare(&id, &prepared).map_err(|error| EngineError(error.one_line()))?;
             let files = engine.files(&id);
             std::fs::create_dir_all(&files).map_err(|error| line(&error))?;
-            let mut mounts = contents::materialise(&files, &container, &given)?;
+            let mut mounts = contents::configs(&files, &container, &given)?;
+            if !container.secrets.is_empty() {
+                let failed = |error| EngineError(format!("there is no memory for secrets: {error}"));
+                let memory = engine.secrets.folder(&id).map_err(failed)?;
+                mounts.extend(contents::secrets(&memory, &container, &given)?);
+            }
             for (name, text) in [("hosts", hosts), ("resolv.conf", resolv_conf), ("hostname", hostname + "\n")] {
                 mounts.push(file(&files, name, &text)?);
             }
@@ -135,13 +140,15 @@ impl LocalEngine {
         if let Err(error) = self.volumes.remove_owned(&task.to_string(), in_use).await {
             tracing::warn!(%task, error = %crate::error::chain(&error), "a volume of a task was not removed");
         }
-        let (images, files, name) = (self.images.clone(), self.files(&id), id.clone());
+        let (images, files, secrets, name) = (self.images.clone(), self.files(&id), self.secrets.clone(), id.clone());
         let removed = blocking(move || {
-            images.release(&name).map_err(|error| EngineError(error.one_line()))?;
-            match std::fs::remove_dir_all(&files) {
+            let of_files = match std::fs::remove_dir_all(&files) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(line(&error)),
                 Ok(()) | Err(_) => Ok(()),
-            }
+            };
+            let of_image = images.release(&name).map_err(|error| EngineError(error.one_line()));
+            let of_secrets = secrets.remove(&name).map_err(|error| EngineError(format!("its secrets: {error}")));
+            of_files.and(of_image).and(of_secrets)
         });
         if let Err(error) = removed.await {
             tracing::warn!(%task, %error, "files of a task were not removed");
@@ -158,6 +165,10 @@ impl LocalEngine {
             Err(error) => {
                 tracing::warn!(error = %crate::error::chain(&error), "the control group of this node was not removed");
             }
+        }
+        let secrets = self.secrets.clone();
+        if let Err(error) = blocking(move || secrets.close().map_err(|error| line(&error))).await {
+            tracing::warn!(%error, "the memory for secrets was not given back");
         }
     }
 }
