@@ -26,7 +26,7 @@ pub struct Contents {
     pub networks: BTreeMap<NetworkId, FabricNetwork>,
 }
 
-/// A preparation's line to who asked for it.
+/// A pull's line to who asked for it.
 #[derive(Clone, Debug)]
 pub struct Progress {
     /// Words on what it is doing; a full channel drops them.
@@ -116,14 +116,11 @@ pub type LogLines = BoxStream<'static, Result<LogLine, EngineError>>;
 
 /// Runs the containers of tasks. One operation per task at a time, `wait` and `probe` excepted.
 pub trait Engine: Send + Sync + 'static {
-    /// Image, volumes, network and container. What a failure leaves behind is removed by `clean`. When it is given
-    /// up it ends soon, however long the image would take, with a container or with an error.
-    fn prepare(
-        &self,
-        task: Arc<Task>,
-        contents: Contents,
-        progress: Progress,
-    ) -> BoxFuture<'static, Result<Prepared, EngineError>>;
+    /// Has the task's image here, however long its registry takes. When it is given up it ends soon, with an error.
+    fn fetch(&self, task: Arc<Task>, progress: Progress) -> BoxFuture<'static, Result<(), EngineError>>;
+
+    /// Volumes, network and container over a fetched image. What a failure leaves behind is removed by `clean`.
+    fn prepare(&self, task: Arc<Task>, contents: Contents) -> BoxFuture<'static, Result<Prepared, EngineError>>;
 
     /// Starts what was prepared.
     fn start(&self, task: TaskId) -> BoxFuture<'static, Result<Started, NotStarted>>;

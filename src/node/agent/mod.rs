@@ -41,7 +41,7 @@ const OPERATIONS_AT_ONCE: usize = 8;
 const REPORTS: usize = 64;
 /// Statuses gathered into one report at most.
 const REPORT_TASKS_MAX: usize = 1000;
-/// Progress words of one preparation that may wait.
+/// Progress words of one pull that may wait.
 const PROGRESS: usize = 8;
 /// Exit code of a container that nobody saw end (as Docker's of a container that could not be watched).
 const LOST_EXIT_CODE: i32 = 255;
@@ -385,18 +385,19 @@ impl Shell {
         tokio::spawn(async move {
             let id = task.id;
             let _alone = gate.lock().await;
-            // Others' images may take long; what is given up does not wait for them.
-            let seen = match given_up.run_until_cancelled(operations.acquire()).await {
-                Some(Ok(_permit)) => {
-                    let (words, telling) = tell_progress(id, observations.clone());
-                    let result = engine.prepare(task, contents, Progress { words, given_up }).await;
-                    let _ = telling.await;
-                    prepared(id, result)
-                }
-                Some(Err(_)) => return,
-                None => Seen::Worker(id, Observation::NotPrepared("it was given up before it began".to_owned())),
+            // No turn is held meanwhile: a registry that does not answer is nothing to tasks whose image is here.
+            let (words, telling) = tell_progress(id, observations.clone());
+            let fetched = engine.fetch(task.clone(), Progress { words, given_up: given_up.clone() }).await;
+            let _ = telling.await;
+            let result = match fetched {
+                Ok(()) => match given_up.run_until_cancelled(operations.acquire()).await {
+                    Some(Ok(_permit)) => engine.prepare(task, contents).await,
+                    Some(Err(_)) => return,
+                    None => Err(EngineError("it was given up before it was made ready".to_owned())),
+                },
+                Err(error) => Err(error),
             };
-            let _ = observations.send(seen).await;
+            let _ = observations.send(prepared(id, result)).await;
         });
     }
 

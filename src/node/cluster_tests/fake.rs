@@ -71,12 +71,7 @@ impl FakeEngine {
 pub struct Shared(pub Arc<FakeEngine>);
 
 impl Engine for Shared {
-    fn prepare(
-        &self,
-        task: Arc<Task>,
-        _: Contents,
-        progress: Progress,
-    ) -> BoxFuture<'static, Result<Prepared, EngineError>> {
+    fn fetch(&self, task: Arc<Task>, progress: Progress) -> BoxFuture<'static, Result<(), EngineError>> {
         let engine = self.0.clone();
         Box::pin(async move {
             let _ = progress.words.try_send("pulling".to_owned());
@@ -87,6 +82,13 @@ impl Engine for Shared {
                 engine.pulling.send_modify(|count| *count -= 1);
                 return Err(EngineError("given up".to_owned()));
             }
+            Ok(())
+        })
+    }
+
+    fn prepare(&self, task: Arc<Task>, _: Contents) -> BoxFuture<'static, Result<Prepared, EngineError>> {
+        let engine = self.0.clone();
+        Box::pin(async move {
             let container = Container { started: 0, exit: watch::Sender::new(None) };
             engine.lock().insert(task.id, container);
             Ok(Prepared { container_id: task.id.to_string(), health: None })

@@ -93,21 +93,26 @@ async fn tasks_of_a_node_that_leaves_run_elsewhere_and_nothing_stays_on_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_whose_registry_does_not_answer_can_be_removed_and_its_node_can_leave() {
+async fn a_registry_that_does_not_answer_holds_up_no_other_service_no_removal_and_no_leave() {
     let hosts = cluster(25, &[NodeRole::Worker]).await;
-    // More than are prepared at once, so that some only wait for their turn.
+    // More than are prepared at once: they must not hold up what needs no pull.
     let mode = ServiceMode::Replicated { replicas: 10 };
     let service = hosts[0].service_of(fake::SILENT_IMAGE, "stuck", mode.clone(), &on(&hosts[1])).await;
     let mut pulling = hosts[1].engine.pulling.subscribe();
-    let _ = timeout(SOON, pulling.wait_for(|count| *count >= 8)).await.expect("they are pulled").unwrap();
+    let _ = timeout(SOON, pulling.wait_for(|count| *count == 10)).await.expect("they are pulled").unwrap();
+    let one = ServiceMode::Replicated { replicas: 1 };
+    let other = hosts[0].service_of("here/image", "other", one, &on(&hosts[1])).await;
+    hosts[0].until("one whose image is here runs", |view| running(view, other).len() == 1).await;
     let writer = hosts[0].writer().await;
-    let view = writer.read().await.unwrap();
-    let txn = swarm_core::control::remove_service(&view, service, WallTime(0)).unwrap();
-    writer.submit(&txn).await.unwrap();
+    for service in [service, other] {
+        let view = writer.read().await.unwrap();
+        let txn = swarm_core::control::remove_service(&view, service, WallTime(0)).unwrap();
+        writer.submit(&txn).await.unwrap();
+    }
     hosts[0].until("all is removed", |view| view.tasks().next().is_none()).await;
     assert_eq!(*pulling.borrow_and_update(), 0);
     hosts[0].service_of(fake::SILENT_IMAGE, "again", mode, &on(&hosts[1])).await;
-    let _ = timeout(SOON, pulling.wait_for(|count| *count >= 8)).await.expect("they are pulled").unwrap();
+    let _ = timeout(SOON, pulling.wait_for(|count| *count == 10)).await.expect("they are pulled").unwrap();
     timeout(SOON, hosts[1].node().leave(false)).await.expect("it leaves in time").unwrap();
     assert_eq!(*pulling.borrow(), 0);
 }

@@ -117,14 +117,14 @@ fn exited(exit: Exit) -> Exited {
 }
 
 impl Engine for LocalEngine {
-    fn prepare(
-        &self,
-        task: Arc<Task>,
-        contents: Contents,
-        progress: Progress,
-    ) -> BoxFuture<'static, Result<Prepared, EngineError>> {
+    fn fetch(&self, task: Arc<Task>, progress: Progress) -> BoxFuture<'static, Result<(), EngineError>> {
         let engine = self.clone();
-        Box::pin(async move { engine.prepare_task(&task, &contents, &progress).await })
+        Box::pin(async move { engine.fetch_image(&task, &progress).await })
+    }
+
+    fn prepare(&self, task: Arc<Task>, contents: Contents) -> BoxFuture<'static, Result<Prepared, EngineError>> {
+        let engine = self.clone();
+        Box::pin(async move { engine.prepare_task(&task, &contents).await })
     }
 
     fn start(&self, task: TaskId) -> BoxFuture<'static, Result<Started, NotStarted>> {

@@ -14,16 +14,12 @@ use swarm_core::TaskId;
 use swarm_core::model::Task;
 
 impl LocalEngine {
-    pub(super) async fn prepare_task(
-        &self,
-        task: &Task,
-        given: &Contents,
-        progress: &Progress,
-    ) -> Result<Prepared, EngineError> {
+    pub(super) async fn prepare_task(&self, task: &Task, given: &Contents) -> Result<Prepared, EngineError> {
         let id = container_id(task.id);
         // A crash may have left a part of it.
         self.clean_task(task.id).await;
-        let image = self.image(task, progress).await?;
+        let name = &task.spec.container.image;
+        let image = self.images.inspect(name).map_err(|error| EngineError(error.one_line()))?;
         let image_health = image.config.healthcheck.clone();
         let attach = attachment(task, given);
         let notes = Notes::new(task, &image, &attach);
@@ -36,11 +32,11 @@ impl LocalEngine {
         Ok(Prepared { container_id: id, health })
     }
 
-    /// The image: as it is here, or else pulled.
-    async fn image(&self, task: &Task, progress: &Progress) -> Result<Image, EngineError> {
+    /// Has the image here: as it is, or else pulled.
+    pub(super) async fn fetch_image(&self, task: &Task, progress: &Progress) -> Result<(), EngineError> {
         let name = task.spec.container.image.clone();
-        if let Some(image) = self.image_by_id(&name) {
-            return Ok(image);
+        if self.image_by_id(&name).is_some() {
+            return Ok(());
         }
         let reference = Reference::parse(&name).map_err(|error| EngineError(error.one_line()))?;
         let auth = match &task.spec.container.pull_auth {
@@ -62,7 +58,7 @@ impl LocalEngine {
         let ensured = self.images.ensure(&reference, None, auth.as_ref(), tell);
         // Dropping a pull ends it; a registry that does not answer would hold it for minutes.
         match progress.given_up.run_until_cancelled(ensured).await {
-            Some(image) => image.map_err(|error| EngineError(error.one_line())),
+            Some(image) => image.map(drop).map_err(|error| EngineError(error.one_line())),
             None => Err(EngineError(format!("the pull of {} was given up", task.spec.container.image))),
         }
     }
