@@ -8,7 +8,7 @@ use swarm_core::fabric::{FabricDelta, FabricState};
 use swarm_core::model::Task;
 use wire::{Message, Wire, WireError, pb};
 
-use crate::trust::write_private_file;
+use crate::trust::write_private_file_soon;
 
 /// A record that can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +45,13 @@ impl Records {
         self.dir.join("fabric")
     }
 
-    /// Records a task as it is now.
+    /// Records a task as it is now, without the credentials of its registry: its image is not pulled again.
     pub fn put(&self, task: &Task) -> Result<(), RecordError> {
-        self.write(self.task_path(task.id), &task.to_wire().encode_to_vec())
+        let mut record = task.to_wire();
+        if let Some(container) = record.spec.as_mut().and_then(|spec| spec.container.as_mut()) {
+            container.pull_auth = None;
+        }
+        self.write(self.task_path(task.id), &record.encode_to_vec())
     }
 
     /// Forgets a task.
@@ -93,11 +97,56 @@ impl Records {
         Some(state)
     }
 
+    /// Not synced: containers do not outlive a crash of the machine either, and managers know the rest.
     fn write(&self, path: PathBuf, bytes: &[u8]) -> Result<(), RecordError> {
-        write_private_file(&path, bytes).map_err(|source| RecordError::Io { verb: "write", path, source })
+        write_private_file_soon(&path, bytes).map_err(|source| RecordError::Io { verb: "write", path, source })
     }
 }
 
 fn decode_task(bytes: &[u8]) -> Result<Task, WireError> {
     Task::from_wire(pb::objects::Task::decode(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swarm_core::model::{Labels, Meta, RestartHistory, TaskOrigin, TaskSpec, TaskState, TaskStatus};
+    use swarm_core::{Sensitive, ServiceId};
+
+    fn task(spec: TaskSpec) -> Task {
+        Task {
+            id: TaskId(7),
+            meta: Meta::default(),
+            service: ServiceId(1),
+            slot: 1,
+            node: None,
+            spec: Arc::new(spec),
+            spec_version: 1,
+            service_name: "web".to_owned(),
+            service_labels: Labels::new(),
+            status: TaskStatus::default(),
+            desired: TaskState::Running,
+            attachments: Vec::new(),
+            host_ports: Vec::new(),
+            restarts: RestartHistory::default(),
+            start_after: None,
+            origin: TaskOrigin::default(),
+            up_since: None,
+            ended: None,
+            job_iteration: None,
+        }
+    }
+
+    #[test]
+    fn a_task_is_read_back_as_it_was_but_without_the_credentials_of_its_registry() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = Records::open(dir.path()).unwrap();
+        let mut spec = TaskSpec::default();
+        let plain = task(spec.clone());
+        spec.container.pull_auth = Some(Sensitive::new("a password".to_owned()));
+        records.put(&task(spec)).unwrap();
+        let bytes = std::fs::read(records.task_path(TaskId(7))).unwrap();
+        assert!(!bytes.windows(10).any(|part| part == b"a password"));
+        assert_eq!(records.tasks().unwrap(), [Arc::new(plain)]);
+    }
 }

@@ -55,7 +55,7 @@ fn write(path: &Path, data: &[u8], file: &FileTarget) -> Result<(), EngineError>
             .map_err(|_| EngineError(format!("{what} \"{number}\" of {} is not a number", file.name))),
     };
     let (uid, gid) = (id(&file.uid, "uid")?, id(&file.gid, "gid")?);
-    crate::trust::write_private_file(path, data).map_err(failed)?;
+    crate::trust::write_private_file_soon(path, data).map_err(failed)?;
     chown(path, Some(uid), Some(gid)).map_err(failed)?;
     fs::set_permissions(path, fs::Permissions::from_mode(file.mode & 0o7777)).map_err(failed)
 }

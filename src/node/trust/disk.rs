@@ -13,6 +13,18 @@ pub const IDENTITY_FILE_MODE: u32 = 0o600;
 /// Writes a temporary file beside it (`<name>.new`, mode 0600 from its first moment), syncs it,
 /// renames it and syncs the directory.
 pub fn write_private_file(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let directory = replace(path, contents, File::sync_all)?;
+    File::open(directory)?.sync_all()
+}
+
+/// As [`write_private_file`], without waiting for the disk: after a crash of the machine (not of the process) the
+/// file may be damaged or missing. For what can be had again.
+pub fn write_private_file_soon(path: &Path, contents: &[u8]) -> io::Result<()> {
+    replace(path, contents, |_| Ok(())).map(drop)
+}
+
+/// Returns the folder of the file.
+fn replace<'p>(path: &'p Path, contents: &[u8], sync: fn(&File) -> io::Result<()>) -> io::Result<&'p Path> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the path of a file"));
     };
@@ -26,10 +38,10 @@ pub fn write_private_file(path: &Path, contents: &[u8]) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(IDENTITY_FILE_MODE).open(&temporary)?;
     file.write_all(contents)?;
-    file.sync_all()?;
+    sync(&file)?;
     drop(file);
     std::fs::rename(&temporary, path)?;
-    File::open(directory)?.sync_all()
+    Ok(directory)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(crate) mod testing;
 pub mod tls;
 
 pub use ca::ClusterCa;
-pub use disk::{IDENTITY_FILE_MODE, write_private_file};
+pub use disk::{IDENTITY_FILE_MODE, write_private_file, write_private_file_soon};
 pub use identity::NodeIdentity;
 pub use key::{NodeKey, SigningRequest};
 pub use peer::{PeerError, PeerIdentity};
