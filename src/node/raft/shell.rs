@@ -10,7 +10,7 @@ use std::time::Duration;
 use swarm_core::consensus::limits::{SNAPSHOT_BYTES_MAX, TICK_MS};
 use swarm_core::consensus::{
     Apply, Config, Consensus, Effects, Input, Members, Outcome, Proposal, ReadOutcome, Recovered, RequestId,
-    SnapshotRequest,
+    SnapshotRequest, Stop,
 };
 use swarm_core::{Mono, NodeId};
 use tokio::sync::mpsc::error::TrySendError;
@@ -99,8 +99,11 @@ pub(super) async fn spawn<S: StateMachine>(
         // raft-rs panics where going on could damage the log; that ends the member, not the process.
         let result = task.await.unwrap_or(Err(RaftError::Panicked));
         leader.send_modify(|state| (state.leader, state.is_leader) = (None, false));
-        if let Err(error) = &result {
-            tracing::error!("this node's part in managing the cluster has ended: {error}");
+        match &result {
+            Ok(()) => {}
+            // As leaving and demoting have it.
+            Err(error @ RaftError::Stopped(Stop::Removed)) => tracing::info!("{error}"),
+            Err(error) => tracing::error!("this node's part in managing the cluster has ended: {error}"),
         }
         result
     });
