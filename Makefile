@@ -35,6 +35,7 @@ demo-down: ## take the demo's hosts down; nothing of them stays
 test: ## set-up, build, every test (runs tests as root)
 	scripts/setup.sh test
 	$(MAKE) test-unit
+	$(MAKE) test-cluster
 
 test-unit: ## the tests of every crate, without the three-host runs
 	$(CARGO) build --locked --workspace --bins --tests
@@ -42,7 +43,7 @@ test-unit: ## the tests of every crate, without the three-host runs
 	$(CARGO) test --locked --workspace --doc --quiet
 
 test-cluster: ## the real binary on three hosts made of network namespaces
-	$(CARGO) nextest run --locked -p swarm --profile cluster
+	$(CARGO) nextest run --locked --workspace --profile cluster
 
 check: ## formatting, lints, licences and advisories, documentation, tidy
 	scripts/setup.sh check
