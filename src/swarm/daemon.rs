@@ -13,7 +13,7 @@ use runtime::{Containers, ContainersOptions};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -215,7 +215,14 @@ fn listen(path: &Path) -> Result<tokio::net::UnixListener, String> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(format!("another daemon answers at {} (choose another with -H)", path.display()));
     }
-    let _ = std::fs::remove_file(path);
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(format!("{} is in the way: it is no socket (choose another with -H)", path.display()));
+        }
+        Ok(_) | Err(_) => {
+            let _ = std::fs::remove_file(path);
+        }
+    }
     let listener = tokio::net::UnixListener::bind(path)
         .map_err(|error| format!("cannot listen at {}: {error}", path.display()))?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))
@@ -225,4 +232,24 @@ fn listen(path: &Path) -> Result<tokio::net::UnixListener, String> {
             .map_err(|error| format!("cannot give {} to the group swarm: {error}", path.display()))?;
     }
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_file_at_the_path_of_the_socket_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notes");
+        std::fs::write(&path, "mine").unwrap();
+        let error = listen(&path).unwrap_err();
+        assert!(error.contains("is in the way: it is no socket"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+
+        let path = dir.path().join("sock");
+        drop(listen(&path).unwrap());
+        // What a daemon that was killed left behind is.
+        listen(&path).unwrap();
+    }
 }
