@@ -42,6 +42,8 @@ pub async fn route(call: Call, method: &str, rest: &[&str]) -> Outcome {
 pub fn require_manager(status: &SwarmStatus) -> Result<(), ApiError> {
     match status.state {
         SwarmState::Active if status.manager => Ok(()),
+        // It is to be a manager, and can not at the moment.
+        SwarmState::Active if !status.error.is_empty() => Err(ApiError::unavailable(&status.error)),
         SwarmState::Active => Err(ApiError::unavailable(WORKER)),
         SwarmState::Locked => Err(ApiError::unavailable(LOCKED)),
         SwarmState::Pending | SwarmState::Error if !status.error.is_empty() => {

@@ -50,7 +50,7 @@ pub struct JoinRequest {
 #[derive(Clone, Debug, Default)]
 pub struct NodeStatus {
     pub member: Option<MemberStatus>,
-    /// Why a member could not take its place at the start.
+    /// Why a member does not have its place; empty when it has.
     pub error: String,
 }
 
@@ -210,7 +210,8 @@ impl Owner {
 
     fn publish(&self) {
         let member = self.member.as_ref().map(Member::status);
-        self.status.send_replace(NodeStatus { member, error: String::new() });
+        let error = self.member.as_ref().map(Member::trouble).unwrap_or_default();
+        self.status.send_replace(NodeStatus { member, error });
     }
 
     async fn answer(&mut self, request: Request) {

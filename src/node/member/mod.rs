@@ -37,6 +37,8 @@ const LINGER: Duration = Duration::from_secs(2);
 /// After a change of the cluster could not be followed, before it is tried again: at first, and at most.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Longest pause before a manager that failed is started again: a full disk has room again when a person made some.
+const MANAGER_RETRY_MAX: Duration = Duration::from_secs(8);
 /// For the agent's last operation on the network when the node stops.
 const AGENT_END: Duration = Duration::from_secs(5);
 /// Longest look ahead for the renewal of a certificate: the clock may be set meanwhile.
@@ -131,6 +133,10 @@ pub struct Member {
     retry_at: Option<Instant>,
     retry_pause: Duration,
     unlisted_since: Option<Instant>,
+    /// Why the manager does not run, and how long it is left alone when it fails again; empty while it runs.
+    manager_failed: String,
+    manager_pause: Duration,
+    manager_began: Instant,
     /// Ends what keeps removed nodes away.
     removals: Option<DropGuard>,
     /// The session lasts as long as this node says who it is.
@@ -189,6 +195,7 @@ impl Member {
         };
         options.fabric.open(overlay).await?;
         let keys = dir.load_keys()?.filter(|_| dir.log().exists());
+        let mut manager_failed = String::new();
         if let Some(keys) = &keys {
             managers.moved(node, control);
             match start_manager(dir, keys, node, &endpoint, &addresses, &options.clock).await {
@@ -197,6 +204,7 @@ impl Member {
                 Err(error) if resumes => {
                     let error = crate::error::chain(&error);
                     tracing::error!(error, "this node's manager does not start; trying again");
+                    manager_failed = error;
                 }
                 Err(error) => return Err(error),
             }
@@ -235,6 +243,9 @@ impl Member {
             retry_at,
             retry_pause: RETRY,
             unlisted_since: None,
+            manager_failed,
+            manager_pause: RETRY,
+            manager_began: Instant::now(),
             removals: None,
             _introduce: introduce,
             _logs: logs,
@@ -257,6 +268,16 @@ impl Member {
     /// This node's id.
     pub fn node(&self) -> NodeId {
         self.identity.peer().node
+    }
+
+    /// Why this node's manager does not run although it should; empty when it does.
+    pub fn trouble(&self) -> String {
+        match (&self.manager, self.wanted_role) {
+            (None, NodeRole::Manager) if !self.manager_failed.is_empty() => {
+                format!("This node's manager does not run, and is started again: {}", self.manager_failed)
+            }
+            (None, NodeRole::Manager) | (Some(_), _) | (None, NodeRole::Worker) => String::new(),
+        }
     }
 
     /// Its place, for the handle.
@@ -319,7 +340,10 @@ impl Member {
                 match end {
                     // A later promotion begins with an empty log.
                     ManagerEnd::Removed => dir.forget_manager()?,
-                    ManagerEnd::Failed(reason) => tracing::error!(reason, "this node's manager failed; trying again"),
+                    ManagerEnd::Failed(reason) => {
+                        self.leave_manager_alone(reason);
+                        return Ok(());
+                    }
                     ManagerEnd::Stopped => {}
                 }
             }
@@ -332,6 +356,14 @@ impl Member {
             Err(_) => (Some(Instant::now() + self.retry_pause), (self.retry_pause * 2).min(RETRY_MAX)),
         };
         followed
+    }
+
+    /// What made it fail may be there still: it would fail at once, again and again.
+    fn leave_manager_alone(&mut self, reason: String) {
+        self.manager_pause = pause_after(self.manager_pause, self.manager_began.elapsed());
+        tracing::error!(reason, pause = ?self.manager_pause, "this node's manager failed; trying again after a pause");
+        self.retry_at = Some(Instant::now() + self.manager_pause);
+        self.manager_failed = reason;
     }
 
     /// Brings this member to what the cluster wants of it; what is done already costs nothing.
@@ -364,7 +396,10 @@ impl Member {
             self.introduce_role().await?;
         }
         if self.identity.peer().role == NodeRole::Manager && self.manager.is_none() {
-            return self.become_manager(options, dir).await;
+            let became = self.become_manager(options, dir).await;
+            self.manager_failed = became.as_ref().err().map(|error| crate::error::chain(error)).unwrap_or_default();
+            self.manager_began = Instant::now();
+            return became;
         }
         Ok(())
     }
@@ -511,5 +546,28 @@ async fn manager_ended(ended: &mut Option<watch::Receiver<Option<ManagerEnd>>>) 
             Err(_) => ManagerEnd::Failed("its task is gone".to_owned()),
         },
         None => std::future::pending().await,
+    }
+}
+
+/// How long a manager that failed after having run for `ran` is left alone, when it was for `last` the time before.
+fn pause_after(last: Duration, ran: Duration) -> Duration {
+    if ran > MANAGER_RETRY_MAX { RETRY } else { (last * 2).clamp(RETRY, MANAGER_RETRY_MAX) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manager_that_fails_at_once_is_left_alone_for_longer_and_longer() {
+        let (mut pause, mut total) = (RETRY, Duration::ZERO);
+        for _ in 0..10 {
+            pause = pause_after(pause, Duration::from_millis(5));
+            assert!(pause >= RETRY && pause <= MANAGER_RETRY_MAX);
+            total += pause;
+        }
+        assert_eq!(pause, MANAGER_RETRY_MAX);
+        assert!(total > Duration::from_secs(60));
+        assert_eq!(pause_after(pause, Duration::from_secs(60)), RETRY);
     }
 }

@@ -24,7 +24,7 @@ pub enum StorageError {
     #[error("the raft database {} is damaged ({what}); remove this manager and add it again", path.display())]
     Damaged { path: PathBuf, what: String },
     /// The batch was not written.
-    #[error("the disk that holds {} is full; free some space and start again", path.display())]
+    #[error("the disk that holds {} is full; free some space there", path.display())]
     DiskFull { path: PathBuf },
     /// The batch was not written, or may not have reached the disk.
     #[error("the raft database {} cannot be {action}", path.display())]

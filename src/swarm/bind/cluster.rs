@@ -39,6 +39,14 @@ impl BoundCluster {
         self.node.status().member.ok_or_else(|| Failure::Unavailable(NOT_MEMBER.to_owned()))
     }
 
+    /// Why this node found no leader, where it is its own fault.
+    fn own_fault(&self, error: WriteError) -> String {
+        match (error, self.node.status().error) {
+            (WriteError::NoLeader, trouble) if !trouble.is_empty() => trouble,
+            (error, _) => error.to_string(),
+        }
+    }
+
     fn writer(&self) -> Result<(MemberStatus, Writer), Failure> {
         let member = self.member()?;
         let writer = member.writer.clone().ok_or_else(|| Failure::Unavailable(NOT_MANAGER.to_owned()))?;
@@ -67,6 +75,7 @@ impl Cluster for BoundCluster {
             node: Some(member.node),
             addr: Some(member.advertise),
             manager: member.writer.is_some(),
+            error: status.error,
             ..SwarmStatus::default()
         };
         match &member.writer {
@@ -95,7 +104,7 @@ impl Cluster for BoundCluster {
     fn read(&self) -> BoxFuture<'_, Result<View, Unavailable>> {
         Box::pin(async move {
             let (_, writer) = self.writer().map_err(|failure| Unavailable(failure.to_string()))?;
-            writer.read().await.map_err(|error| Unavailable(error.to_string()))
+            writer.read().await.map_err(|error| Unavailable(self.own_fault(error)))
         })
     }
 
@@ -105,7 +114,7 @@ impl Cluster for BoundCluster {
             match writer.submit(&txn).await {
                 Ok(_) => Ok(()),
                 Err(WriteError::Refused(conflict)) => Err(SubmitError::Conflict(conflict)),
-                Err(error) => Err(SubmitError::Unavailable(error.to_string())),
+                Err(error) => Err(SubmitError::Unavailable(self.own_fault(error))),
             }
         })
     }
