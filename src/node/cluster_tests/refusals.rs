@@ -3,6 +3,7 @@
 use super::*;
 use crate::gossip::GOSSIP_PORT;
 use swarm_core::control::{JoinRotation, rotate_join_secrets};
+use swarm_core::model::{NodeState, NodeStatus};
 use swarm_core::store::{Change, Object, Txn};
 use swarm_core::trust::TokenSecret;
 
@@ -81,6 +82,24 @@ async fn a_node_that_was_let_in_and_can_not_start_is_forgotten_again() {
     *joiner.fabric.broken.lock().unwrap() = None;
     joiner.join(&token, &[manager.listen()]).await.unwrap();
     manager.until("two voters", |view| voters(view) == 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_counts_as_down_before_it_gave_up_joining_is_forgotten_too() {
+    let hosts = cluster(44, &[]).await;
+    let (manager, joiner) = (&hosts[0], Host::start(44, 2).await);
+    let token = manager.token(NodeRole::Worker).await;
+    let _taken = std::net::UdpSocket::bind((joiner.ip, GOSSIP_PORT)).unwrap();
+    let mark_down = async {
+        let view = manager.until("the joiner is listed", |view| view.nodes().count() == 2).await;
+        let node = view.nodes().find(|node| node.status.state == NodeState::Unknown).unwrap();
+        let status = NodeStatus { state: NodeState::Down, ..NodeStatus::default() };
+        let changes = vec![Change::NodeStatus { node: node.id, status }];
+        manager.writer().await.submit(&Txn { changes, ..Txn::default() }).await.unwrap();
+    };
+    let managers = [manager.listen()];
+    let (words, ()) = tokio::join!(refused(&joiner, &token, &managers, manager), mark_down);
+    assert!(words.contains("for gossip"), "{words}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use crate::transport::Peer;
 use crate::trust::PeerIdentity;
 use bytes::Bytes;
 use std::sync::Arc;
-use swarm_core::model::{NodeRole, NodeState};
+use swarm_core::model::NodeRole;
 use swarm_core::store::{Change, Conflict, ObjectRef, Precondition, Txn};
 use swarm_core::{NodeId, Sensitive};
 use wire::pb::control::{FailureKind, reply::Reply, request::Request};
@@ -154,8 +154,10 @@ impl Answering {
         let wall = self.clock.wall();
         let view = self.writer.feed.view();
         let change = match view.node(peer.node) {
-            // It never came up: joining failed half way, and nothing of it stays.
-            Some(node) if node.status.state == NodeState::Unknown => Change::Delete(ObjectRef::Node(peer.node)),
+            // It never had a session: joining failed half way, and nothing of it stays. It may count as down by now.
+            Some(node) if node.description.as_ref().is_none_or(|d| d.wireguard_key == [0; 32]) => {
+                Change::Delete(ObjectRef::Node(peer.node))
+            }
             Some(node) => super::sessions::left(peer.node, wall, node.status.addr),
             None => return Reply::Left(pb::control::Left {}),
         };
