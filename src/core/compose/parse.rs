@@ -50,6 +50,8 @@ pub(crate) fn parse(text: &str, file: usize, report: &mut Report) -> Option<Node
         report.error(top, "", format!("the file has {} bytes; at most {FILE_BYTES_MAX} are read", text.len()));
         return None;
     }
+    // Editors put a byte order mark there; it is no part of the first key.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder { report, file, stack: Vec::new(), anchors: BTreeMap::new(), nodes: 0, root: None };
     let mut parser = Parser::new_from_str(text);
     let mut documents = 0;

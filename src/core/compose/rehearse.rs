@@ -49,25 +49,57 @@ pub(crate) fn rehearse(context: &mut Context<'_>, stack: &Stack) {
     }
 }
 
+/// Which key of a service the words of a refusal are about: they name the API's fields.
+fn part(failure: &str) -> Option<&'static str> {
+    let parts = [
+        ("valid repository/tag", "image"),
+        ("EndpointSpec", "ports"),
+        ("port '", "ports"),
+        ("mount point", "volumes"),
+        ("ContainerSpec.Mounts[", "volumes"),
+        ("Placement", "deploy"),
+        ("Resources", "deploy"),
+        ("Healthcheck", "healthcheck"),
+    ];
+    parts.iter().find(|(words, _)| failure.contains(words)).map(|(_, part)| *part)
+}
+
 impl Rehearsal<'_, '_> {
     fn id(&mut self) -> u128 {
         self.next += 1;
         u128::from(self.next)
     }
 
-    fn make(&mut self, made: Result<Txn, Refusal>, (pos, path): (Pos, String)) {
+    /// Why it is refused.
+    fn refusal(&mut self, made: Result<Txn, Refusal>) -> Option<String> {
         self.next += 1;
-        let failure = match made {
+        match made {
             Ok(txn) => self.store.apply(self.next, 1, &txn).err().map(|conflict| conflict.to_string()),
             // The ids are those of the rehearsal and mean nothing to anyone.
             Err(refusal) => {
                 let ids = (1..=self.next).map(|id| format!(" ({})", ServiceId(u128::from(id))));
                 Some(ids.fold(refusal.to_string(), |message, id| message.replace(&id, "")))
             }
-        };
-        if let Some(failure) = failure {
+        }
+    }
+
+    fn make(&mut self, made: Result<Txn, Refusal>, (pos, path): (Pos, String)) {
+        if let Some(failure) = self.refusal(made) {
             self.context.report.error(pos, &path, failure);
         }
+    }
+
+    /// As above, at the key of the service that it is about.
+    fn make_service(&mut self, made: Result<Txn, Refusal>, key: &str, place: (Pos, String)) {
+        let Some(failure) = self.refusal(made) else { return };
+        let part = part(&failure);
+        let service = self.context.root.get("services").and_then(|services| services.get(key));
+        let node = part.and_then(|part| service?.get(part));
+        let (pos, path) = match (part, node) {
+            (Some(part), Some(node)) => (node.pos, join(&place.1, part)),
+            (Some(_) | None, _) => place,
+        };
+        self.context.report.error(pos, &path, failure);
     }
 
     /// Where each final name of a section is declared.
@@ -82,7 +114,8 @@ impl Rehearsal<'_, '_> {
         let existing = stack.external_networks.iter();
         let existing = existing.map(|name| NetworkSpec { name: name.clone(), ..NetworkSpec::default() });
         for spec in existing.chain(stack.networks.iter().cloned()) {
-            let place = places.get(&spec.name).cloned().unwrap_or((self.context.root.pos, "networks".to_owned()));
+            let undeclared = || (self.context.root.pos, join("networks", &spec.name));
+            let place = places.get(&spec.name).cloned().unwrap_or_else(undeclared);
             if stack.external_networks.contains(&spec.name) && ["host", "none", "bridge"].contains(&spec.name.as_str())
             {
                 let message = format!("services on the network {} are not supported yet", spec.name);
@@ -131,7 +164,8 @@ impl Rehearsal<'_, '_> {
                 Ok(spec) => {
                     let id = ServiceId(self.id());
                     let made = create_service(&self.store.view(), spec, id, NOW);
-                    self.make(made, place);
+                    let key = service.spec.name.strip_prefix(&format!("{}_", stack.name)).unwrap_or_default();
+                    self.make_service(made, key, place);
                 }
                 Err(unknown) => self.context.report.error(place.0, &place.1, unknown.to_string()),
             }

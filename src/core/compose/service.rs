@@ -120,6 +120,13 @@ pub(crate) fn service(context: &mut Context<'_>, entry: &Entry) -> StackService 
             ports: ports(node),
         },
     };
+    for item in node.get("depends_on").map_or(&[][..], Node::items) {
+        let name = item.as_text().unwrap_or_default();
+        if context.root.get("services").and_then(|services| services.get(name)).is_none() {
+            let message = format!("{} is not a service of the stack", brief(name));
+            context.report.error(item.pos, &join(&path, "depends_on"), message);
+        }
+    }
     let networks = attachments(context, entry, &path);
     let secrets = file_uses(context, node, "secrets", &path);
     let configs = file_uses(context, node, "configs", &path);

@@ -136,7 +136,7 @@ fn a_missing_environment_file_is_named_with_its_full_path() {
 #[test]
 fn two_services_on_one_published_port_are_refused_before_anything_is_made() {
     let text = "services:\n  a: {image: a, ports: ['80:80']}\n  b: {image: b, ports: ['80:81']}\n";
-    one_error(text, "stack.yml:3:3: services.b: port '80' is already in use by service 'shop_a'");
+    one_error(text, "stack.yml:3:24: services.b.ports: port '80' is already in use by service 'shop_a'");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn what_the_cluster_would_refuse_is_refused_with_a_place() {
     let said = errors(&service("deploy: {placement: {constraints: [nowhere]}}"));
     assert!(said[0].starts_with("stack.yml:4:40: services.web.deploy.placement.constraints[0]: "), "{said:?}");
     let said = errors(&service("deploy: {resources: {limits: {memory: 1k}}}"));
-    assert!(said[0].contains("stack.yml:2:3: services.web: ") && said[0].contains("4MiB"), "{said:?}");
+    assert!(said[0].contains("stack.yml:4:13: services.web.deploy: ") && said[0].contains("4MiB"), "{said:?}");
     let said =
         errors("services: {a: {image: a, networks: [n]}}\nnetworks: {n: {ipam: {config: [{subnet: 10.1.2.3/24}]}}}\n");
     assert!(said[0].contains("stack.yml:2:12: networks.n: ") && said[0].contains("10.1.2.0/24"), "{said:?}");
@@ -179,4 +179,30 @@ fn contents_are_never_in_messages_or_debug_output() {
     let stack = loaded(&[text]).stack;
     assert_eq!(stack.secrets[0].data.expose(), b"t0k3n");
     assert!(!format!("{stack:?}").contains("t0k3n"));
+}
+
+#[test]
+fn what_the_cluster_would_refuse_has_the_place_of_the_key_it_is_about() {
+    let cases = [
+        ("services:\n  web:\n    image: Web\n".to_owned(), "stack.yml:3:12: services.web.image: "),
+        (service("ports: ['80:80', '80:81']"), "stack.yml:4:12: services.web.ports: "),
+        (service("volumes: ['/x:/a', '/y:/a']"), "stack.yml:4:14: services.web.volumes: "),
+    ];
+    for (text, place) in cases {
+        let said = errors(&text);
+        assert!(said[0].starts_with(place), "{said:?}");
+    }
+}
+
+#[test]
+fn a_network_of_a_stack_with_a_long_name_is_named() {
+    let name = "a".repeat(60);
+    let said = load(Some(&name), &sources(&[&service("")]), &environment(), &memory()).unwrap_err();
+    assert!(said[0].to_string().contains(&format!("networks.{name}_default: invalid name")), "{said:?}");
+}
+
+#[test]
+fn a_service_that_is_waited_for_must_be_there() {
+    let said = errors(&service("depends_on: [web, db]"));
+    assert_eq!(said, ["stack.yml:4:23: services.web.depends_on: db is not a service of the stack"]);
 }

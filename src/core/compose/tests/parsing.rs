@@ -120,3 +120,8 @@ fn lines_of_environment_files_are_literal() {
     assert_eq!(read, wanted.map(|(name, value)| (name.to_owned(), value.map(str::to_owned))));
     assert_eq!(words::env_file("A=1\nno name=1\n").unwrap_err().0, 2);
 }
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_file() {
+    assert_eq!(loaded(&["\u{feff}services:\n  web:\n    image: web:1\n"]).stack.services.len(), 1);
+}
