@@ -111,6 +111,9 @@ async fn create(mut call: Call) -> Outcome {
     let view = call.view().await?;
     let mut reading = read_service_spec(body, &view)?;
     reading.spec.task.container.pull_auth = auth;
+    if reading.spec.name.is_empty() {
+        reading.spec.name = control::fresh_service_name(&view, call.ports.cluster.random());
+    }
     let id = ServiceId(call.ports.cluster.random());
     let txn = control::create_service(&view, reading.spec, id, call.ports.cluster.now())?;
     call.submit(txn).await?;

@@ -63,6 +63,17 @@ async fn info_is_told_also_when_the_managers_have_no_majority() {
 }
 
 #[tokio::test]
+async fn a_service_without_a_name_is_given_one() {
+    let world = World::manager();
+    let spec = json!({ "TaskTemplate": { "ContainerSpec": { "Image": "busybox" } } });
+    let ids = [world.create("/services/create", spec.clone()).await, world.create("/services/create", spec).await];
+    for id in ids {
+        let name = world.get(&format!("/services/{id}")).await.json()["Spec"]["Name"].clone();
+        assert!(name.as_str().unwrap().contains('_'), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn outside_a_swarm_the_cluster_is_unavailable_in_dockers_words() {
     let world = World::outside();
     for path in ["/nodes", "/services", "/tasks", "/secrets", "/configs", "/swarm"] {
@@ -73,6 +84,9 @@ async fn outside_a_swarm_the_cluster_is_unavailable_in_dockers_words() {
     world.cluster.found();
     world.cluster.set_status(|status| status.manager = false);
     assert!(world.get("/nodes").await.message().contains("Worker nodes can't be used to view or modify"));
+    // A manager that can not run at the moment is no worker.
+    world.cluster.set_status(|status| status.error = "the disk is full".to_owned());
+    assert_eq!(world.get("/nodes").await.message(), "the disk is full");
     world.cluster.set_status(|status| status.state = SwarmState::Locked);
     assert!(world.get("/nodes").await.message().contains("needs to be unlocked"));
 }

@@ -7,6 +7,7 @@
 mod cluster;
 mod content;
 mod image;
+mod names;
 mod network;
 mod node;
 mod service;
@@ -14,6 +15,7 @@ mod validate;
 
 pub use cluster::{JoinRotation, rotate_join_secrets, update_cluster, validate_cluster_spec};
 pub use content::{create_config, create_secret, remove_config, remove_secret, update_config, update_secret};
+pub use names::fresh_service_name;
 pub use network::{create_network, predefined_networks, remove_network};
 pub use node::{remove_node, update_node};
 pub use service::{create_service, remove_service, rollback_service, update_service};

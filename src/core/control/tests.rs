@@ -233,6 +233,38 @@ fn what_is_wrong_in_a_spec_is_named() {
 }
 
 #[test]
+fn the_clusters_own_ports_are_not_published() {
+    for number in [2377, 7946, 4789] {
+        for mode in [PublishMode::Ingress, PublishMode::Host] {
+            let mut wrong = spec("web");
+            wrong.endpoint.ports = vec![PortConfig { protocol: Protocol::Udp, ..port(number, mode) }];
+            assert!(refused(wrong).ends_with("/udp is used by the cluster itself on every node"));
+            // Nothing of it listens on TCP.
+            let mut fine = spec("web");
+            fine.endpoint.ports = vec![port(number, mode)];
+            assert_eq!(validate_service(&World::new().view(), &fine, ServiceId(9)), Ok(()));
+        }
+    }
+}
+
+#[test]
+fn a_service_without_a_name_gets_one_that_is_free() {
+    let mut world = World::new();
+    let name = fresh_service_name(&world.view(), 0);
+    assert_eq!(name, "brave_babbage");
+    world.service(10, spec(&name));
+    assert_eq!(fresh_service_name(&world.view(), 0), "brave_babbage0");
+    world.service(11, spec("brave_babbage0"));
+    assert_eq!(fresh_service_name(&world.view(), 0), "brave_babbage1");
+    for random in [u128::MAX, 1 << 70, 1023] {
+        assert_eq!(
+            validate_service(&world.view(), &spec(&fresh_service_name(&world.view(), random)), ServiceId(9)),
+            Ok(())
+        );
+    }
+}
+
+#[test]
 fn what_nothing_would_carry_out_is_refused() {
     let job = ServiceSpec { mode: ServiceMode::GlobalJob, ..spec("web") };
     assert_eq!(refused(job), "Mode: replicated-job and global-job are not implemented yet");

@@ -26,6 +26,10 @@ const LOG_DRIVERS: [&str; 3] = ["", "json-file", "local"];
 /// Their options that it has.
 const LOG_OPTIONS: [&str; 2] = ["max-file", "max-size"];
 
+/// Ports that every node of a cluster listens at, unless told otherwise: the managers, gossip, and the overlay. A
+/// service published there could never be reached.
+const OWN_UDP_PORTS: [u16; 3] = [2377, 7946, 4789];
+
 /// Whether a name is letters, digits and `extra`, with a letter or digit at both ends, and not too long.
 pub fn name_pattern_holds(name: &str, extra: &[u8], len_max: usize) -> bool {
     let bytes = name.as_bytes();
@@ -290,6 +294,12 @@ fn endpoint(endpoint: &EndpointSpec) -> Result<(), Refusal> {
         }
         if endpoint.mode == EndpointMode::Dnsrr && port.mode == PublishMode::Ingress {
             return invalid("EndpointSpec: port published with ingress mode can't be used with dnsrr mode");
+        }
+        if port.protocol == Protocol::Udp && OWN_UDP_PORTS.contains(&port.published_port) {
+            return invalid(format!(
+                "EndpointSpec.Ports[{index}].PublishedPort: port {}/udp is used by the cluster itself on every node",
+                port.published_port
+            ));
         }
         if port.protocol == Protocol::Sctp {
             return invalid(format!("EndpointSpec.Ports[{index}].Protocol: sctp is not supported, use tcp or udp"));
