@@ -8,7 +8,7 @@ use crate::error::{CliError, Result};
 use crate::table::write_out;
 use crate::{daemon, dev};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, FromArgMatches as _, Parser, Subcommand};
 use std::process::ExitCode;
 
 const DEFAULT_HOST: &str = "unix:///run/swarm/swarm.sock";
@@ -99,7 +99,8 @@ impl Context {
 
 /// Runs the program. The hidden subcommand `shim` is not handled here: see `main.rs`.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let matches = values_as_given(Cli::command()).try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -121,6 +122,17 @@ pub fn run() -> ExitCode {
         }
         command => report(host(cli.host).and_then(|host| block_on(command, Context { host }))),
     }
+}
+
+/// What follows a flag that takes a value is its value, as for docker: `--replicas -1` is a wrong number, not an
+/// unknown flag.
+fn values_as_given(command: clap::Command) -> clap::Command {
+    let command = command.mut_args(|arg| {
+        let takes_one = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+        let flag = !arg.is_positional() && takes_one && !arg.is_require_equals_set();
+        if flag { arg.allow_hyphen_values(true) } else { arg }
+    });
+    command.mut_subcommands(values_as_given)
 }
 
 fn host(given: Option<String>) -> Result<Host> {
@@ -202,6 +214,20 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        values_as_given(Cli::command()).debug_assert();
+    }
+
+    #[test]
+    fn the_word_after_a_flag_is_its_value_even_when_it_begins_with_a_dash() {
+        let said = |words: &str| {
+            let words = words.split(' ');
+            values_as_given(Cli::command()).try_get_matches_from(words).map(drop).map_err(|error| error.to_string())
+        };
+        for words in ["--replicas -1 image", "--limit-memory -5m image", "--restart-delay -5s image"] {
+            let error = said(&format!("swarm service create {words}")).unwrap_err();
+            assert!(error.contains("invalid value '-"), "{error}");
+        }
+        assert_eq!(said("swarm service create --replicas 2 --detach=false image cmd -x --replicas"), Ok(()));
+        assert!(said("swarm service create --nonsense image").unwrap_err().contains("'--nonsense'"));
     }
 }

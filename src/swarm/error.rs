@@ -74,6 +74,9 @@ fn daemon_hint(message: &str) -> Option<&'static str> {
     if message.starts_with("This node is already part of a swarm") {
         return Some("\"swarm leave\" first, to join another one");
     }
+    if message.contains("does not have a leader") {
+        return Some("start the managers that are down; running containers go on meanwhile");
+    }
     if message.contains("update out of sequence") {
         return Some("somebody else changed it at the same time: run the command again");
     }

@@ -4,6 +4,11 @@ use crate::error::{CliError, Result};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+/// Reads a number of things.
+pub fn parse_count(text: &str) -> std::result::Result<u64, String> {
+    text.parse().map_err(|_| "not a whole number of 0 or more".to_owned())
+}
+
 /// Reads a duration as Go does (`time.ParseDuration`): `1h30m`, `1.5s`, `500ms`. Nanoseconds.
 pub fn parse_duration_ns(text: &str) -> std::result::Result<i64, String> {
     let bad = || format!("invalid duration \"{text}\" (such as 10s, 1m30s, 500ms)");

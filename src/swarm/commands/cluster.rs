@@ -150,7 +150,7 @@ pub async fn init(context: &Context, args: InitArgs) -> Result<()> {
 fn hint_address(error: CliError) -> CliError {
     match error {
         CliError::Daemon { status, message }
-            if message.contains("address") && !message.contains("--advertise-addr") =>
+            if message.contains("advertise") && !message.contains("--advertise-addr") =>
         {
             let hint = "name the address the other hosts reach this one at with --advertise-addr";
             CliError::hinted(CliError::Daemon { status, message }.to_string(), hint)

@@ -286,7 +286,12 @@ async fn show(mut lines: BoxStream<'static, Result<Value>>, quiet: bool) -> Resu
 fn upload(path: Option<&Path>) -> Result<Upload> {
     let file = match path {
         Some(path) if path != Path::new("-") => {
-            File::open(path).map_err(|error| CliError::file("open", path, &error))?
+            let file = File::open(path).map_err(|error| CliError::file("open", path, &error))?;
+            // It opens, and the fault would look like one of the connection.
+            if file.metadata().is_ok_and(|found| found.is_dir()) {
+                return Err(CliError::usage(format!("cannot read {}: it is a directory", path.display())));
+            }
+            file
         }
         Some(_) | None => {
             if std::io::IsTerminal::is_terminal(&std::io::stdin()) {

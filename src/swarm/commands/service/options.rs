@@ -2,7 +2,7 @@
 
 use crate::error::{CliError, Result};
 use crate::json::{drop_empty, list_mut, set, set_some, text, texts};
-use crate::units::{parse_bytes, parse_cpus, parse_duration_ns};
+use crate::units::{parse_bytes, parse_count, parse_cpus, parse_duration_ns};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -54,13 +54,13 @@ pub struct SpecOptions {
     #[arg(long, value_name = "OPTION")]
     log_opt: Vec<String>,
     /// Number of tasks
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub replicas: Option<u64>,
     /// Job tasks that run at the same time
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub max_concurrent: Option<u64>,
     /// Most tasks on one node (0: no limit)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     replicas_max_per_node: Option<u64>,
     #[command(flatten)]
     resources: ResourceOptions,
@@ -121,7 +121,7 @@ struct RestartOptions {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
     restart_delay: Option<i64>,
     /// Most restarts before giving up
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     restart_max_attempts: Option<u64>,
     /// Time in which restarts are counted
     #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
@@ -131,7 +131,7 @@ struct RestartOptions {
 #[derive(Debug, Args)]
 struct UpdateOptions {
     /// Tasks updated at the same time (0: all)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     update_parallelism: Option<u64>,
     /// Time between updates
     #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
@@ -153,7 +153,7 @@ struct UpdateOptions {
 #[derive(Debug, Args)]
 struct RollbackOptions {
     /// Tasks rolled back at the same time (0: all)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     rollback_parallelism: Option<u64>,
     /// Time between rollbacks of tasks
     #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
@@ -184,7 +184,7 @@ struct HealthOptions {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]
     health_timeout: Option<i64>,
     /// Checks in a row that must fail
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     health_retries: Option<u64>,
     /// Time after the start in which failed checks do not count
     #[arg(long, value_name = "DURATION", value_parser = parse_duration_ns)]

@@ -286,7 +286,8 @@ pub fn env_file(path: &Path) -> Result<Vec<String>> {
 
 /// `KEY=VALUE` as it is; `KEY` with the value of this process, or nothing when it has none.
 pub fn variable(word: &str) -> Option<String> {
-    if word.contains('=') {
+    // An empty word is for the daemon to refuse.
+    if word.is_empty() || word.contains('=') {
         return Some(word.to_owned());
     }
     std::env::var(word).ok().map(|value| format!("{word}={value}"))

@@ -9,6 +9,7 @@ use crate::error::{CliError, Result};
 use crate::json::{drop_empty, int, list_mut, object, set, text, texts};
 use crate::registry;
 use crate::table::write_out;
+use crate::units::parse_count;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -142,9 +143,8 @@ pub async fn scale(client: &Client, args: ScaleArgs) -> Result<()> {
         let parts = word.split_once('=').filter(|(name, count)| !name.is_empty() && !count.is_empty());
         let (name, count) =
             parts.ok_or_else(|| CliError::usage(format!("invalid scale specifier '{word}': use SERVICE=REPLICAS")))?;
-        let count: u64 = count
-            .parse()
-            .map_err(|_| CliError::usage(format!("{name}: invalid replicas value {count}: not a number")))?;
+        let count = parse_count(count)
+            .map_err(|why| CliError::usage(format!("{name}: invalid replicas value {count}: {why}")))?;
         wanted.push((name.to_owned(), count));
     }
     let (mut failures, mut scaled) = (Vec::new(), Vec::new());
