@@ -102,6 +102,10 @@ impl LocalEngine {
         spec.mounts = mounts;
         let stop_signal = match task.spec.container.stop_signal.as_str() {
             "" => image.config.stop_signal.clone().unwrap_or_default(),
+            given if runtime::signals::signal_number(given).is_none() => {
+                let use_one = "use a name such as SIGTERM, or a number from 1 to 64";
+                return Err(EngineError(format!("unknown stop signal \"{given}\": {use_one}")));
+            }
             given => given.to_owned(),
         };
         spec.stop_signal = stop_signal;
