@@ -18,6 +18,8 @@ use std::path::Path;
 
 /// Bytes copied at a time.
 const COPY_BYTES: usize = 256 << 10;
+/// Of a path in a message.
+const SHOWN_CHARS_MAX: usize = 200;
 /// Parts of a name; longer ones serve only to break tools.
 const PATH_PARTS_MAX: usize = 200;
 
@@ -115,13 +117,23 @@ enum Fault {
 
 impl Fault {
     fn at(self, path: &[u8]) -> Self {
-        let path = String::from_utf8_lossy(path).into_owned();
+        let path = shown(path);
         match self {
             Fault::Bad(reason) => Fault::Bad(format!("{path}: {reason}")),
             Fault::Disk(e) if is_disk_full(&e) => Fault::Disk(e),
             Fault::Disk(e) => Fault::Bad(format!("{path}: {e}")),
         }
     }
+}
+
+/// A path of an archive for people: a hostile one is long, or holds what a terminal would obey.
+fn shown(path: &[u8]) -> String {
+    let text = String::from_utf8_lossy(path);
+    let mut shown: String = text.chars().take(SHOWN_CHARS_MAX).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if text.chars().nth(SHOWN_CHARS_MAX).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 impl From<io::Error> for Fault {
@@ -304,9 +316,7 @@ impl Layer {
 
     fn link(&mut self, parent: &OwnedFd, name: &[u8], entry: &Entry) -> std::result::Result<(), Fault> {
         let target = clean(&entry.link)?;
-        let missing = || {
-            Fault::Bad(format!("a hard link to {}, which is not in the image", String::from_utf8_lossy(&entry.link)))
-        };
+        let missing = || Fault::Bad(format!("a hard link to {}, which is not in the image", shown(&entry.link)));
         let (dir, target_name) = split(&target).ok_or_else(missing)?;
         let from = self.root.open_dir(dir).map_err(|_| missing())?;
         match in_root::stat(&from, target_name)? {

@@ -242,6 +242,13 @@ fn names_that_lead_out_of_the_image_write_nothing_outside() {
 }
 
 #[test]
+fn a_hostile_name_is_shown_short_and_on_one_line() {
+    assert_eq!(shown(&[b'a'; 4000]), "a".repeat(SHOWN_CHARS_MAX) + "…");
+    let escape = Fixture::refused(TarBuilder::new().file("../\u{1b}[2J\nok", 0o644, ""));
+    assert!(escape.contains("../?[2J?ok: a path leads out"), "{escape}");
+}
+
+#[test]
 fn links_to_the_host_are_followed_inside_the_image_only() {
     let outside = tempfile::tempdir().expect("tempdir");
     let target = outside.path().to_str().expect("utf-8");
