@@ -30,7 +30,7 @@ const LOCK_LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// Nothing was changed.
-    #[error("another swarm daemon uses {} (stop it, or choose another --data-dir)", path.display())]
+    #[error("another swarm daemon uses {} (stop it, or choose another --data-dir and --run-dir)", path.display())]
     Locked { path: PathBuf },
     #[error("cannot {verb} {}", path.display())]
     Io {
@@ -55,6 +55,35 @@ pub struct DataDir {
 /// Held while the daemon lives.
 #[derive(Debug)]
 pub struct DirLock(#[expect(dead_code, reason = "the lock is the open file")] Flock<File>);
+
+impl DirLock {
+    fn take(path: PathBuf) -> Result<Self, DiskError> {
+        let file = File::create(&path).map_err(|source| DiskError::Io { verb: "open", path: path.clone(), source })?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
+            nix::errno::Errno::EWOULDBLOCK => DiskError::Locked { path },
+            other => DiskError::Io { verb: "lock", path, source: other.into() },
+        })?;
+        Ok(Self(lock))
+    }
+
+    /// Of a folder with the running state of a node, which another daemon would take for its own leftovers.
+    pub async fn of_run_dir(dir: &Path) -> Result<Self, DiskError> {
+        soon(|| Self::take(dir.join("run.lock"))).await
+    }
+}
+
+/// Waits for a daemon that is just ending.
+async fn soon<T>(open: impl Fn() -> Result<T, DiskError>) -> Result<T, DiskError> {
+    let deadline = tokio::time::Instant::now() + LOCK_WAIT;
+    loop {
+        match open() {
+            Err(DiskError::Locked { .. }) if tokio::time::Instant::now() < deadline => {
+                tokio::time::sleep(LOCK_LOOK).await;
+            }
+            result => return result,
+        }
+    }
+}
 
 /// What a member remembers beside its identity.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
@@ -86,26 +115,13 @@ impl DataDir {
             std::fs::create_dir_all(&path).map_err(|source| DiskError::Io { verb: "make", path, source })?;
         }
         private(root)?;
-        let path = root.join("lock");
-        let file = File::create(&path).map_err(|source| DiskError::Io { verb: "open", path: path.clone(), source })?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| match error {
-            nix::errno::Errno::EWOULDBLOCK => DiskError::Locked { path },
-            other => DiskError::Io { verb: "lock", path, source: other.into() },
-        })?;
-        Ok((Self { root: root.to_owned() }, DirLock(lock)))
+        let lock = DirLock::take(root.join("lock"))?;
+        Ok((Self { root: root.to_owned() }, lock))
     }
 
     /// The same, waiting for a daemon that is just ending.
     pub async fn open_soon(root: &Path) -> Result<(Self, DirLock), DiskError> {
-        let deadline = tokio::time::Instant::now() + LOCK_WAIT;
-        loop {
-            match Self::open(root) {
-                Err(DiskError::Locked { .. }) if tokio::time::Instant::now() < deadline => {
-                    tokio::time::sleep(LOCK_LOOK).await;
-                }
-                result => return result,
-            }
-        }
+        soon(|| Self::open(root)).await
     }
 
     pub fn identity(&self) -> PathBuf {
@@ -207,5 +223,23 @@ fn remove(path: &Path) -> Result<(), DiskError> {
             Err(DiskError::Io { verb: "remove", path: path.to_owned(), source })
         }
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_daemon_at_a_time_has_a_data_and_a_run_directory() {
+        let (data, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = (DataDir::open(data.path()).unwrap(), DirLock::of_run_dir(run.path()).await.unwrap());
+        assert!(matches!(DataDir::open(data.path()), Err(DiskError::Locked { .. })));
+        assert!(matches!(DirLock::take(run.path().join("run.lock")), Err(DiskError::Locked { .. })));
+        // One folder may be both.
+        DirLock::of_run_dir(data.path()).await.unwrap();
+        drop(first);
+        DataDir::open(data.path()).unwrap();
+        DirLock::of_run_dir(run.path()).await.unwrap();
     }
 }

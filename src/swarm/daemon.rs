@@ -4,7 +4,7 @@ use crate::bind::{BoundCluster, BoundLocal};
 use crate::host;
 use clap::Args;
 use node::clock::Clock;
-use node::disk::DataDir;
+use node::disk::{DataDir, DirLock};
 use node::engine::{Events, LocalEngine, Net, NetSettings, SecretFiles};
 use node::node::{Node, NodeOptions};
 use runtime::image::{ImageStore, StoreOptions};
@@ -108,6 +108,7 @@ async fn serve(args: DaemonArgs) -> Result<(), String> {
     let clock = Clock::new();
     let stop = CancellationToken::new();
     let dir = DataDir::open_soon(&args.data_dir).await.map_err(|error| node::error::chain(&error))?;
+    let run_lock = DirLock::of_run_dir(&args.run_dir).await.map_err(|error| node::error::chain(&error))?;
     let (engine, description) = start_engine(&args, labels.clone()).await?;
     let options = NodeOptions {
         engine: Arc::new(engine.clone()),
@@ -135,6 +136,7 @@ async fn serve(args: DaemonArgs) -> Result<(), String> {
     }
     // The next daemon makes it anew; until then a client is told that nobody listens.
     let _ = std::fs::remove_file(&socket);
+    drop(run_lock);
     Ok(())
 }
 
