@@ -33,8 +33,8 @@ pub(crate) struct Plan {
     pub args: Vec<String>,
     pub env: Vec<String>,
     pub cwd: String,
-    /// Make a missing working directory, as Docker does for the first process.
-    pub make_cwd: bool,
+    /// The first process: a missing working directory is made, as Docker does, and `/dev` finished.
+    pub first: bool,
     pub uid: u32,
     pub tty_size: Option<(u16, u16)>,
     pub filter: Option<Filter>,
@@ -118,6 +118,7 @@ impl Plan {
         new_keyring().map_err(runtime("make a session keyring"))?;
         self.cut_propagation().map_err(runtime("make the mounts private"))?;
         self.own_stdio();
+        self.name_core();
         match std::fs::write("/proc/self/oom_score_adj", self.oom_score_adj.to_string()) {
             // Nobody asked for the default, and a daemon without CAP_SYS_RESOURCE may not reach it.
             Err(error) if self.oom_score_adj != 0 => return Err(runtime("set oom_score_adj")(error)),
@@ -157,6 +158,13 @@ impl Plan {
         Ok(())
     }
 
+    /// `/dev/core`, which libcontainer makes under another name.
+    fn name_core(&self) {
+        if self.first && std::fs::read_link("/dev/kcore").is_ok_and(|target| target.as_os_str() == "/proc/kcore") {
+            let _ = std::fs::rename("/dev/kcore", "/dev/core");
+        }
+    }
+
     /// Gives the standard streams to the user, so that opening `/dev/stdout` works, and sizes the terminal.
     fn own_stdio(&self) {
         let null = std::fs::metadata("/dev/null").ok().map(|data| std::os::unix::fs::MetadataExt::rdev(&data));
@@ -179,7 +187,7 @@ impl Plan {
 
     fn enter_cwd(&self) -> Result<(), Failure> {
         let cwd = if self.cwd.is_empty() { "/" } else { &self.cwd };
-        if self.make_cwd && !std::path::Path::new(cwd).exists() {
+        if self.first && !std::path::Path::new(cwd).exists() {
             std::fs::create_dir_all(cwd).map_err(|error| Failure {
                 code: NOT_FOUND,
                 message: format!("cannot make the working directory {cwd}: {error}"),

@@ -158,7 +158,7 @@ pub(super) fn plan(
         args: process.args.clone(),
         env: environment(process, user, &spec.hostname),
         cwd: process.cwd.clone(),
-        make_cwd: std::ptr::eq(process, &raw const spec.process),
+        first: std::ptr::eq(process, &raw const spec.process),
         uid: user.uid,
         tty_size,
         filter: filtered.then(|| Filter::docker_default(caps)),
