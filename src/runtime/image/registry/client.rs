@@ -137,6 +137,10 @@ impl RegistryClient {
 
     /// Used for one login: it keeps nothing we need.
     fn oci_client(&self) -> Result<oci_client::Client> {
+        // It makes a client without our authorities first, and panics on a host that has none of its own.
+        if rustls_native_certs::load_native_certs().certs.is_empty() {
+            return Err(no_authorities(&self.endpoint));
+        }
         let certificate = |pem: &Vec<u8>| Certificate { encoding: CertificateEncoding::Pem, data: pem.clone() };
         let plain = self.plain_http.load(Ordering::Relaxed);
         let mut config = ClientConfig {
@@ -275,12 +279,17 @@ fn roots(endpoint: &Endpoint, mut authorities: Vec<Vec<u8>>) -> Result<Vec<Vec<u
         return Ok(authorities);
     }
     if !endpoint.plain_http {
-        return Err(problem("this host has no certificate authorities, install ca-certificates".into()));
+        return Err(no_authorities(endpoint));
     }
     let nobody =
         rcgen::generate_simple_self_signed(vec!["nobody.invalid".to_owned()]).map_err(|e| problem(e.to_string()))?;
     authorities.push(nobody.cert.pem().into_bytes());
     Ok(authorities)
+}
+
+fn no_authorities(endpoint: &Endpoint) -> ImageError {
+    let reason = "this host has no certificate authorities, install ca-certificates".to_owned();
+    ImageError::Unreachable { registry: endpoint.host.clone(), reason }
 }
 
 fn http_client(endpoint: &Endpoint, authorities: &[Vec<u8>]) -> Result<reqwest::Client> {
