@@ -238,6 +238,22 @@ impl Cgroup {
         pids
     }
 
+    /// Where below this cgroup a joining process has to go, seen from the container's first process; `None`: inside.
+    ///
+    /// A privileged container may turn controllers on for groups of its own, as systemd and Docker in it do; then only
+    /// those may hold processes (cgroup-v2.rst, "No Internal Process Constraint").
+    pub fn below(&self, pid: i32) -> Option<String> {
+        let Hierarchy::V2 { root } = &self.hierarchy else { return None };
+        let on = std::fs::read_to_string(root.join(&self.path).join("cgroup.subtree_control")).ok()?;
+        if on.trim().is_empty() {
+            return None;
+        }
+        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        let below = Path::new(group).strip_prefix(&self.path).ok()?.to_str()?;
+        (!below.is_empty()).then(|| below.to_owned())
+    }
+
     /// Kills what is inside and removes the directories, with those a privileged container made below. Gone already
     /// is success.
     pub fn remove(&self) -> Result<()> {

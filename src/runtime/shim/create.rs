@@ -28,8 +28,8 @@ pub(crate) type Stdio = Option<[OwnedFd; 3]>;
 pub(crate) enum Job {
     /// The container of the bundle in the run directory.
     Container,
-    /// A process in it, described by this file.
-    Exec { process: std::path::PathBuf, number: u64 },
+    /// A process in it, described by this file, and in this group below the container's.
+    Exec { process: std::path::PathBuf, number: u64, below: Option<String> },
 }
 
 /// A helper at work.
@@ -90,9 +90,13 @@ fn work(run_dir: &Path, job: &Job, plan: Plan, stdio: Stdio, tty: bool) -> Resul
             container.set_status(ContainerStatus::Running).save().map_err(|error| chain(&error))?;
             container.pid().ok_or("the container has no process")?
         }
-        Job::Exec { process, .. } => {
-            builder.as_tenant().with_process(Some(process)).with_detach(true).build().map_err(|error| chain(&error))?
-        }
+        Job::Exec { process, below, .. } => builder
+            .as_tenant()
+            .with_process(Some(process))
+            .with_sub_cgroup(below.clone())
+            .with_detach(true)
+            .build()
+            .map_err(|error| chain(&error))?,
     };
     let master = console.map(|console| console.master()).transpose().map_err(|error| error.to_string())?;
     Ok((pid.as_raw(), master))

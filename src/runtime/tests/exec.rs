@@ -198,3 +198,29 @@ async fn a_paused_container_refuses_exec_and_goes_on_later() {
     let stopped = host.containers.stop("a", libc::SIGTERM, std::time::Duration::from_millis(100)).await;
     assert!(stopped.is_ok_and(|exit| exit.code >= 128));
 }
+
+/// A container that keeps containers or systemd. Its own group may then hold no process (cgroup v2).
+#[tokio::test]
+async fn an_exec_joins_a_container_with_groups_of_its_own_where_its_first_process_is() {
+    if !std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        eprintln!("this host is not one of cgroup v2: nothing to see here");
+        return;
+    }
+    let host = Host::new().await;
+    let mut spec = host.shell(
+        "cd /sys/fs/cgroup; mkdir init; echo $$ > init/cgroup.procs; echo +memory > cgroup.subtree_control; \
+         cat cgroup.subtree_control; sleep 1000",
+    );
+    spec.privileged = true;
+    spec.resources.memory = 64 << 20;
+    host.run("a", &spec).await;
+    host.until_logged("a", "memory").await;
+    let (exit, out, err) =
+        finish(host.containers.exec("a", &process(&["cat", "/proc/self/cgroup"])).await.expect("exec")).await;
+    assert_eq!((exit.code, out.as_str(), err.as_str()), (0, "0::/init\n", ""));
+    assert_eq!(host.containers.stats("a").await.expect("stats").memory_limit, Some(64 << 20));
+    host.containers.kill("a").await.expect("kill");
+    host.wait("a").await;
+    host.containers.delete("a").await.expect("the groups below go with it");
+    assert!(support::cgroup_dirs(&format!("{}/a", host.cgroup_parent)).is_empty());
+}

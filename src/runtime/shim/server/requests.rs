@@ -170,7 +170,8 @@ impl Shim {
         let plan = setup::plan(&self.spec, process, &user).map_err(|error| error.to_string())?;
         let file = format!("exec-{number}.json");
         std::fs::write(&file, config.to_string()).map_err(|error| format!("cannot write {file}: {error}"))?;
-        let job = Job::Exec { process: self.arguments.run_dir.join(&file), number };
+        let process_file = self.arguments.run_dir.join(&file);
+        let job = Job::Exec { process: process_file, number, below: self.cgroup.below(self.pid) };
         let helper = create::spawn(&self.arguments.run_dir, job, plan, stdio, process.tty)
             .map_err(|error| format!("cannot fork: {error}"))?;
         Ok(Starting {
