@@ -28,6 +28,9 @@ for file in /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.ma
   [ -e $file ] && { (echo 999999999 > $file) 2>/dev/null && echo "cgroup_write=$file"; }
 done
 (mkdir /sys/fs/cgroup/x) 2>/dev/null && echo "cgroup_mkdir=yes"
+[ -e /sys/fs/cgroup/cgroup.controllers ] && for file in /proc/self/cgroup /sys/fs/cgroup/cgroup.controllers; do
+  echo "$file=$(cat $file)"
+done
 rm -f /tmp/fuse; mknod /tmp/fuse c 10 229 2>/dev/null && echo "mknod=yes"
 (true < /tmp/fuse) 2>/dev/null && echo "device_open=yes"
 (true < /dev/zero) 2>/dev/null && echo "zero_open=yes"
@@ -94,6 +97,10 @@ fn check(facts: &Facts, who: &str, table: &[(&str, &str)]) {
     }
 }
 
+fn v2() -> bool {
+    std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
 /// These lines appear only when something is possible that must not be.
 fn check_impossible(facts: &Facts, who: &str) {
     for key in ["cgroup_write", "cgroup_mkdir", "device_open", "proc_sys_write", "mount", "unshare"] {
@@ -137,6 +144,9 @@ async fn root_has_docker_s_defaults_in_the_first_process_and_in_exec() {
             ],
         );
         check_impossible(facts, who);
+        if v2() {
+            check(facts, who, &[("/proc/self/cgroup", "0::/")]); // a namespace whose root is the container's group
+        }
     }
 }
 
@@ -248,7 +258,7 @@ fn not_compared(key: &str) -> bool {
         // What HOME and PATH are is Docker's doing, not runc's.
         "home" | "path" => true,
         // runc 1.1 leaves the directory that holds the v1 mounts writable.
-        "cgroup_mkdir" | "mount /sys/fs/cgroup" => true,
+        "cgroup_mkdir" | "mount /sys/fs/cgroup" => !v2(),
         _ => false,
     }
 }
@@ -293,6 +303,11 @@ fn runc(host: &Host, user: Value) -> [Facts; 2] {
 fn runc_config(host: &Host, user: &Value, args: &[&str]) -> Value {
     let caps = runtime::caps::CapSet::resolve(&[], &[], false).expect("default").names();
     let bind = |kind: &str, target: &str, source: &str, options: &[&str]| json!({ "destination": target, "type": kind, "source": source, "options": options });
+    let mut namespaces = vec!["pid", "ipc", "uts", "mount", "network"];
+    if v2() {
+        namespaces.push("cgroup");
+    }
+    let namespaces: Vec<Value> = namespaces.into_iter().map(|kind| json!({ "type": kind })).collect();
     json!({
         "ociVersion": "1.0.2",
         "process": {
@@ -312,7 +327,7 @@ fn runc_config(host: &Host, user: &Value, args: &[&str]) -> Value {
             bind("tmpfs", "/dev/shm", "shm", &["nosuid", "noexec", "nodev", "mode=1777", "size=67108864"]),
         ],
         "linux": {
-            "namespaces": [{"type":"pid"},{"type":"ipc"},{"type":"uts"},{"type":"mount"},{"type":"network"}],
+            "namespaces": namespaces,
             "cgroupsPath": format!("{}/runc", host.cgroup_parent),
             "resources": { "devices": [
                 {"allow": false, "access": "rwm"},
@@ -332,6 +347,7 @@ fn runc_config(host: &Host, user: &Value, args: &[&str]) -> Value {
                 "/sys/devices/virtual/powercap",
             ],
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+            "rootfsPropagation": "rprivate",
         }
     })
 }

@@ -28,17 +28,38 @@ async fn limits_are_written_and_enforced() {
     let stats = host.containers.stats("a").await.expect("stats");
     assert_eq!((stats.pids_limit, stats.memory_limit), (Some(5), Some(32 << 20)));
     assert!(stats.pids_current >= 1 && stats.memory_usage > 0, "{stats:?}");
-    let found: Vec<String> = cgroup_dirs(&format!("{}/a", host.cgroup_parent))
-        .iter()
-        .filter_map(|dir| {
-            ["cpu.cfs_quota_us", "cpu.max"].iter().find_map(|file| std::fs::read_to_string(dir.join(file)).ok())
-        })
-        .collect();
-    assert!(found.iter().any(|text| text.trim() == "50000" || text.trim() == "50000 100000"), "{found:?}");
+    let dirs = cgroup_dirs(&format!("{}/a", host.cgroup_parent));
+    let written = |file: &str| dirs.iter().find_map(|dir| std::fs::read_to_string(dir.join(file)).ok());
+    let cpu = written("cpu.max").or_else(|| written("cpu.cfs_quota_us")).expect("a file");
+    assert!(["50000", "50000 100000"].contains(&cpu.trim()), "{cpu}");
+    // A kernel without swap accounting has neither.
+    if let Some(swap) = written("memory.swap.max") {
+        assert_eq!(swap, "0\n");
+    }
     spec.process.args[2] = "for i in 1 2 3 4 5 6 7 8; do sleep 1000 & done; echo forked".into();
     let (exit, log) = host.output("b", &spec).await;
     assert_ne!(exit.code, 0, "{log}");
     assert!(!log.contains("forked") && log.contains("fork"), "{log}");
+}
+
+#[tokio::test]
+async fn a_busy_program_is_slowed_to_its_share_and_its_time_is_counted() {
+    let host = Host::new().await;
+    let mut spec = host.shell("while :; do :; done");
+    spec.resources.nano_cpus = 100_000_000;
+    host.run("a", &spec).await;
+    let slowed = tokio::time::timeout(support::LONG, async {
+        loop {
+            let stats = host.containers.stats("a").await.expect("stats");
+            if stats.throttled_periods >= 3 {
+                return stats;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    });
+    let stats = slowed.await.expect("it is slowed");
+    assert!(stats.throttled_ns > 0 && stats.periods >= stats.throttled_periods, "{stats:?}");
+    assert!(stats.cpu_total_ns >= 20_000_000, "{stats:?}");
 }
 
 #[tokio::test]
