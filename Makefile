@@ -15,7 +15,7 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := sudo -E
 endif
 
-.PHONY: help demo demo-down test test-unit test-cluster check tidy deny bench build clean
+.PHONY: help demo demo-down test test-unit test-cluster test-vm check tidy deny bench build clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,10 @@ test-unit: ## the tests of every crate, without the three-host runs
 
 test-cluster: ## the real binary on three hosts made of network namespaces
 	$(CARGO) nextest run --locked --workspace --profile cluster
+
+test-vm: ## the runtime's tests and one whole node on a cgroup v2 host, a virtual machine (minutes; not in `make test`)
+	scripts/setup.sh vm
+	scripts/vm-test.sh
 
 check: ## formatting, lints, licences and advisories, documentation, tidy
 	scripts/setup.sh check

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building, testing and the demo need and the machine lacks. Debian 12, Ubuntu 24.04.
-# usage: scripts/setup.sh build|test|check|demo|bench ...
+# usage: scripts/setup.sh build|test|check|demo|bench|vm ...
 # Prints nothing when nothing is missing. Run as root, or as a user who may use sudo.
 set -euo pipefail
 
@@ -72,7 +72,7 @@ take_peer() {
 
 top=$(cd "$(dirname "$0")/.." && pwd)
 command -v cargo >/dev/null || die "no cargo in PATH; install Rust first: https://rustup.rs"
-[ $# -gt 0 ] || die "usage: scripts/setup.sh build|test|check|demo|bench ..."
+[ $# -gt 0 ] || die "usage: scripts/setup.sh build|test|check|demo|bench|vm ..."
 # A C linker for Rust; nft, which the daemon drives; ip and iptables, with which tests make hosts and
 # their firewalls; busybox and redis, of which the images of the demo and of the tests are made
 # (redis-tools holds the server too and starts no service).
@@ -87,7 +87,10 @@ for part in "$@"; do
         bench) packages cc=gcc nft=nftables ip=iproute2 iptables=iptables busybox=busybox-static
             take_out docker docker-cli docker.io; take_out docker-registry docker-registry
             take_peer ;;
+        # A machine to boot, what makes its disks, and what goes onto them.
+        vm) packages cc=gcc qemu-system-x86_64=qemu-system-x86 mke2fs=e2fsprogs cpio=cpio depmod=kmod zstd=zstd strip=binutils \
+            busybox=busybox-static ip=iproute2 nft=nftables ;;
         check) packages cc=gcc; cargo_tool deny cargo-deny ;;
-        *) die "unknown part '$part'; known: build test check demo bench" ;;
+        *) die "unknown part '$part'; known: build test check demo bench vm" ;;
     esac
 done
