@@ -77,7 +77,7 @@ make_root() {
     local dir program
     rm -rf "$root"; mkdir -p "$root"/{usr/{bin,sbin,lib,lib64},proc,sys,dev,run,tmp,etc,root,var/lib,tests}
     for dir in bin sbin lib lib64; do ln -s "usr/$dir" "$root/$dir"; done
-    for program in busybox mount umount ip nft; do put "$(found $program)" "/usr/bin/$program"; done
+    for program in busybox mount umount unshare ip nft; do put "$(found $program)" "/usr/bin/$program"; done
     ln -s ../bin/busybox "$root/usr/sbin/modprobe"  # where the kernel looks for it
     unpack runc; put "$vm/runc/usr/sbin/runc" /usr/sbin/runc
     [ ! -x "$top/target/tools/docker-registry" ] || put "$top/target/tools/docker-registry" /usr/bin/docker-registry

@@ -20,6 +20,15 @@ echo $$ > $service/cgroup.procs
 ulimit -n 65536
 
 failed=
+# The limits again for a daemon in a container, which sees its own group as the top.
+nested() {
+    echo "vm: limits in a container"
+    echo '+cpu +memory +pids' > /sys/fs/cgroup/cgroup.subtree_control
+    mkdir /sys/fs/cgroup/container
+    sh -c 'echo $$ > /sys/fs/cgroup/container/cgroup.procs
+        exec /usr/bin/unshare -C -m sh -c "umount /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup
+            exec timeout -s KILL 120 /tests/runtime-tests/limits --test-threads=1 limits_are_written"'
+}
 runtime() {
     cd /tests || return
     filter=$(sed 's/.*filter=//' /proc/cmdline)
@@ -28,6 +37,7 @@ runtime() {
         echo "vm: $name"
         timeout -s KILL 600 "$test" --test-threads=1 $filter || failed="$failed $name"
     done
+    nested || failed="$failed nested"
     echo "vm: cgroups left: $(cd /sys/fs/cgroup && ls -d swarm* 2>/dev/null)"
 }
 swarm() { echo "vm: swarm"; timeout -s KILL 600 sh /tests/swarm.sh || failed="$failed swarm"; }

@@ -3,7 +3,7 @@
 //! Owns everything written below the container's cgroup directories, on cgroup v1 (also hybrid) and v2. Called by
 //! the shim (create, limits, device rules, OOM count, removal) and by the daemon (figures, freezing, killing what a
 //! dead shim left). libcontainer only moves the first process in; it never sets a limit here.
-//! Must never touch a cgroup outside the parent it was given.
+//! Must never touch a cgroup outside the parent it was given, but for `make_room` inside a container.
 
 mod bpf;
 mod devices;
@@ -383,6 +383,7 @@ impl Cgroup {
     /// Makes the directories and turns the controllers on for every level above the leaf, which holds the processes
     /// (cgroup-v2.rst, "No Internal Process Constraint").
     fn enable_controllers(&self, root: &Path) -> Result<()> {
+        make_room(root)?;
         let mut dir = root.to_owned();
         for part in self.path.components() {
             let wanted = std::fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
@@ -395,6 +396,23 @@ impl Cgroup {
         }
         Ok(())
     }
+}
+
+/// Moves the processes at the top of the hierarchy one level down, when the daemon is in a container: the top it sees
+/// is the container's own group, which may not hold processes and turn controllers on, as the kernel's may. Docker in
+/// a container does the same, under the same name. Before any controller is on: some can be with processes inside,
+/// and then no group below could take one.
+fn make_room(root: &Path) -> Result<()> {
+    let kernels_own = !root.join("cgroup.type").exists();
+    if kernels_own || read(&root.join("cgroup.procs"))?.is_empty() {
+        return Ok(());
+    }
+    let init = root.join("init");
+    make_dir(&init)?;
+    for pid in read(&root.join("cgroup.procs"))?.lines() {
+        let _ = write(&init.join("cgroup.procs"), pid); // It may have ended. One that stays shows when a limit is set.
+    }
+    Ok(())
 }
 
 /// A cgroup and those below it, deepest first. Empty when it is gone.
