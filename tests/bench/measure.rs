@@ -129,18 +129,23 @@ fn node_loss(subject: &impl Subject, figures: &mut Figures) {
 }
 
 fn leader_loss(subject: &mut impl Subject, figures: &mut Figures) {
-    let ready = |subject: &dyn Fn() -> Option<u8>| wait_for("a leader again", LIMIT, subject);
-    let leader = ready(&|| subject.leader(1));
+    let leader = wait_for("a leader again", LIMIT, || subject.leader(1));
     wait_until("every host is ready again", LIMIT, || {
         subject.nodes(leader).is_some_and(|n| n.iter().all(|n| n.state == "ready"))
     });
     let other = (1..=subject.host_count() as u8).find(|host| *host != leader).expect("three hosts");
     let container = json!({"Image": subject.image(1)});
-    let spec =
-        json!({"Name": "after", "Mode": {"Replicated": {"Replicas": 0}}, "TaskTemplate": {"ContainerSpec": container}});
+    // A name for each attempt: one that was given up may have been written after all.
+    let mut attempt = 0;
     let start = Instant::now();
     subject.kill(leader);
     wait_until("a write is acknowledged", LIMIT, || {
+        attempt += 1;
+        let spec = json!({
+            "Name": format!("after{attempt}"),
+            "Mode": {"Replicated": {"Replicas": 0}},
+            "TaskTemplate": {"ContainerSpec": container},
+        });
         subject.try_api(other, "POST", "/services/create", Some(&spec)).is_ok_and(|r| r.status == 201)
     });
     figures.insert("leader", seconds(start));
