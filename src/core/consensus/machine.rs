@@ -299,7 +299,7 @@ impl Consensus {
             // A voter whose disk lags behind its log must not ask for votes: it would promise what may be lost.
             self.raw.tick();
         }
-        self.reads.tick(self.tick, self.now, &mut out.reads);
+        self.reads.tick(self.now, &mut out.reads);
         self.tick_snapshots();
         self.ask_others(out);
     }

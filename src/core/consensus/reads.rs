@@ -1,5 +1,6 @@
 //! Linearizable reads by read index (Raft thesis 6.4), batched: all reads that arrive while a round is under way
-//! share the next one. Raft-rs drops a read silently when it cannot be served yet, so rounds are asked again.
+//! share the next one. Raft-rs drops a read silently when it cannot be served yet, so a round is asked again; the
+//! answer to any of its askings serves, for all were asked after its reads had come.
 
 use super::io::{ReadOutcome, RequestId};
 use super::limits::{PENDING_READS_MAX, READ_RETRY_TICKS};
@@ -13,7 +14,8 @@ struct Waiting {
 
 #[derive(Debug)]
 struct Round {
-    seq: u64,
+    /// Of its first asking; `Reads::seq` is that of its last.
+    first_seq: u64,
     asked_tick: u64,
     reads: Vec<Waiting>,
 }
@@ -45,33 +47,37 @@ impl Reads {
         Ok(())
     }
 
-    /// The context to ask raft with, when a round is due.
+    /// The context to ask raft with, when a round is due: a new one, or one that got no answer for some ticks.
     pub fn start(&mut self, tick: u64) -> Option<Vec<u8>> {
-        if self.round.is_some() || self.waiting.is_empty() {
-            return None;
+        match &mut self.round {
+            Some(round) if tick < round.asked_tick + READ_RETRY_TICKS => return None,
+            Some(round) => round.asked_tick = tick,
+            None if self.waiting.is_empty() => return None,
+            None => {
+                let reads = std::mem::take(&mut self.waiting);
+                self.round = Some(Round { first_seq: self.seq + 1, asked_tick: tick, reads });
+            }
         }
         self.seq += 1;
-        self.round = Some(Round { seq: self.seq, asked_tick: tick, reads: std::mem::take(&mut self.waiting) });
-        Some([self.raft_id, self.nonce, self.seq].iter().flat_map(|part| part.to_be_bytes()).collect())
+        Some(self.context(self.seq))
+    }
+
+    fn context(&self, seq: u64) -> Vec<u8> {
+        [self.raft_id, self.nonce, seq].iter().flat_map(|part| part.to_be_bytes()).collect()
     }
 
     /// Raft confirmed a context at `index`.
     pub fn confirm(&mut self, context: &[u8], index: u64) {
-        let mine = |round: &mut Round| {
-            let seq = [self.raft_id, self.nonce, round.seq];
-            context == seq.iter().flat_map(|part| part.to_be_bytes()).collect::<Vec<_>>()
-        };
-        if let Some(round) = self.round.take_if(mine) {
+        let Some(first) = self.round.as_ref().map(|round| round.first_seq) else { return };
+        if (first..=self.seq).any(|seq| context == self.context(seq))
+            && let Some(round) = self.round.take()
+        {
             self.confirmed.push((index, round.reads));
         }
     }
 
-    /// Puts an unanswered round back and ends reads past their deadline.
-    pub fn tick(&mut self, tick: u64, now: Mono, out: &mut Vec<(RequestId, ReadOutcome)>) {
-        if let Some(mut lost) = self.round.take_if(|round| tick >= round.asked_tick + READ_RETRY_TICKS) {
-            lost.reads.append(&mut self.waiting);
-            self.waiting = lost.reads;
-        }
+    /// Ends reads past their deadline.
+    pub fn tick(&mut self, now: Mono, out: &mut Vec<(RequestId, ReadOutcome)>) {
         let mut expire = |reads: &mut Vec<Waiting>| {
             reads.retain(|read| {
                 let keep = now < read.deadline;
@@ -85,6 +91,8 @@ impl Reads {
         if let Some(round) = &mut self.round {
             expire(&mut round.reads);
         }
+        // With nobody left who waits for it there is nothing to ask again.
+        self.round.take_if(|round| round.reads.is_empty());
         for (_, reads) in &mut self.confirmed {
             expire(reads);
         }
@@ -133,19 +141,43 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_a_round_given_up_is_ignored() {
+    fn an_answer_that_takes_longer_than_the_next_asking_serves_the_reads_of_the_first() {
         let mut reads = Reads::new(1, 2);
         let mut out = Vec::new();
         reads.push(RequestId(1), LATER).unwrap();
         let first = reads.start(0).unwrap();
-        reads.tick(READ_RETRY_TICKS, Mono(0), &mut out);
+        assert_eq!(reads.start(READ_RETRY_TICKS - 1), None);
+        reads.push(RequestId(2), LATER).unwrap();
         let second = reads.start(READ_RETRY_TICKS).unwrap();
+        assert_ne!(first, second);
+        reads.confirm(&first, 3);
+        reads.answer(100, &mut out);
+        assert_eq!(out, [(RequestId(1), ReadOutcome::Ready { index: 3 })], "the second came after the first asking");
+        reads.confirm(&second, 7);
+        reads.answer(100, &mut out);
+        assert_eq!(out.len(), 1, "that round is over");
+        let third = reads.start(READ_RETRY_TICKS).unwrap();
+        reads.confirm(&third, 8);
+        reads.answer(100, &mut out);
+        assert_eq!(out.last(), Some(&(RequestId(2), ReadOutcome::Ready { index: 8 })));
+    }
+
+    #[test]
+    fn an_answer_to_a_round_whose_reads_have_ended_is_ignored() {
+        let mut reads = Reads::new(1, 2);
+        let mut out = Vec::new();
+        reads.push(RequestId(1), Mono(50)).unwrap();
+        let first = reads.start(0).unwrap();
+        reads.tick(Mono(50), &mut out);
+        assert_eq!(std::mem::take(&mut out), [(RequestId(1), ReadOutcome::TimedOut)]);
+        reads.push(RequestId(2), LATER).unwrap();
+        let second = reads.start(1).unwrap();
         reads.confirm(&first, 3);
         reads.answer(100, &mut out);
         assert!(out.is_empty());
         reads.confirm(&second, 7);
         reads.answer(100, &mut out);
-        assert_eq!(out, [(RequestId(1), ReadOutcome::Ready { index: 7 })]);
+        assert_eq!(out, [(RequestId(2), ReadOutcome::Ready { index: 7 })]);
     }
 
     #[test]
@@ -153,7 +185,7 @@ mod tests {
         let mut reads = Reads::new(1, 2);
         let mut out = Vec::new();
         reads.push(RequestId(1), Mono(50)).unwrap();
-        reads.tick(1, Mono(50), &mut out);
+        reads.tick(Mono(50), &mut out);
         assert_eq!(out, [(RequestId(1), ReadOutcome::TimedOut)]);
     }
 }
