@@ -67,12 +67,19 @@ impl Snapshots {
     }
 }
 
+/// All members count the same entries: each adds up to a quarter of its own, so that their disks are not busy with
+/// snapshots at the same moment, when no write would find a majority.
+fn staggered(every: u64, raft_id: u64) -> u64 {
+    every + raft_id % (every / 4)
+}
+
 impl Consensus {
     /// Asks for a snapshot when the log has grown enough, or a follower needs one that is not in memory.
     pub(super) fn request_snapshot(&mut self, out: &mut Effects) {
         let wanted = self.raw.store().wanted.get() && self.tick >= self.snapshots.not_before_tick;
-        let due = self.applied >= self.snapshots.since_index + SNAPSHOT_EVERY_ENTRIES
-            || self.snapshots.since_bytes >= SNAPSHOT_EVERY_BYTES;
+        let id = self.raw.raft.id;
+        let due = self.applied >= self.snapshots.since_index + staggered(SNAPSHOT_EVERY_ENTRIES, id)
+            || self.snapshots.since_bytes >= staggered(SNAPSHOT_EVERY_BYTES, id);
         let possible = self.applied > 0 && self.snapshots.taking.is_none() && !self.disk.restoring();
         if !possible || !(wanted || due) {
             return;

@@ -9,6 +9,10 @@ use std::thread;
 use swarm_core::consensus::{Input, Persist, SnapshotRequest};
 use tokio::sync::mpsc;
 
+/// Batches that go before a snapshot that waits. Under a steady load there is always one; without the snapshot the log
+/// would grow to its bound.
+const BATCHES_BEFORE_SNAPSHOT: u32 = 8;
+
 enum Job {
     Persist(Persist),
     Snapshot(SnapshotRequest, Bytes),
@@ -24,6 +28,8 @@ pub(super) struct Disk {
     busy: bool,
     waiting: Option<Persist>,
     waiting_snapshot: Option<(SnapshotRequest, Bytes)>,
+    /// Batches that went before it.
+    let_by: u32,
     /// Batches written, each with one fsync.
     pub batches: u64,
 }
@@ -59,6 +65,7 @@ impl Disk {
             busy: false,
             waiting: None,
             waiting_snapshot: None,
+            let_by: 0,
             batches: 0,
         })
     }
@@ -80,15 +87,17 @@ impl Disk {
         if self.busy {
             return;
         }
-        let job = match (self.waiting.take(), self.waiting_snapshot.take()) {
-            // Log entries first: others wait for them. The snapshot covers only what is on disk already.
-            (Some(batch), snapshot) => {
-                self.waiting_snapshot = snapshot;
-                self.batches += 1;
-                Job::Persist(batch)
-            }
-            (None, Some((request, state))) => Job::Snapshot(request, state),
-            (None, None) => return,
+        // Log entries first: others wait for them. The snapshot covers only what is on disk already.
+        let turn = self.waiting.is_none() || self.let_by >= BATCHES_BEFORE_SNAPSHOT;
+        let job = if let Some((request, state)) = self.waiting_snapshot.take_if(|_| turn) {
+            self.let_by = 0;
+            Job::Snapshot(request, state)
+        } else if let Some(batch) = self.waiting.take() {
+            self.let_by += u32::from(self.waiting_snapshot.is_some());
+            self.batches += 1;
+            Job::Persist(batch)
+        } else {
+            return;
         };
         self.busy = true;
         // A thread that is gone is noticed by `done`, which is awaited all the time.
