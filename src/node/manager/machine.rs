@@ -12,16 +12,17 @@ use wire::{decode_entry, decode_snapshot, encode_snapshot};
 use crate::raft::{ApplyError, StateMachine};
 
 /// Applied transactions a slow watcher may lag behind before it is told to read again.
-const EVENTS_KEPT: usize = 4096;
+const NEWS_KEPT: usize = 4096;
 /// Refusals kept for writers that learn of theirs by its index.
 const OUTCOMES_KEPT: u64 = 4096;
 
-/// One applied transaction.
-#[derive(Clone, Debug)]
-pub struct Committed {
-    pub index: u64,
-    pub wall: WallTime,
-    pub events: Vec<Event>,
+/// What happened to the store.
+#[derive(Debug)]
+pub enum News {
+    /// One transaction was applied.
+    Applied { index: u64, wall: WallTime, events: Vec<Event> },
+    /// Another manager's state took its place: what changed with it is not told.
+    Restored,
 }
 
 /// What became of the entry at an index.
@@ -57,13 +58,13 @@ impl Outcomes {
 pub struct StoreFeed {
     pub views: watch::Receiver<View>,
     outcomes: watch::Receiver<Arc<Outcomes>>,
-    events: broadcast::Sender<Arc<Committed>>,
+    news: broadcast::Sender<Arc<News>>,
 }
 
 impl StoreFeed {
-    /// Applied transactions from now on.
-    pub fn events(&self) -> broadcast::Receiver<Arc<Committed>> {
-        self.events.subscribe()
+    /// From now on.
+    pub fn news(&self) -> broadcast::Receiver<Arc<News>> {
+        self.news.subscribe()
     }
 
     /// The state now.
@@ -85,7 +86,7 @@ pub struct StoreMachine {
     store: Store,
     views: watch::Sender<View>,
     outcomes: watch::Sender<Arc<Outcomes>>,
-    events: broadcast::Sender<Arc<Committed>>,
+    news: broadcast::Sender<Arc<News>>,
 }
 
 impl StoreMachine {
@@ -98,15 +99,17 @@ impl StoreMachine {
     pub fn with(store: Store) -> (Self, StoreFeed) {
         let (views, views_seen) = watch::channel(store.view());
         let (outcomes, outcomes_seen) = watch::channel(Arc::default());
-        let (events, _) = broadcast::channel(EVENTS_KEPT);
-        let feed = StoreFeed { views: views_seen, outcomes: outcomes_seen, events: events.clone() };
-        (Self { store, views, outcomes, events }, feed)
+        let (news, _) = broadcast::channel(NEWS_KEPT);
+        let feed = StoreFeed { views: views_seen, outcomes: outcomes_seen, news: news.clone() };
+        (Self { store, views, outcomes, news }, feed)
     }
 
     fn restored(&mut self, index: u64) {
         let outcomes = Outcomes { refused: BTreeMap::new(), unknown_below: index, applied: index };
         self.outcomes.send_replace(Arc::new(outcomes));
         self.views.send_replace(self.store.view());
+        // No receiver is no loss, here and below.
+        let _ = self.news.send(Arc::new(News::Restored));
     }
 
     fn tell(&mut self, index: u64, refused: Option<Conflict>) {
@@ -137,8 +140,7 @@ impl StateMachine for StoreMachine {
         Ok(match result {
             Ok(events) => {
                 if !events.is_empty() {
-                    // No receiver is no loss.
-                    let _ = self.events.send(Arc::new(Committed { index, wall: txn.wall, events }));
+                    let _ = self.news.send(Arc::new(News::Applied { index, wall: txn.wall, events }));
                 }
                 (index, Ok(()))
             }
@@ -192,8 +194,10 @@ mod tests {
         let (mut machine, _) = StoreMachine::new();
         machine.apply(1, 1, &secret(1)).expect("understood").1.expect("applied");
         let (mut copy, feed) = StoreMachine::new();
+        let mut news = feed.news();
         copy.restore(2, &machine.snapshot()()).expect("restores");
         assert_eq!(feed.outcome(2).await, Some(Outcome::Unknown));
+        assert!(matches!(*news.recv().await.expect("news"), News::Restored), "watchers read again");
         assert!(feed.view().secret_by_name("s").is_some());
     }
 }

@@ -17,7 +17,7 @@ mod write;
 
 pub use addresses::Addresses;
 pub use join::{CA_KEY_CONTEXT, new_node};
-pub use machine::{Committed, StoreFeed, StoreMachine};
+pub use machine::{News, StoreFeed, StoreMachine};
 pub use raft::Member;
 pub use write::{WriteError, Writer};
 

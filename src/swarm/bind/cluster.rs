@@ -8,7 +8,7 @@ use api::ports::{
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use node::clock::Clock;
-use node::manager::{WriteError, Writer};
+use node::manager::{News, WriteError, Writer};
 use node::node::{MemberStatus, Node, NodeError};
 use node::transport::QUIC_PORT;
 use std::sync::Arc;
@@ -120,7 +120,7 @@ impl Cluster for BoundCluster {
     }
 
     fn watch(&self) -> BoxStream<'static, Watched> {
-        stream::unfold(Watching { status: self.node.watch(), events: None }, next_event).boxed()
+        stream::unfold(Watching { status: self.node.watch(), news: None }, next_event).boxed()
     }
 
     fn init(&self, request: InitRequest) -> Answer<'_, NodeId> {
@@ -200,23 +200,25 @@ impl Cluster for BoundCluster {
 
 struct Watching {
     status: watch::Receiver<node::node::NodeStatus>,
-    events: Option<broadcast::Receiver<Arc<node::manager::Committed>>>,
+    news: Option<broadcast::Receiver<Arc<News>>>,
 }
 
 /// Committed events while this node is a manager; silence, then `Resync`, around the times it is not.
 async fn next_event(mut watching: Watching) -> Option<(Watched, Watching)> {
-    if let Some(events) = &mut watching.events {
-        match events.recv().await {
-            Ok(committed) => {
-                let (index, wall, events) = (committed.index, committed.wall, committed.events.clone());
-                return Some((Watched::Committed { index, wall, events }, watching));
+    if let Some(news) = &mut watching.news {
+        match news.recv().await.as_deref() {
+            Ok(News::Applied { index, wall, events }) => {
+                let told = Watched::Committed { index: *index, wall: *wall, events: events.clone() };
+                return Some((told, watching));
             }
-            Err(broadcast::error::RecvError::Lagged(_)) => return Some((Watched::Resync, watching)),
-            Err(broadcast::error::RecvError::Closed) => watching.events = None,
+            Ok(News::Restored) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                return Some((Watched::Resync, watching));
+            }
+            Err(broadcast::error::RecvError::Closed) => watching.news = None,
         }
     }
     let manager = watching.status.wait_for(|status| status.member.as_ref().is_some_and(|m| m.writer.is_some()));
-    let feed = manager.await.ok()?.member.as_ref()?.feed()?.events();
-    watching.events = Some(feed);
+    let feed = manager.await.ok()?.member.as_ref()?.feed()?.news();
+    watching.news = Some(feed);
     Some((Watched::Resync, watching))
 }
