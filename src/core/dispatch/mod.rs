@@ -14,7 +14,7 @@ pub use assignments::{Assignments, NodeWork};
 use crate::model::{NodeDescription, NodeState, NodeStatus, TaskState, TaskStatus};
 use crate::store::{Change, View};
 use crate::{Mono, NodeId, TaskId, WallTime};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub const TAKEOVER_GRACE: Duration = Duration::from_millis(1000);
 /// A node without a session is down after this even if gossip still sees it: its daemon may be
 /// restarting, and an upgrade takes a few seconds.
 pub const SESSION_DEADLINE: Duration = Duration::from_secs(15);
+/// A tick later than this says that the process stood still, not the nodes: a busy machine is some tens of ms late.
+pub const LATE: Duration = Duration::from_millis(250);
 /// Status reports wait this long at most for others to be written with them.
 pub const REPORT_DELAY: Duration = Duration::from_millis(20);
 /// Reports in one transaction at most: about 300 bytes each.
@@ -55,25 +57,27 @@ pub enum Input {
     },
     Heartbeat {
         session: SessionId,
+        /// When it arrived: it may have waited since.
+        heard: Mono,
     },
     Reported {
         session: SessionId,
+        heard: Mono,
         sequence: u64,
         reports: Vec<(TaskId, TaskStatus)>,
     },
     Closed {
         session: SessionId,
     },
-    Gossip {
-        node: NodeId,
-        liveness: Liveness,
-    },
+    /// What gossip thinks now, of the nodes it thinks otherwise of than before.
+    Gossip(Vec<(NodeId, Liveness)>),
     /// Something was committed.
     Committed(View),
     /// The transaction handed out last was committed, or was not (then it is decided anew).
     Written {
         committed: bool,
     },
+    /// What had arrived before must be given before it.
     Tick,
 }
 
@@ -104,6 +108,8 @@ pub struct Effects {
 struct Session {
     node: NodeId,
     last_heard: Mono,
+    /// It was given the time that this process stood still, once since it was heard.
+    spared: bool,
     work: NodeWork,
 }
 
@@ -115,6 +121,20 @@ struct Presence {
     gossip: Option<Liveness>,
     /// What the session said, until it is committed.
     opened: Option<(IpAddr, NodeDescription)>,
+}
+
+impl Presence {
+    /// Not here yet, since this leader began.
+    fn since(started: Mono) -> Self {
+        Self { session: None, lost_since: started, gossip: None, opened: None }
+    }
+}
+
+impl Session {
+    fn hear(&mut self, at: Mono) {
+        self.last_heard = self.last_heard.max(at);
+        self.spared = false;
+    }
 }
 
 /// The sessions of one term.
@@ -129,6 +149,11 @@ pub struct Dispatch {
     waiting: Vec<(SessionId, u64)>,
     writing: Option<Writing>,
     report_due: Option<Mono>,
+    /// Nodes whose verdict may have changed since it was last told.
+    dirty: BTreeSet<NodeId>,
+    /// The last tick, and when the next one was asked for.
+    ticked: Mono,
+    wake_at: Option<Mono>,
 }
 
 #[derive(Debug)]
@@ -140,16 +165,31 @@ struct Writing {
 impl Dispatch {
     /// A leader that just took over at `now`, with what is committed.
     pub fn new(now: Mono, view: View) -> Self {
-        Self {
+        let mut dispatch = Self {
             started: now,
-            view,
+            view: View::default(),
             sessions: BTreeMap::new(),
             nodes: BTreeMap::new(),
             reports: BTreeMap::new(),
             waiting: Vec::new(),
             writing: None,
             report_due: None,
+            dirty: BTreeSet::new(),
+            ticked: now,
+            wake_at: None,
+        };
+        dispatch.look_at(view);
+        dispatch
+    }
+
+    /// Every node of the view has its presence, and is looked at.
+    fn look_at(&mut self, view: View) {
+        let started = self.started;
+        for node in view.nodes() {
+            self.nodes.entry(node.id).or_insert_with(|| Presence::since(started));
+            self.dirty.insert(node.id);
         }
+        self.view = view;
     }
 
     /// Takes one input.
@@ -158,27 +198,34 @@ impl Dispatch {
             Input::Opened { session, node, addr, description } => {
                 self.opened(now, session, node, addr, description, out);
             }
-            Input::Heartbeat { session } => {
+            Input::Heartbeat { session, heard } => {
                 if let Some(open) = self.sessions.get_mut(&session) {
-                    open.last_heard = now;
+                    open.hear(heard);
                     out.sends.push((session, Message::HeartbeatAck));
                 }
             }
-            Input::Reported { session, sequence, reports } => self.reported(now, session, sequence, reports),
+            Input::Reported { session, heard, sequence, reports } => {
+                self.reported(now, heard, session, sequence, reports);
+            }
             Input::Closed { session } => self.close(now, session),
-            Input::Gossip { node, liveness } => self.presence(node).gossip = Some(liveness),
+            Input::Gossip(changes) => {
+                for (node, liveness) in changes {
+                    self.presence(node).gossip = Some(liveness);
+                }
+            }
             Input::Committed(view) => self.committed(now, view, out),
             Input::Written { committed } => self.written(now, committed, out),
-            Input::Tick => {}
+            Input::Tick => self.tick(now, out),
         }
-        self.expire(now, out);
         self.write(now, wall, out);
-        self.schedule(now, out);
+        self.schedule(out);
     }
 
+    /// To be changed: what it is now is told.
     fn presence(&mut self, node: NodeId) -> &mut Presence {
+        self.dirty.insert(node);
         let started = self.started;
-        self.nodes.entry(node).or_insert(Presence { session: None, lost_since: started, gossip: None, opened: None })
+        self.nodes.entry(node).or_insert_with(|| Presence::since(started))
     }
 
     fn opened(
@@ -204,7 +251,7 @@ impl Dispatch {
         }
         let mut work = NodeWork::new(node);
         out.sends.push((session, Message::Assign(work.whole(&self.view))));
-        self.sessions.insert(session, Session { node, last_heard: now, work });
+        self.sessions.insert(session, Session { node, last_heard: now, spared: false, work });
     }
 
     /// The last words to a node that was removed: nothing is assigned to it any more.
@@ -213,11 +260,19 @@ impl Dispatch {
         out.sends.push((session, Message::End { reason: "this node was removed from the cluster".to_owned() }));
     }
 
-    fn reported(&mut self, now: Mono, session: SessionId, sequence: u64, reports: Vec<(TaskId, TaskStatus)>) {
+    fn reported(
+        &mut self,
+        now: Mono,
+        heard: Mono,
+        session: SessionId,
+        sequence: u64,
+        reports: Vec<(TaskId, TaskStatus)>,
+    ) {
         let Some(open) = self.sessions.get_mut(&session) else { return };
-        open.last_heard = now;
+        open.hear(heard);
         let node = open.node;
-        for (task, status) in reports {
+        for (task, mut status) in reports {
+            status.bound();
             // An agent speaks for the tasks of its own node only.
             let own = self.view.task(task).is_some_and(|known| known.node == Some(node));
             let newer = self.reports.get(&task).is_none_or(|pending| pending.state <= status.state);
@@ -239,7 +294,7 @@ impl Dispatch {
     }
 
     fn committed(&mut self, now: Mono, view: View, out: &mut Effects) {
-        self.view = view;
+        self.look_at(view);
         let mut ended = Vec::new();
         for (id, session) in &mut self.sessions {
             if self.view.node(session.node).is_none() {
@@ -262,6 +317,7 @@ impl Dispatch {
             out.sends.extend(acks.map(|(session, sequence)| (session, Message::ReportsAck { sequence })));
             return;
         }
+        self.dirty.extend(self.view.nodes().map(|node| node.id));
         // Not written: what was reported since wins over what is put back.
         for (task, status) in writing.reports {
             self.reports.entry(task).or_insert(status);
@@ -270,9 +326,19 @@ impl Dispatch {
         self.report_due = Some(now + REPORT_DELAY);
     }
 
-    /// Closes the sessions that went silent.
-    fn expire(&mut self, now: Mono, out: &mut Effects) {
+    /// Closes the sessions that went silent, and looks at every node whose time may be up.
+    fn tick(&mut self, now: Mono, out: &mut Effects) {
+        let late = self.wake_at.map_or(Duration::ZERO, |due| now.since(due));
+        self.ticked = now;
+        self.dirty.extend(self.nodes.iter().filter(|(_, presence)| presence.session.is_none()).map(|(id, _)| *id));
         let timeout = self.heartbeat_timeout();
+        if late > LATE {
+            // This process stood still, and what was sent to it meanwhile is still on its way to us.
+            for session in self.sessions.values_mut().filter(|session| !session.spared) {
+                session.last_heard = session.last_heard + late;
+                session.spared = true;
+            }
+        }
         let silent = |session: &Session| now.since(session.last_heard) >= timeout;
         let gone: Vec<SessionId> =
             self.sessions.iter().filter(|(_, session)| silent(session)).map(|(id, _)| *id).collect();
@@ -312,18 +378,16 @@ impl Dispatch {
     /// Node states and descriptions that differ from what is committed.
     fn node_changes(&mut self, now: Mono, wall: WallTime) -> Vec<Change> {
         let mut changes = Vec::new();
-        let ids: Vec<NodeId> = self.view.nodes().map(|node| node.id).collect();
-        for id in ids {
-            let (state, message) = self.verdict(now, id);
-            let Some(node) = self.view.node(id).cloned() else { continue };
-            let opened = self.presence(id).opened.clone();
-            if let Some((_, description)) = &opened
+        for id in std::mem::take(&mut self.dirty) {
+            let (Some(node), Some(presence)) = (self.view.node(id), self.nodes.get(&id)) else { continue };
+            let (state, message) = self.verdict(now, presence);
+            if let Some((_, description)) = &presence.opened
                 && node.description.as_ref() != Some(description)
             {
                 changes.push(Change::NodeDescription { node: id, description: description.clone() });
             }
             let Some(state) = state else { continue };
-            let addr = opened.map(|(addr, _)| addr).or(node.status.addr);
+            let addr = presence.opened.as_ref().map(|(addr, _)| *addr).or(node.status.addr);
             if node.status.state != state || node.status.addr != addr {
                 let status = NodeStatus { state, message, addr, since: wall };
                 changes.push(Change::NodeStatus { node: id, status });
@@ -350,14 +414,13 @@ impl Dispatch {
     }
 
     /// What to say of a node: `None` leaves what is committed.
-    fn verdict(&mut self, now: Mono, node: NodeId) -> (Option<NodeState>, String) {
-        let presence = self.presence(node);
+    fn verdict(&self, now: Mono, presence: &Presence) -> (Option<NodeState>, String) {
         if presence.session.is_some() {
             return (Some(NodeState::Ready), String::new());
         }
         let lost = now.since(presence.lost_since);
-        let agreed = presence.gossip == Some(Liveness::Down) && lost >= self.grace(node);
-        if agreed {
+        let grace = if presence.opened.is_none() { TAKEOVER_GRACE } else { Duration::ZERO };
+        if presence.gossip == Some(Liveness::Down) && lost >= grace {
             (Some(NodeState::Down), "its session is lost and gossip does not see it".to_owned())
         } else if lost >= SESSION_DEADLINE.max(self.heartbeat_timeout()) {
             (Some(NodeState::Down), format!("no session for {} s", lost.as_secs()))
@@ -366,25 +429,22 @@ impl Dispatch {
         }
     }
 
-    fn grace(&self, node: NodeId) -> Duration {
-        let never_here = self.nodes.get(&node).is_none_or(|presence| presence.opened.is_none());
-        if never_here { TAKEOVER_GRACE } else { Duration::ZERO }
-    }
-
     /// As nodes were told how often to speak up when their session began.
     fn heartbeat_timeout(&self) -> Duration {
         let period = self.view.cluster().map(|cluster| cluster.spec.heartbeat_period).unwrap_or_default();
         HEARTBEAT_TIMEOUT.max(period.saturating_mul(5) / 2)
     }
 
-    fn schedule(&self, now: Mono, out: &mut Effects) {
+    fn schedule(&mut self, out: &mut Effects) {
         let timeout = self.heartbeat_timeout();
         let sessions = self.sessions.values().map(|session| session.last_heard + timeout);
         let absent = self.nodes.values().filter(|presence| presence.session.is_none());
         let deadlines =
             absent.flat_map(|p| [p.lost_since + TAKEOVER_GRACE, p.lost_since + SESSION_DEADLINE.max(timeout)]);
         let report = self.report_due.filter(|_| self.writing.is_none());
-        out.wake_at = sessions.chain(deadlines).chain(report).filter(|at| *at > now).min();
+        // One that passed during another input still waits for its tick.
+        self.wake_at = sessions.chain(deadlines).chain(report).filter(|at| *at > self.ticked).min();
+        out.wake_at = self.wake_at;
     }
 }
 

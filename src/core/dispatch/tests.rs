@@ -78,9 +78,18 @@ impl Bench {
         out
     }
 
+    /// Time passes, with a tick whenever one is due and at the end.
     fn pass(&mut self, time: Duration) -> Effects {
-        self.now = self.now + time;
-        self.give(Input::Tick)
+        let end = self.now + time;
+        let mut all = Effects::default();
+        while self.now < end {
+            self.now = self.dispatch.wake_at.unwrap_or(end).clamp(self.now + Duration::from_millis(1), end);
+            let out = self.give(Input::Tick);
+            all.sends.extend(out.sends);
+            assert!(all.write.is_none() || out.write.is_none(), "one write at a time");
+            all.write = all.write.or(out.write);
+        }
+        all
     }
 
     fn state(&self) -> NodeState {
@@ -108,7 +117,12 @@ fn reports_are_acknowledged_only_when_they_are_committed() {
     let mut bench = Bench::new();
     let out = bench.open(SESSION);
     bench.commit(out.write.expect("state"));
-    let out = bench.give(Input::Reported { session: SESSION, sequence: 3, reports: vec![(TaskId(5), running())] });
+    let out = bench.give(Input::Reported {
+        session: SESSION,
+        heard: bench.now,
+        sequence: 3,
+        reports: vec![(TaskId(5), running())],
+    });
     assert!(out.write.is_none() && out.sends.is_empty());
     let out = bench.pass(REPORT_DELAY);
     assert!(out.sends.is_empty());
@@ -125,7 +139,12 @@ fn a_report_about_a_task_of_another_node_is_not_taken() {
     let mut bench = Bench::new();
     let out = bench.open(SESSION);
     bench.commit(out.write.expect("state"));
-    bench.give(Input::Reported { session: SESSION, sequence: 1, reports: vec![(TaskId(6), running())] });
+    bench.give(Input::Reported {
+        session: SESSION,
+        heard: bench.now,
+        sequence: 1,
+        reports: vec![(TaskId(6), running())],
+    });
     let out = bench.pass(REPORT_DELAY);
     assert!(out.write.is_none());
     assert_eq!(out.sends, [(SESSION, Message::ReportsAck { sequence: 1 })]);
@@ -136,7 +155,7 @@ fn a_silent_node_is_down_at_once_when_gossip_agrees() {
     let mut bench = Bench::new();
     let out = bench.open(SESSION);
     bench.commit(out.write.expect("state"));
-    bench.give(Input::Gossip { node: NODE, liveness: Liveness::Down });
+    bench.give(Input::Gossip(vec![(NODE, Liveness::Down)]));
     assert_eq!(bench.state(), NodeState::Ready, "gossip alone decides nothing");
     let out = bench.pass(HEARTBEAT_TIMEOUT);
     bench.commit(out.write.expect("down"));
@@ -149,7 +168,10 @@ fn a_silent_node_that_gossip_sees_is_down_after_the_deadline() {
     let out = bench.open(SESSION);
     bench.commit(out.write.expect("state"));
     assert!(bench.pass(HEARTBEAT_TIMEOUT).write.is_none());
-    let out = bench.pass(SESSION_DEADLINE);
+    let out = bench.pass(SESSION_DEADLINE - HEARTBEAT_TIMEOUT);
+    bench.commit(out.write.expect("the other node, which never came"));
+    assert_eq!(bench.state(), NodeState::Ready);
+    let out = bench.pass(HEARTBEAT_TIMEOUT);
     bench.commit(out.write.expect("down"));
     assert_eq!(bench.state(), NodeState::Down);
     let out = bench.open(SessionId(11));
@@ -164,7 +186,7 @@ fn a_heartbeat_keeps_a_session() {
     bench.commit(out.write.expect("state"));
     for _ in 0..10 {
         bench.now = bench.now + Duration::from_secs(1);
-        let out = bench.give(Input::Heartbeat { session: SESSION });
+        let out = bench.give(Input::Heartbeat { session: SESSION, heard: bench.now });
         assert_eq!(out.sends, [(SESSION, Message::HeartbeatAck)]);
     }
 }
@@ -172,7 +194,7 @@ fn a_heartbeat_keeps_a_session() {
 #[test]
 fn a_new_leader_gives_a_node_that_gossip_does_not_see_time_to_come() {
     let mut bench = Bench::new();
-    let out = bench.give(Input::Gossip { node: NODE, liveness: Liveness::Down });
+    let out = bench.give(Input::Gossip(vec![(NODE, Liveness::Down)]));
     assert!(out.write.is_none());
     assert!(bench.pass(TAKEOVER_GRACE).write.is_some());
 }
@@ -230,4 +252,39 @@ fn a_session_with_long_heartbeats_is_not_given_up_between_two() {
     let ends = |out: &Effects| out.sends.iter().any(|(_, message)| matches!(message, Message::End { .. }));
     assert!(!ends(&bench.pass(Duration::from_secs(12))));
     assert!(ends(&bench.pass(Duration::from_millis(500))));
+}
+
+#[test]
+fn a_node_whose_heartbeat_waited_to_be_looked_at_is_not_silent() {
+    let mut bench = Bench::new();
+    let out = bench.open(SESSION);
+    bench.commit(out.write.expect("state"));
+    bench.give(Input::Gossip(vec![(NODE, Liveness::Down)]));
+    bench.pass(Duration::from_millis(2000));
+    let heard = bench.now;
+    bench.now = Mono(0) + HEARTBEAT_TIMEOUT + LATE;
+    let out = bench.give(Input::Committed(bench.store.view()));
+    assert!(out.sends.is_empty(), "only a tick ends sessions: {out:?}");
+    let out = bench.give(Input::Heartbeat { session: SESSION, heard });
+    assert_eq!(out.sends, [(SESSION, Message::HeartbeatAck)]);
+    let out = bench.give(Input::Tick);
+    assert!(out.sends.is_empty() && out.write.is_none(), "{out:?}");
+    bench.pass(HEARTBEAT_TIMEOUT);
+    assert!(bench.dispatch.sessions.is_empty(), "it was heard then, and not later");
+}
+
+#[test]
+fn a_leader_that_stood_still_gives_every_session_that_time_once() {
+    let mut bench = Bench::new();
+    let out = bench.open(SESSION);
+    bench.commit(out.write.expect("state"));
+    bench.give(Input::Gossip(vec![(NODE, Liveness::Down)]));
+    let stood = Duration::from_secs(5);
+    bench.now = bench.now + HEARTBEAT_TIMEOUT + stood;
+    let out = bench.give(Input::Tick);
+    assert!(out.sends.is_empty() && out.write.is_none(), "{out:?}");
+    bench.now = out.wake_at.expect("its silence is still watched") + stood;
+    let out = bench.give(Input::Tick);
+    bench.commit(out.write.expect("down"));
+    assert_eq!(bench.state(), NodeState::Down);
 }

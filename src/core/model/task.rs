@@ -130,6 +130,23 @@ impl Default for TaskStatus {
     }
 }
 
+impl TaskStatus {
+    /// Longest message, error or container id, in bytes: statuses of hundreds of tasks are one log entry, and a health
+    /// check's output or an image error may be any length.
+    pub const TEXT_BYTES_MAX: usize = 1024;
+    /// A task has no more ports than its service; a status with more was not made by an agent of ours.
+    pub const HOST_PORTS_MAX: usize = 1024;
+
+    /// Cut to those sizes, whole characters: its agent does so before it reports, the leader before it writes.
+    pub fn bound(&mut self) {
+        let container = self.container.as_mut().map(|container| &mut container.container_id);
+        for text in [&mut self.message, &mut self.err].into_iter().chain(container) {
+            text.truncate(text.floor_char_boundary(Self::TEXT_BYTES_MAX));
+        }
+        self.host_ports.truncate(Self::HOST_PORTS_MAX);
+    }
+}
+
 /// A task's place on one network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskAttachment {

@@ -16,10 +16,6 @@ use std::time::Duration;
 /// connections elsewhere and for short requests to end. A push to all nodes takes some 10 ms.
 pub const DRAIN: Duration = Duration::from_millis(700);
 
-/// Longest message or error in a status, in bytes: statuses of hundreds of tasks are one log entry, and a health
-/// check's output or an image error may be any length.
-pub const STATUS_TEXT_BYTES_MAX: usize = 1024;
-
 /// What can happen.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -411,8 +407,9 @@ impl Worker {
             status.timestamp = wall;
         }
         status.state = state;
-        status.message = cut(words);
-        status.err = cut(&reason);
+        status.message = words.to_owned();
+        status.err = reason;
+        status.bound();
         if !managed.dropped {
             out.statuses.push((id, managed.status.clone()));
         }
@@ -422,11 +419,6 @@ impl Worker {
 /// Whether the container's first process has been started. A record of that counts after a restart, too.
 pub fn has_run(status: &TaskStatus) -> bool {
     status.state >= TaskState::Running || status.container.as_ref().is_some_and(|container| container.pid != 0)
-}
-
-/// At most [`STATUS_TEXT_BYTES_MAX`] of a text, whole characters.
-fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(STATUS_TEXT_BYTES_MAX)].to_owned()
 }
 
 /// No drain for what nobody can connect to.

@@ -296,5 +296,5 @@ fn long_words_are_cut() {
     let mut bench = Bench::new();
     bench.assign(&task(1, TaskState::Running));
     let out = bench.see(1, Observation::NotPrepared("ä".repeat(10_000)));
-    assert_eq!(out.statuses[0].1.err.len(), STATUS_TEXT_BYTES_MAX);
+    assert_eq!(out.statuses[0].1.err.len(), TaskStatus::TEXT_BYTES_MAX);
 }

@@ -1,6 +1,7 @@
 //! The leader's dispatch task: owns the [`Dispatch`] of the term and the streams of the sessions.
 
 use super::leader::LeaderParts;
+use crate::clock::Clock;
 use crate::transport::{FrameReceiver, FrameSender, Stream};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use swarm_core::dispatch::{Dispatch, Effects, Input, Liveness, Message as ToNode, SessionId};
 use swarm_core::model::{NodeDescription, NodeRole, NodeStatus, TaskStatus};
 use swarm_core::store::{Change, Txn, View};
-use swarm_core::{NodeId, TaskId};
+use swarm_core::{Mono, NodeId, TaskId};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use wire::{Message, Wire, WireError, pb};
@@ -41,9 +42,11 @@ struct Shell {
     term: u64,
     dispatch: Dispatch,
     sessions: BTreeMap<SessionId, Open>,
+    /// What gossip said last.
+    alive: BTreeMap<NodeId, bool>,
     next: u64,
     inputs: mpsc::Sender<Input>,
-    wake_at: Option<swarm_core::Mono>,
+    wake_at: Option<Mono>,
 }
 
 /// Runs until the term ends.
@@ -54,7 +57,8 @@ pub async fn run(term: u64, parts: LeaderParts, mut offers: mpsc::Receiver<Box<S
     let (inputs, mut seen) = mpsc::channel(INPUTS);
     let clock = parts.clock.clone();
     let dispatch = Dispatch::new(clock.mono(), view);
-    let mut shell = Shell { parts, term, dispatch, sessions: BTreeMap::new(), next: 0, inputs, wake_at: None };
+    let (sessions, alive) = (BTreeMap::new(), BTreeMap::new());
+    let mut shell = Shell { parts, term, dispatch, sessions, alive, next: 0, inputs, wake_at: None };
     shell.gossip(&gossip.borrow_and_update().clone());
     shell.input(Input::Tick);
     loop {
@@ -66,14 +70,7 @@ pub async fn run(term: u64, parts: LeaderParts, mut offers: mpsc::Receiver<Box<S
                 shell.input(Input::Committed(view.clone()));
                 shell.tell_cluster(&view);
             }
-            Some(input) = seen.recv() => {
-                if matches!(input, Input::Written { .. }) {
-                    // What was written is in this view: decided on an older one, it would be written again.
-                    let view = shell.parts.writer.feed.view();
-                    shell.input(Input::Committed(view));
-                }
-                shell.input(input);
-            }
+            Some(input) = seen.recv() => shell.seen(input),
             offer = offers.recv() => match offer {
                 Some(offer) => shell.open(*offer),
                 None => return,
@@ -85,7 +82,14 @@ pub async fn run(term: u64, parts: LeaderParts, mut offers: mpsc::Receiver<Box<S
                 let view = shell.parts.writer.feed.view();
                 shell.tell_cluster(&view);
             }
-            () = clock.sleep_until(wake), if wake.is_some() => shell.input(Input::Tick),
+            () = clock.sleep_until(wake), if wake.is_some() => {
+                // Who was heard is not silent, however long its word has waited here.
+                for _ in 0..INPUTS {
+                    let Ok(input) = seen.try_recv() else { break };
+                    shell.seen(input);
+                }
+                shell.input(Input::Tick);
+            }
         }
     }
 }
@@ -103,6 +107,15 @@ impl Shell {
         }
     }
 
+    fn seen(&mut self, input: Input) {
+        if matches!(input, Input::Written { .. }) {
+            // What was written is in this view: decided on an older one, it would be written again.
+            let view = self.parts.writer.feed.view();
+            self.input(Input::Committed(view));
+        }
+        self.input(input);
+    }
+
     fn write(&self, changes: Vec<Change>) {
         let txn = Txn { term: Some(self.term), wall: self.parts.clock.wall(), preconditions: Vec::new(), changes };
         let (writer, inputs) = (self.parts.writer.clone(), self.inputs.clone());
@@ -116,9 +129,15 @@ impl Shell {
     }
 
     fn gossip(&mut self, state: &crate::gossip_view::GossipView) {
+        let mut changes = Vec::new();
         for (node, member) in &state.members {
-            let liveness = if member.alive { Liveness::Up } else { Liveness::Down };
-            self.input(Input::Gossip { node: *node, liveness });
+            if self.alive.insert(*node, member.alive) != Some(member.alive) {
+                changes.push((*node, if member.alive { Liveness::Up } else { Liveness::Down }));
+            }
+        }
+        self.alive.retain(|node, _| state.members.contains_key(node));
+        if !changes.is_empty() {
+            self.input(Input::Gossip(changes));
         }
     }
 
@@ -128,7 +147,7 @@ impl Shell {
         let (sender, receiver) = offer.stream.split();
         let (outbox, waiting) = mpsc::channel(OUTBOX);
         tokio::spawn(send_all(sender, waiting));
-        tokio::spawn(read_all(session, receiver, self.inputs.clone()));
+        tokio::spawn(read_all(session, receiver, self.parts.clock.clone(), self.inputs.clone()));
         let view = self.parts.writer.feed.view();
         let period = view.cluster().map(|cluster| cluster.spec.heartbeat_period).unwrap_or(Duration::from_secs(1));
         let opened = pb::dispatch::Opened { heartbeat_period: period.to_wire() };
@@ -247,10 +266,10 @@ async fn send_all(mut sender: FrameSender, mut waiting: mpsc::Receiver<pb::dispa
     sender.finish();
 }
 
-async fn read_all(session: SessionId, mut receiver: FrameReceiver, inputs: mpsc::Sender<Input>) {
+async fn read_all(session: SessionId, mut receiver: FrameReceiver, clock: Clock, inputs: mpsc::Sender<Input>) {
     loop {
         let input = match receiver.receive().await {
-            Ok(Some(frame)) => understand(session, &frame),
+            Ok(Some(frame)) => understand(session, clock.mono(), &frame),
             Ok(None) => break,
             Err(error) => {
                 tracing::debug!(%error, "a session ended");
@@ -270,17 +289,17 @@ async fn read_all(session: SessionId, mut receiver: FrameReceiver, inputs: mpsc:
     let _ = inputs.send(Input::Closed { session }).await;
 }
 
-fn understand(session: SessionId, frame: &[u8]) -> Result<Option<Input>, WireError> {
+fn understand(session: SessionId, heard: Mono, frame: &[u8]) -> Result<Option<Input>, WireError> {
     use pb::dispatch::from_node::Message as From;
     Ok(match pb::dispatch::FromNode::decode(frame)?.message {
-        Some(From::Heartbeat(_)) => Some(Input::Heartbeat { session }),
+        Some(From::Heartbeat(_)) => Some(Input::Heartbeat { session, heard }),
         Some(From::Statuses(statuses)) => {
             let one = |report: pb::dispatch::TaskReport| -> Result<(TaskId, TaskStatus), WireError> {
                 let status = report.status.ok_or(WireError::Missing("TaskReport.status"))?;
                 Ok((TaskId::from_wire(report.task)?, TaskStatus::from_wire(status)?))
             };
             let reports = statuses.reports.into_iter().map(one).collect::<Result<_, _>>()?;
-            Some(Input::Reported { session, sequence: statuses.sequence, reports })
+            Some(Input::Reported { session, heard, sequence: statuses.sequence, reports })
         }
         Some(From::Open(_)) | None => None,
     })
