@@ -7,6 +7,10 @@ use crate::store::{Change, Object, ObjectRef, Precondition, Txn, View};
 use crate::{ConfigId, SecretId, WallTime};
 use std::sync::Arc;
 
+/// Contents of all secrets and configs together, in bytes. They are in the memory of every manager and in each snapshot
+/// of the store, which has a bound: a store over it could take no more writes, not even removals.
+pub const CONTENTS_BYTES_MAX: usize = 48 * 1024 * 1024;
+
 /// Makes a secret.
 pub fn create_secret(view: &View, spec: SecretSpec, id: SecretId, now: WallTime) -> Result<Txn, Refusal> {
     object_name(&spec.name)?;
@@ -18,6 +22,7 @@ pub fn create_secret(view: &View, spec: SecretSpec, id: SecretId, now: WallTime)
     if view.secret_by_name(&spec.name).is_some() {
         return Err(Refusal::Exists(format!("secret {} already exists", spec.name)));
     }
+    check_room(view, len)?;
     let secret = Secret { id, meta: Meta::default(), spec };
     Ok(txn(now, Vec::new(), vec![Change::Create(Object::Secret(Arc::new(secret)))]))
 }
@@ -64,6 +69,7 @@ pub fn create_config(view: &View, spec: ConfigSpec, id: ConfigId, now: WallTime)
     if view.config_by_name(&spec.name).is_some() {
         return Err(Refusal::Exists(format!("config {} already exists", spec.name)));
     }
+    check_room(view, spec.data.len())?;
     let config = Config { id, meta: Meta::default(), spec };
     Ok(txn(now, Vec::new(), vec![Change::Create(Object::Config(Arc::new(config)))]))
 }
@@ -98,6 +104,17 @@ pub fn remove_config(view: &View, id: ConfigId, now: WallTime) -> Result<Txn, Re
     check_unused(view, "config", &old.spec.name, uses)?;
     let object = ObjectRef::Config(id);
     Ok(txn(now, vec![Precondition::Present(object)], vec![Change::Delete(object)]))
+}
+
+fn check_room(view: &View, more: usize) -> Result<(), Refusal> {
+    let secrets = view.secrets().map(|secret| secret.spec.data.expose().len());
+    let held: usize = secrets.chain(view.configs().map(|config| config.spec.data.len())).sum();
+    if held + more <= CONTENTS_BYTES_MAX {
+        return Ok(());
+    }
+    invalid(format!(
+        "the secrets and configs of the swarm hold {held} bytes, and with these {more} they would hold more than the {CONTENTS_BYTES_MAX} they may: remove those that no service uses"
+    ))
 }
 
 fn check_unused(view: &View, kind: &str, name: &str, uses: impl Fn(&ContainerSpec) -> bool) -> Result<(), Refusal> {

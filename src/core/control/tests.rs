@@ -440,3 +440,21 @@ fn a_service_that_names_a_config_that_is_gone_is_refused() {
     wrong.task.container.configs = vec![ConfigReference { id: ConfigId(9), name: "c".to_owned(), file }];
     assert_eq!(refused(wrong), "config not found: c");
 }
+
+#[test]
+fn secrets_and_configs_together_have_a_bound_that_is_told_with_what_to_do() {
+    let config = |id: u128, bytes: usize| {
+        let spec = ConfigSpec { name: format!("c{id}"), labels: Labels::new(), data: vec![b'x'; bytes].into() };
+        Config { id: ConfigId(id), meta: Meta::default(), spec }
+    };
+    let many = content::CONTENTS_BYTES_MAX / CONFIG_BYTES_MAX;
+    let full = (1..=many as u128).map(|id| Object::Config(Arc::new(config(id, CONFIG_BYTES_MAX))));
+    let view = Store::restore(1, full).view();
+    let rest = content::CONTENTS_BYTES_MAX - many * CONFIG_BYTES_MAX;
+    let create = |bytes| create_config(&view, config(1000, bytes).spec, ConfigId(1000), NOW);
+    create(rest).expect("it fits exactly");
+    let refusal = create(rest + 1).expect_err("one byte too many").to_string();
+    assert!(refusal.contains("remove those that no service uses"), "{refusal}");
+    let secret = SecretSpec { name: "s".to_owned(), labels: Labels::new(), data: Sensitive::new(vec![0; rest + 1]) };
+    assert!(create_secret(&view, secret, SecretId(1), NOW).is_err());
+}

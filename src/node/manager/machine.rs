@@ -1,13 +1,14 @@
 //! The store as the log's state machine: applies committed entries, tells who watches, makes and takes
 //! snapshots.
 
+use super::snapshot;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use swarm_core::WallTime;
 use swarm_core::store::{Conflict, Event, Store, View};
 use tokio::sync::{broadcast, watch};
-use wire::{decode_entry, decode_snapshot, encode_snapshot};
+use wire::decode_entry;
 
 use crate::raft::{ApplyError, StateMachine};
 
@@ -151,11 +152,11 @@ impl StateMachine for StoreMachine {
     fn snapshot(&self) -> Box<dyn FnOnce() -> Bytes + Send> {
         // A copy of persistent maps: quick to take, and encoded elsewhere.
         let store = self.store.clone();
-        Box::new(move || encode_snapshot(&store).into())
+        Box::new(move || snapshot::pack(&store))
     }
 
     fn restore(&mut self, index: u64, state: &Bytes) -> Result<(), ApplyError> {
-        self.store = decode_snapshot(state).map_err(|error| ApplyError(error.to_string()))?;
+        self.store = snapshot::unpack(state)?;
         self.restored(index);
         Ok(())
     }

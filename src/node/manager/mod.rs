@@ -13,6 +13,7 @@ mod orchestrate;
 mod peers;
 mod raft;
 mod sessions;
+mod snapshot;
 mod write;
 
 pub use addresses::Addresses;

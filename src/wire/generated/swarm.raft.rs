@@ -215,7 +215,7 @@ pub mod entry {
         Txn(super::Txn),
     }
 }
-/// A snapshot of the store.
+/// A snapshot of the store; its bytes are compressed (zstd, RFC 8878).
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Snapshot {
     #[prost(uint64, tag = "1")]
