@@ -150,6 +150,9 @@ fn describe_local(event: LocalEvent) -> Record {
 fn describe(event: &Event, wall: WallTime) -> Option<Record> {
     let action = match event {
         Event::Created(_) => "create",
+        // Removed by its user; that its last tasks have ended later is bookkeeping of ours.
+        Event::Updated { old, new } if !is_removing(old) && is_removing(new) => "remove",
+        Event::Updated { new: object, .. } | Event::Removed(object) if is_removing(object) => return None,
         Event::Updated { .. } => "update",
         Event::Removed(_) => "remove",
     };
@@ -162,7 +165,9 @@ fn describe(event: &Event, wall: WallTime) -> Option<Record> {
         Object::Config(o) => ("config", o.id.to_string(), named(&o.spec.name)),
         Object::Cluster(_) | Object::Task(_) => return None,
     };
-    if let Event::Updated { old, new } = event {
+    if let Event::Updated { old, new } = event
+        && action == "update"
+    {
         match (old, new) {
             (Object::Service(old), Object::Service(new)) => service_changes(old, new, &mut attributes)?,
             (Object::Node(old), Object::Node(new)) => node_changes(old, new, &mut attributes)?,
@@ -172,6 +177,14 @@ fn describe(event: &Event, wall: WallTime) -> Option<Record> {
     }
     let time_ns = wall.0.saturating_mul(1_000_000);
     Some(Record { kind, action: action.to_owned(), scope: "swarm", id, attributes, time_ns })
+}
+
+fn is_removing(object: &Object) -> bool {
+    match object {
+        Object::Service(service) => service.removing,
+        Object::Network(network) => network.removing,
+        Object::Cluster(_) | Object::Node(_) | Object::Task(_) | Object::Secret(_) | Object::Config(_) => false,
+    }
 }
 
 fn changed(attributes: &mut BTreeMap<String, String>, name: &str, old: String, new: String) {
@@ -185,7 +198,7 @@ fn changed(attributes: &mut BTreeMap<String, String>, name: &str, old: String, n
 fn service_changes(old: &Service, new: &Service, attributes: &mut BTreeMap<String, String>) -> Option<()> {
     let state =
         |service: &Service| service.update_status.as_ref().map(|status| format!("{:?}", status.state).to_lowercase());
-    if old.spec == new.spec && state(old) == state(new) && old.removing == new.removing {
+    if old.spec == new.spec && state(old) == state(new) {
         return None;
     }
     let replicas = |service: &Service| match &service.spec.mode {

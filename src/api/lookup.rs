@@ -53,7 +53,8 @@ pub fn task<'a>(view: &'a View, text: &str) -> Found<'a, Task> {
 
 pub fn network<'a>(view: &'a View, text: &str) -> Found<'a, Network> {
     let names = |network: &Network| (network.id.to_string(), network.spec.name.clone());
-    find("network", text, |id| view.network(id), view.networks(), names)
+    let there = |network: &&'a Arc<Network>| !network.removing;
+    find("network", text, |id| view.network(id).filter(there), view.networks().filter(there), names)
 }
 
 pub fn secret<'a>(view: &'a View, text: &str) -> Found<'a, Secret> {

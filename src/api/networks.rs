@@ -62,7 +62,8 @@ async fn list(call: Call) -> Outcome {
     let view = call.view().await?;
     let networks = view.networks().filter(|network| {
         let builtin = is_predefined(network);
-        filters.any("id", |id| network.id.to_string().starts_with(id))
+        !network.removing
+            && filters.any("id", |id| network.id.to_string().starts_with(id))
             && filters.any("name", |name| network.spec.name.contains(name))
             && filters.any("driver", |driver| driver_word(network) == driver)
             && filters.any("scope", |scope| scope_name(network.spec.driver) == scope)

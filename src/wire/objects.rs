@@ -41,7 +41,7 @@ message!(NetworkSpec => pb::NetworkSpec {
     name, labels, driver, driver_options, internal, attachable, ingress, ipv6, ipam
 });
 message!(NetworkAllocation => pb::NetworkAllocation { subnet, gateway, overlay_id });
-message!(Network => pb::Network { id, allocation, pending_reason; meta, spec });
+message!(Network => pb::Network { id, allocation, pending_reason, removing; meta, spec });
 
 impl Wire for Mount {
     type Pb = pb::Mount;

@@ -1,6 +1,6 @@
 //! The docker command line against our socket, our own beside it.
 
-use crate::harness::{Cluster, Probe as _, SOON};
+use crate::harness::{Cluster, Probe as _, SOON, wait_until};
 
 #[test]
 fn docker_lists_nodes_and_services_as_our_own_commands_do() {
@@ -30,4 +30,27 @@ fn docker_lists_nodes_and_services_as_our_own_commands_do() {
         tasks.sort_unstable();
         assert_eq!(tasks, ["shop_web.1 Running", "shop_web.2 Running", "shop_web.3 Running"], "{name}");
     }
+}
+
+#[test]
+fn a_stack_is_deployed_removed_and_deployed_again_at_once_by_docker() {
+    let cluster = Cluster::up("dockerstack", 3);
+    cluster.load_app(1);
+    let file = cluster.dir.path().join("shop.yml");
+    let yaml =
+        "services:\n  web: {image: 'app:1', ports: ['8080:8080'], stop_grace_period: 1s, deploy: {replicas: 3}}\n";
+    std::fs::write(&file, yaml).expect("the folder is writable");
+    let deploy = ["stack", "deploy", "--detach=true", "-c", &file.display().to_string(), "shop"];
+    for round in 0..3 {
+        // From another host each time, the leader among them.
+        let host = &cluster.hosts[round];
+        cluster.docker(host.index, &deploy);
+        cluster.wait_running(host.index, "shop_web", 3, SOON);
+        // The network is removed while its tasks still stop.
+        cluster.docker(host.index, &["stack", "rm", "shop"]);
+    }
+    let left = |path| cluster.api(1, path).as_array().expect("a list").len();
+    wait_until("nothing but the ingress network is left", SOON, || {
+        left("/services") == 0 && left("/tasks") == 0 && left("/networks") == 1
+    });
 }

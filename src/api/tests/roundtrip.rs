@@ -17,6 +17,7 @@ fn view() -> View {
         spec: NetworkSpec { name: name.to_owned(), ..NetworkSpec::default() },
         allocation: None,
         pending_reason: String::new(),
+        removing: false,
     };
     let secret = SecretSpec { name: "key".into(), labels: Labels::new(), data: Sensitive::default() };
     let config = ConfigSpec { name: "conf".into(), labels: Labels::new(), data: Vec::new() };

@@ -12,8 +12,10 @@ const OVERLAY_ID_END: u32 = 1 << 24;
 
 /// Gives networks without an allocation theirs, at most `limit` changes.
 pub fn allocate_networks(view: &View, limit: usize) -> Vec<Change> {
-    let mut waiting: Vec<&Arc<Network>> =
-        view.networks().filter(|n| n.allocation.is_none() && n.spec.driver == NetworkDriver::Overlay).collect();
+    let mut waiting: Vec<&Arc<Network>> = view
+        .networks()
+        .filter(|n| n.allocation.is_none() && !n.removing && n.spec.driver == NetworkDriver::Overlay)
+        .collect();
     if waiting.is_empty() {
         return Vec::new();
     }

@@ -15,7 +15,14 @@ fn store(networks: Vec<Network>) -> Store {
 fn network(id: u128, subnet: Option<&str>) -> Network {
     let ipam = subnet.map(|subnet| IpamSubnet { subnet: subnet.parse().unwrap(), gateway: None, range: None });
     let spec = NetworkSpec { name: format!("net{id}"), ipam: ipam.into_iter().collect(), ..NetworkSpec::default() };
-    Network { id: NetworkId(id), meta: Meta::default(), spec, allocation: None, pending_reason: String::new() }
+    Network {
+        id: NetworkId(id),
+        meta: Meta::default(),
+        spec,
+        allocation: None,
+        pending_reason: String::new(),
+        removing: false,
+    }
 }
 
 fn allocate(store: &mut Store) -> View {

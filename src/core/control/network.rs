@@ -15,7 +15,7 @@ const PREDEFINED: [&str; 4] = ["bridge", "default", "host", "none"];
 const PREFIX_LEN_MAX: u8 = 29;
 
 fn network(id: NetworkId, spec: NetworkSpec) -> Network {
-    Network { id, meta: Meta::default(), spec, allocation: None, pending_reason: String::new() }
+    Network { id, meta: Meta::default(), spec, allocation: None, pending_reason: String::new(), removing: false }
 }
 
 /// The networks of a new cluster: `ingress` for published ports, `host` and `none` for services without a network of their own.
@@ -103,7 +103,8 @@ fn ipam(view: &View, spec: &NetworkSpec) -> Result<(), Refusal> {
         return invalid(format!("IPAM.Config[0].IPRange: {range} is not in {subnet}"));
     }
     let overlaps = |other: &IpNet| other.contains(&subnet) || subnet.contains(other);
-    let taken = view.networks().find(|network| {
+    // The subnet of one that is on its way out is waited for by the allocator.
+    let taken = view.networks().filter(|network| !network.removing).find(|network| {
         network.allocation.as_ref().is_some_and(|allocation| overlaps(&allocation.subnet))
             || network.spec.ipam.iter().any(|ipam| overlaps(&ipam.subnet))
     });
@@ -116,9 +117,13 @@ fn ipam(view: &View, spec: &NetworkSpec) -> Result<(), Refusal> {
     }
 }
 
-/// Removes a network nobody uses. The store checks again when it applies it.
+/// Removes a network nobody uses. One that only tasks on their way out are on stays for them, unseen, and the leader
+/// takes it away after the last. The store checks again when it applies it.
 pub fn remove_network(view: &View, id: NetworkId, now: WallTime) -> Result<Txn, Refusal> {
-    let network = view.network(id).ok_or_else(|| Refusal::NotFound(format!("network {id} not found")))?;
+    let network = view
+        .network(id)
+        .filter(|network| !network.removing)
+        .ok_or_else(|| Refusal::NotFound(format!("network {id} not found")))?;
     let name = &network.spec.name;
     if PREDEFINED.contains(&name.as_str()) {
         return Err(Refusal::Forbidden(format!("{name} is a pre-defined network and cannot be removed")));
@@ -138,11 +143,16 @@ pub fn remove_network(view: &View, id: NetworkId, now: WallTime) -> Result<Txn, 
             )));
         }
     }
-    let attached =
-        |task: &&Arc<Task>| !task.status.state.is_terminal() && task.attachments.iter().any(|a| a.network == id);
-    if let Some(task) = view.tasks().find(attached) {
+    let attached = || view.tasks().filter(|task| !task.status.state.is_terminal() && task.is_on(id));
+    let stays = |task: &&Arc<Task>| task.is_wanted() && view.service(task.service).is_some_and(|s| !s.removing);
+    if let Some(task) = attached().find(stays) {
         return Err(Refusal::NotNow(format!("network {name} is in use by task {}", task.id)));
     }
     let object = ObjectRef::Network(id);
-    Ok(txn(now, vec![Precondition::Present(object)], vec![Change::Delete(object)]))
+    let change = if attached().next().is_none() {
+        Change::Delete(object)
+    } else {
+        Change::Replace(Object::Network(Arc::new(Network { removing: true, ..(**network).clone() })))
+    };
+    Ok(txn(now, vec![Precondition::Version(object, network.meta.version)], vec![change]))
 }

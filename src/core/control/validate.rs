@@ -327,7 +327,7 @@ fn protocol_word(protocol: Protocol) -> &'static str {
 fn networks(view: &View, spec: &ServiceSpec) -> Result<(), Refusal> {
     let mut seen = BTreeSet::new();
     for attachment in &spec.task.networks {
-        let Some(network) = view.network(attachment.target) else {
+        let Some(network) = view.network(attachment.target).filter(|network| !network.removing) else {
             return Err(Refusal::NotFound(format!("network {} not found", attachment.target)));
         };
         let name = &network.spec.name;

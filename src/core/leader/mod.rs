@@ -74,6 +74,7 @@ fn round<R: RngCore>(draft: &mut Draft, scope: &Scope, now: WallTime, rng: &mut 
     let strays = plan::reap_strays(&draft.view, now);
     wakes.extend(strays.wake_at);
     draft.take(strays.groups);
+    draft.take(plan::reap_networks(&draft.view).groups);
     for allocate in [allocator::allocate_networks, allocator::allocate_services, allocator::allocate_tasks] {
         let changes = allocate(&draft.view, draft.room());
         draft.take(changes.into_iter().map(|change| vec![change]).collect());

@@ -65,4 +65,6 @@ pub struct Network {
     pub allocation: Option<NetworkAllocation>,
     /// Why the allocator could not serve it yet; empty when it has or has not looked.
     pub pending_reason: String,
+    /// Removed by its user, and there only until the tasks that stop have left it.
+    pub removing: bool,
 }

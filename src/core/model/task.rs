@@ -228,6 +228,11 @@ impl Task {
             }
     }
 
+    /// Has an address on the network.
+    pub fn is_on(&self, network: NetworkId) -> bool {
+        self.attachments.iter().any(|attachment| attachment.network == network)
+    }
+
     /// Is wanted to run, now or once it may start.
     pub fn is_wanted(&self) -> bool {
         self.desired <= TaskState::Running

@@ -16,7 +16,7 @@ mod task;
 mod update;
 mod version;
 
-pub use reap::{reap_service, reap_strays};
+pub use reap::{reap_networks, reap_service, reap_strays};
 pub use version::is_current;
 
 use crate::model::{Service, ServiceMode};

@@ -48,6 +48,18 @@ pub fn reap_strays(view: &View, now: WallTime) -> Plan {
     plan
 }
 
+/// Takes away the removed networks whose last task has left.
+pub fn reap_networks(view: &View) -> Plan {
+    let mut plan = Plan::default();
+    let on = |task: &Task, network| !task.status.state.is_terminal() && task.is_on(network);
+    for network in view.networks().filter(|network| network.removing) {
+        if !plan.is_full() && !view.tasks().any(|task| on(task, network.id)) {
+            plan.add(vec![Change::Delete(ObjectRef::Network(network.id))]);
+        }
+    }
+    plan
+}
+
 /// Ends what no node can end any more, and deletes what is to be deleted and has ended.
 fn reap_task(view: &View, task: &Task, now: WallTime, plan: &mut Plan) {
     if task.is_wanted() && task.node.is_none() {

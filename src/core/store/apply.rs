@@ -219,6 +219,11 @@ fn replace(view: &mut View, stamp: Stamp, object: &Object, events: &mut Vec<Even
     };
     check_name(view, object)?;
     check_references(view, object)?;
+    if let Object::Network(network) = object
+        && network.removing
+    {
+        check_no_service(view, &old)?;
+    }
     let object = stamped(object, Meta { version: stamp.index, created: old.meta().created, updated: stamp });
     put(view, object.clone());
     events.push(Event::Updated { old, new: object });
@@ -274,12 +279,13 @@ fn stamped(object: &Object, meta: Meta) -> Object {
     }
 }
 
-/// Kind, name and id of objects whose names are unique. A service that is being removed gave its name back: the
-/// next one of that name need not wait until its tasks have ended.
+/// Kind, name and id of objects whose names are unique. A service or network that is being removed gave its name back:
+/// the next one of that name need not wait until its tasks have ended.
 fn name_of(object: &Object) -> Option<(Named, &'static str, &str, u128)> {
     match object {
         Object::Service(o) if o.removing => None,
         Object::Service(o) => Some((Named::Service, "service", &o.spec.name, o.id.0)),
+        Object::Network(o) if o.removing => None,
         Object::Network(o) => Some((Named::Network, "network", &o.spec.name, o.id.0)),
         Object::Secret(o) => Some((Named::Secret, "secret", &o.spec.name, o.id.0)),
         Object::Config(o) => Some((Named::Config, "config", &o.spec.name, o.id.0)),
@@ -308,21 +314,30 @@ fn check_references(view: &View, object: &Object) -> Result<(), Conflict> {
     let configs = container.configs.iter().map(|c| ObjectRef::Config(c.id));
     for reference in networks.chain(secrets).chain(configs) {
         check(view, Precondition::Present(reference))?;
+        if let ObjectRef::Network(id) = reference
+            && !service.removing
+            && view.network(id).is_some_and(|network| network.removing)
+        {
+            return Err(not_found(reference));
+        }
     }
     Ok(())
 }
 
 fn check_unused(view: &View, object: &Object) -> Result<(), Conflict> {
+    if let Object::Network(network) = object
+        && let Some(task) = view.tasks().find(|task| !task.status.state.is_terminal() && task.is_on(network.id))
+    {
+        let user = format!("task {}", task.id);
+        return Err(Conflict::InUse { kind: "network", name: network.spec.name.clone(), user });
+    }
+    check_no_service(view, object)
+}
+
+fn check_no_service(view: &View, object: &Object) -> Result<(), Conflict> {
     let uses: Box<dyn Fn(&TaskSpec) -> bool> = match object {
         Object::Network(network) => {
             let id = network.id;
-            let attached = |task: &&Arc<Task>| {
-                !task.status.state.is_terminal() && task.attachments.iter().any(|a| a.network == id)
-            };
-            if let Some(task) = view.tasks().find(attached) {
-                let user = format!("task {}", task.id);
-                return Err(Conflict::InUse { kind: "network", name: network.spec.name.clone(), user });
-            }
             Box::new(move |spec| spec.networks.iter().any(|n| n.target == id))
         }
         Object::Secret(secret) => {

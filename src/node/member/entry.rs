@@ -266,6 +266,7 @@ fn ingress(id: NetworkId) -> Network {
         },
         allocation: None,
         pending_reason: String::new(),
+        removing: false,
     }
 }
 

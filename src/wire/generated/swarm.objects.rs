@@ -270,6 +270,8 @@ pub struct Network {
     pub allocation: ::core::option::Option<NetworkAllocation>,
     #[prost(string, tag = "5")]
     pub pending_reason: ::prost::alloc::string::String,
+    #[prost(bool, tag = "6")]
+    pub removing: bool,
 }
 /// --- container ---
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -246,7 +246,16 @@ proptest! {
 fn a_store_survives_a_snapshot() {
     let mut service = service("web", 1);
     service.removing = false;
-    let store = Store::restore(12, [Object::Service(Arc::new(service))]);
+    let network = Network {
+        id: NetworkId(11),
+        meta: Meta { version: 4, created: stamp(1), updated: stamp(2) },
+        spec: NetworkSpec { name: "back".to_owned(), internal: true, ..NetworkSpec::default() },
+        allocation: None,
+        pending_reason: "no free subnet".to_owned(),
+        removing: true,
+    };
+    let objects = [Object::Service(Arc::new(service)), Object::Network(Arc::new(network))];
+    let store = Store::restore(12, objects);
     let copy = decode_snapshot(&encode_snapshot(&store)).expect("decodes");
     assert_eq!(copy.objects(), store.objects());
     assert_eq!(copy.view().index(), 12);

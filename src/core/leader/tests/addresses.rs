@@ -177,3 +177,30 @@ fn two_services_that_want_one_port_do_not_both_get_it_and_the_second_says_why() 
     world.settle();
     assert_eq!(world.running(two).len(), 1, "it goes on when the port is free");
 }
+
+#[test]
+fn a_network_that_only_stopping_tasks_are_on_is_gone_for_users_at_once_and_goes_after_the_last() {
+    let mut world = World::new(1);
+    world.stop_time = Duration::from_secs(3);
+    let net = world.network(overlay("shop", None));
+    let web = world.create(on(net, replicated("web", "web:1", 2)));
+    world.settle();
+    world.remove(web);
+    let view = world.view();
+    let txn = crate::control::remove_network(&view, net, world.now).expect("its only service is being removed");
+    world.apply(&txn);
+    let view = world.view();
+    assert!(view.network_by_name("shop").is_none());
+    assert!(view.network(net).is_some_and(|network| network.allocation.is_some()), "its tasks still run");
+    assert!(crate::control::remove_network(&view, net, world.now).is_err(), "a second time there is nothing");
+    let late = on(net, replicated("late", "web:1", 1));
+    let id = crate::ServiceId(99);
+    let decided = crate::control::create_service(&view, late, id, world.now);
+    assert!(decided.is_err(), "nobody may join it");
+    let again = world.network(overlay("shop", None));
+    world.settle();
+    assert!(world.view().network(net).is_some(), "they take their time");
+    world.pass(Duration::from_secs(4));
+    assert!(world.view().network(net).is_none());
+    assert!(world.view().network(again).is_some_and(|network| network.allocation.is_some()));
+}

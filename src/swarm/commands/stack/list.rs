@@ -12,12 +12,10 @@ use crate::table::{Output, Table, write_out};
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Time between two looks at the tasks of a stack that is removed.
 const LOOK_PERIOD: Duration = Duration::from_millis(200);
-/// How long tasks that stop are waited for: docker's grace period is 10 s, and stacks may give more.
-const STOP_TIME_MAX: Duration = Duration::from_secs(120);
 
 const STACKS: Table = Table {
     headers: &[("Name", "NAME"), ("Services", "SERVICES")],
@@ -141,7 +139,7 @@ async fn remove_one(client: &Client, stack: &str, detach: bool) -> Result<()> {
         for object in objects.iter() {
             write_out(&format!("Removing {} {}\n", part.word, text(object, part.name)));
             let path = format!("{}/{}", part.path, segment(text(object, part.id)));
-            if let Err(error) = delete(client, &path, filters.as_deref()).await {
+            if let Err(error) = client.delete(&path, &[]).await {
                 let name = text(object, part.name);
                 failures.push(CliError::usage(format!("failed to remove {} {name}: {error}", part.word)));
             }
@@ -151,23 +149,6 @@ async fn remove_one(client: &Client, stack: &str, detach: bool) -> Result<()> {
         wait_for_end(client, filters.as_deref()).await?;
     }
     tell(failures)
-}
-
-/// Removes an object; what the stack's own tasks still use goes when they have ended.
-async fn delete(client: &Client, path: &str, filters: Option<&str>) -> Result<()> {
-    let began = Instant::now();
-    loop {
-        // Looked at first: a task that ends between the two is seen in the next round.
-        let ended = have_ended(client, filters).await?;
-        match client.delete(path, &[]).await {
-            Err(CliError::Daemon { message, .. })
-                if message.contains("in use by task") && !ended && began.elapsed() < STOP_TIME_MAX =>
-            {
-                tokio::time::sleep(LOOK_PERIOD).await;
-            }
-            other => return other.map(drop),
-        }
-    }
 }
 
 /// Whether no task of the stack runs any more.
