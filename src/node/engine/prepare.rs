@@ -96,7 +96,9 @@ impl LocalEngine {
             Ok((rootfs, mounts))
         })
         .await?;
-        mounts.extend(spec::mounts(task, &self.volumes, &rootfs.path, image).await?);
+        let (volumes, containers) = (&self.volumes, &self.containers);
+        let place = spec::Place { task, volumes, containers, rootfs: &rootfs.path };
+        mounts.extend(spec::mounts(&place, image).await?);
         let mut spec = spec::container(task, image, &rootfs.path)?;
         spec.network = Network::Path(attached.netns);
         spec.mounts = mounts;

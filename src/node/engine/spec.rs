@@ -1,6 +1,7 @@
 //! From a task and its image to the runtime's specification, with Docker's rules and defaults.
 
 use super::{EngineError, NAME_LABEL, TASK_LABEL, line};
+use runtime::Containers;
 use runtime::image::Image;
 use runtime::spec::{ContainerSpec, LogLimits, Mount, MountKind, ProcessSpec, Propagation, Resources, Ulimit};
 use runtime::volumes::Volumes;
@@ -135,23 +136,33 @@ fn size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
+/// What mounts are made for and with.
+pub struct Place<'a> {
+    pub task: &'a Task,
+    pub volumes: &'a Volumes,
+    pub containers: &'a Containers,
+    /// The container's root directory.
+    pub rootfs: &'a Path,
+}
+
 /// The task's mounts, and a fresh volume for each path the image declares one for.
-pub async fn mounts(task: &Task, volumes: &Volumes, rootfs: &Path, image: &Image) -> Result<Vec<Mount>, EngineError> {
+pub async fn mounts(place: &Place<'_>, image: &Image) -> Result<Vec<Mount>, EngineError> {
+    let task = place.task;
     let mut mounts = Vec::new();
     for mount in &task.spec.container.mounts {
-        mounts.push(one(task, mount, volumes, rootfs).await?);
+        mounts.push(one(place, mount).await?);
     }
     for path in &image.config.volumes {
         let taken = task.spec.container.mounts.iter().any(|mount| mount.target.trim_end_matches('/') == path);
         if !taken {
             let volume = Volume { name: "", labels: BTreeMap::new(), subpath: "", copy: true, read_only: false };
-            mounts.push(volume.mount(task, path, volumes, rootfs).await?);
+            mounts.push(volume.mount(place, path).await?);
         }
     }
     Ok(mounts)
 }
 
-async fn one(task: &Task, mount: &TaskMount, volumes: &Volumes, rootfs: &Path) -> Result<Mount, EngineError> {
+async fn one(place: &Place<'_>, mount: &TaskMount) -> Result<Mount, EngineError> {
     let target = PathBuf::from(&mount.target);
     match &mount.source {
         MountSource::Bind { path, propagation, create } => {
@@ -183,7 +194,7 @@ async fn one(task: &Task, mount: &TaskMount, volumes: &Volumes, rootfs: &Path) -
             }
             let (labels, copy) = (labels.clone(), !*no_copy);
             let volume = Volume { name, labels, subpath, copy, read_only: mount.read_only };
-            volume.mount(task, &mount.target, volumes, rootfs).await
+            volume.mount(place, &mount.target).await
         }
     }
 }
@@ -208,14 +219,19 @@ struct Volume<'a> {
 }
 
 impl Volume<'_> {
-    async fn mount(self, task: &Task, target: &str, volumes: &Volumes, rootfs: &Path) -> Result<Mount, EngineError> {
+    async fn mount(self, place: &Place<'_>, target: &str) -> Result<Mount, EngineError> {
+        let volumes = place.volumes;
         let made = match self.name {
-            "" => volumes.create_owned(&task.id.to_string(), target, self.labels).await,
+            "" => volumes.create_owned(&place.task.id.to_string(), target, self.labels).await,
             name => volumes.create(name, self.labels).await,
         };
         let made = made.map_err(|error| line(&error))?;
         if self.copy {
-            volumes.populate(&made.name, rootfs, Path::new(target)).await.map_err(|error| line(&error))?;
+            let containers = place.containers.clone();
+            // A record that cannot be read holds nothing up: the copy takes the directory from nobody.
+            let in_use = move |data: &Path| containers.binding(data).is_ok_and(|users| !users.is_empty());
+            let filled = volumes.populate(&made.name, place.rootfs, Path::new(target), in_use).await;
+            filled.map_err(|error| line(&error))?;
         }
         let source = match self.subpath {
             "" => made.mountpoint,

@@ -87,7 +87,7 @@ fn leaf(from: &Path, to: &Path, meta: &fs::Metadata) -> io::Result<()> {
 }
 
 /// Owner before mode and attributes: a change of owner takes set-user-id bits and file capabilities away.
-fn attributes(from: &Path, to: &Path, meta: &fs::Metadata) -> io::Result<()> {
+pub(super) fn attributes(from: &Path, to: &Path, meta: &fs::Metadata) -> io::Result<()> {
     std::os::unix::fs::lchown(to, Some(meta.uid()), Some(meta.gid()))?;
     if !meta.is_symlink() {
         fs::set_permissions(to, fs::Permissions::from_mode(meta.mode() & 0o7777))?;

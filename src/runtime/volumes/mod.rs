@@ -4,6 +4,7 @@
 //! API. Whether a container uses a volume is for [`crate::Containers::binding`] to say; nothing here looks.
 
 mod copy;
+mod fill;
 mod owned;
 
 pub use owned::owned_name;
@@ -21,8 +22,6 @@ use crate::shim::log::{now_ns, rfc3339_nanos};
 
 const DATA: &str = "_data";
 const META: &str = "volume.json";
-/// Where content is copied to before it becomes the volume's, so that a crash leaves an empty volume.
-const COPY: &str = "_copy";
 
 /// What went wrong with a volume.
 #[derive(Debug, thiserror::Error)]
@@ -146,27 +145,21 @@ impl Volumes {
     }
 
     /// Copies what the image has at `target` into an empty volume, with owners, modes and attributes. `rootfs` is
-    /// the container's root directory. A volume with content, and an image without the directory, are left alone.
-    pub async fn populate(&self, name: &str, rootfs: &Path, target: &Path) -> Result<()> {
+    /// the container's root directory. A volume with content or one whose directory is `in_use`, and an image without
+    /// the directory, are left alone.
+    pub async fn populate(
+        &self,
+        name: &str,
+        rootfs: &Path,
+        target: &Path,
+        in_use: impl FnOnce(&Path) -> bool + Send + 'static,
+    ) -> Result<()> {
         check(name)?;
         let _guard = self.changing.lock().await;
         let data = self.read(name)?.mountpoint;
-        let copy = self.dir.join(name).join(COPY);
         let (rootfs, target) = (rootfs.to_owned(), target.to_owned());
-        blocking(&data, move |data| {
-            if std::fs::read_dir(data)?.next().is_some() {
-                return Ok(());
-            }
-            let Some(source) = copy::source(&rootfs, &target)? else { return Ok(()) };
-            match std::fs::remove_dir_all(&copy) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            copy::tree(&source, &copy)?;
-            std::fs::rename(&copy, data)
-        })
-        .await
-        .map_err(failed("copy the image's files into", &data))
+        let filled = blocking(&self.dir.join(name), move |dir| fill::fill(dir, &rootfs, &target, in_use)).await;
+        filled.map_err(failed("copy the image's files into", &data))
     }
 
     fn read(&self, name: &str) -> Result<Volume> {
@@ -242,13 +235,13 @@ mod tests {
         std::fs::set_permissions(&source, std::fs::Permissions::from_mode(0o750)).expect("chmod");
         std::os::unix::fs::chown(source.join("sub/file"), Some(1000), Some(1001)).expect("chown");
         let data = volumes.create("v", BTreeMap::new()).await.expect("create").mountpoint;
-        volumes.populate("v", &rootfs, Path::new("/srv/data")).await.expect("populate");
+        volumes.populate("v", &rootfs, Path::new("/srv/data"), |_| false).await.expect("populate");
         let meta = data.join("sub/file").metadata().expect("copied");
         assert_eq!((meta.uid(), meta.gid(), meta.nlink()), (1000, 1001, 2));
         assert_eq!(data.metadata().expect("meta").mode() & 0o777, 0o750);
         assert_eq!(std::fs::read_link(data.join("link")).expect("a link"), Path::new("/etc/passwd"));
         std::fs::write(source.join("sub/file"), "two").expect("write");
-        volumes.populate("v", &rootfs, Path::new("/srv/data")).await.expect("again");
+        volumes.populate("v", &rootfs, Path::new("/srv/data"), |_| false).await.expect("again");
         assert_eq!(std::fs::read_to_string(data.join("sub/file")).expect("read"), "one");
     }
 
@@ -259,7 +252,7 @@ mod tests {
         std::fs::create_dir(&rootfs).expect("mkdir");
         std::os::unix::fs::symlink("/etc", rootfs.join("data")).expect("symlink");
         let data = volumes.create("v", BTreeMap::new()).await.expect("create").mountpoint;
-        volumes.populate("v", &rootfs, Path::new("/data")).await.expect("populate");
+        volumes.populate("v", &rootfs, Path::new("/data"), |_| false).await.expect("populate");
         assert_eq!(std::fs::read_dir(data).expect("read").count(), 0);
     }
 }
