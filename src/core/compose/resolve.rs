@@ -8,6 +8,7 @@ use super::parse::brief;
 use super::report::Report;
 use super::value::{Map, Node, Value};
 use super::{Files, words};
+use crate::model::clean_path;
 
 /// Most bytes of an environment file.
 const ENV_FILE_BYTES_MAX: usize = 1024 * 1024;
@@ -72,12 +73,12 @@ impl Resolver<'_> {
     fn path(&self, path: &str) -> String {
         if path == "~" || path.starts_with("~/") {
             let home = self.env.get("HOME").map_or("", String::as_str);
-            return clean(&format!("{home}/{}", &path[1..]));
+            return clean_path(&format!("{home}/{}", &path[1..]));
         }
         if path.starts_with('/') || path.as_bytes().get(1) == Some(&b':') {
             return path.to_owned();
         }
-        clean(&format!("{}/{path}", self.files.directory()))
+        clean_path(&format!("{}/{path}", self.files.directory()))
     }
 
     fn absolute(&mut self, map: &mut Map, key: &str) {
@@ -149,19 +150,4 @@ impl Resolver<'_> {
             Err((line, why)) => self.report.error(file.pos, path, format!("{}:{line}: {why}", brief(&full))),
         }
     }
-}
-
-/// The shortest path that names the same file without looking at the disk (`..` and `.` resolved).
-fn clean(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }

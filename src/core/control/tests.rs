@@ -228,8 +228,9 @@ fn what_is_wrong_in_a_spec_is_named() {
     let mut wrong = spec("web");
     let mount =
         Mount { target: "/data".to_owned(), source: MountSource::Tmpfs { size_bytes: 0, mode: 0 }, read_only: false };
-    wrong.task.container.mounts = vec![mount.clone(), mount];
-    assert_eq!(refused(wrong), "ContainerSpec: duplicate mount point: /data");
+    let again = Mount { target: "/x/..//data/.".to_owned(), ..mount.clone() };
+    wrong.task.container.mounts = vec![mount, again];
+    assert_eq!(refused(wrong), "ContainerSpec: duplicate mount point: /x/..//data/.");
 }
 
 #[test]

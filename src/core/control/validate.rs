@@ -223,10 +223,11 @@ fn mounts(mounts: &[Mount]) -> Result<(), Refusal> {
         if !mount.target.starts_with('/') {
             return invalid(format!("{place}: invalid mount target, must be an absolute path: {}", mount.target));
         }
-        if mount.target.trim_end_matches('/').is_empty() {
+        let target = clean_path(&mount.target);
+        if target == "/" {
             return invalid(format!("{place}: invalid specification: destination can't be '/'"));
         }
-        if !targets.insert(mount.target.trim_end_matches('/')) {
+        if !targets.insert(target) {
             return invalid(format!("ContainerSpec: duplicate mount point: {}", mount.target));
         }
         match &mount.source {

@@ -10,6 +10,22 @@ use std::time::Duration;
 /// Time between the stop signal and SIGKILL when nothing is said (API default 10 s).
 pub const STOP_GRACE_DEFAULT: Duration = Duration::from_secs(10);
 
+/// The shortest absolute path that names the same place without looking at the disk: `.`, `..` and needless slashes
+/// resolved. What two paths are compared by.
+pub fn clean_path(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
 /// How a path comes into a container (API `Mount`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MountSource {

@@ -6,7 +6,7 @@ use runtime::spec::{Mount, MountKind, Propagation};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use swarm_core::model::{ContainerSpec, FileTarget};
+use swarm_core::model::{ContainerSpec, FileTarget, clean_path};
 
 /// Where relative names of secrets go (as in Docker).
 const SECRETS: &str = "/run/secrets";
@@ -19,7 +19,7 @@ pub fn secrets(memory: &Path, spec: &ContainerSpec, contents: &Contents) -> Resu
         let secret = secret.ok_or_else(|| EngineError(format!("secret {} has not arrived here", reference.name)))?;
         let path = memory.join(format!("secret-{number}"));
         write(&path, secret.spec.data.expose(), &reference.file)?;
-        mounts.push(mount(path, absolute(SECRETS, &reference.file.name)));
+        mounts.push(mount(path, secret_place(&reference.file)));
     }
     Ok(mounts)
 }
@@ -32,18 +32,28 @@ pub fn configs(dir: &Path, spec: &ContainerSpec, contents: &Contents) -> Result<
         let config = config.ok_or_else(|| EngineError(format!("config {} has not arrived here", reference.name)))?;
         let path = dir.join(format!("config-{number}"));
         write(&path, &config.spec.data, &reference.file)?;
-        mounts.push(mount(path, absolute("/", &reference.file.name)));
+        mounts.push(mount(path, config_place(&reference.file)));
     }
     Ok(mounts)
 }
 
-fn absolute(base: &str, name: &str) -> PathBuf {
-    Path::new(base).join(name)
+/// Where the secrets and configs of a task are in its container.
+pub fn places(spec: &ContainerSpec) -> impl Iterator<Item = String> {
+    let secrets = spec.secrets.iter().map(|reference| secret_place(&reference.file));
+    secrets.chain(spec.configs.iter().map(|reference| config_place(&reference.file)))
 }
 
-fn mount(source: PathBuf, target: PathBuf) -> Mount {
+fn secret_place(file: &FileTarget) -> String {
+    if file.name.starts_with('/') { clean_path(&file.name) } else { clean_path(&format!("{SECRETS}/{}", file.name)) }
+}
+
+fn config_place(file: &FileTarget) -> String {
+    clean_path(&file.name)
+}
+
+fn mount(source: PathBuf, target: String) -> Mount {
     let kind = MountKind::Bind { source, propagation: Propagation::Rprivate };
-    Mount { target, kind, read_only: true }
+    Mount { target: target.into(), kind, read_only: true }
 }
 
 fn write(path: &Path, data: &[u8], file: &FileTarget) -> Result<(), EngineError> {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use swarm_core::NetworkId;
-use swarm_core::model::{HealthConfig, MountSource, PortConfig, Task};
+use swarm_core::model::{HealthConfig, MountSource, PortConfig, Task, clean_path};
 
 /// Name of the annotation.
 const ANNOTATION: &str = "swarm.engine";
@@ -57,12 +57,13 @@ impl Notes {
         });
         let named = task.spec.container.mounts.iter().filter_map(|mount| match &mount.source {
             MountSource::Volume { name, .. } => {
-                Some((PathBuf::from(&mount.target), super::spec::volume_name(task, name, &mount.target)))
+                let path = clean_path(&mount.target);
+                Some((PathBuf::from(&path), super::spec::volume_name(task, name, &path)))
             }
             MountSource::Bind { .. } | MountSource::Tmpfs { .. } => None,
         });
-        let own = image.config.volumes.iter();
-        let own = own.map(|path| (PathBuf::from(path), super::spec::volume_name(task, "", path)));
+        let own = super::spec::image_volumes(&task.spec.container, &image.config.volumes).into_iter();
+        let own = own.map(|path| (PathBuf::from(&path), super::spec::volume_name(task, "", &path)));
         Self {
             image: task.spec.container.image.clone(),
             image_id: image.id.as_str().to_owned(),

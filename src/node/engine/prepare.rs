@@ -7,11 +7,12 @@ use crate::agent::health;
 use overlay::{AttachSpec, Attached};
 use runtime::image::{Image, PullProgress, PullState, Reference, RegistryAuth};
 use runtime::spec::{Mount, MountKind, Network, Propagation};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 use swarm_core::TaskId;
-use swarm_core::model::Task;
+use swarm_core::model::{Task, clean_path};
 
 impl LocalEngine {
     pub(super) async fn prepare_task(&self, task: &Task, given: &Contents) -> Result<Prepared, EngineError> {
@@ -90,8 +91,13 @@ impl LocalEngine {
                 let memory = engine.secrets.folder(&id).map_err(failed)?;
                 mounts.extend(contents::secrets(&memory, &container, &given)?);
             }
+            let own =
+                container.mounts.iter().map(|mount| clean_path(&mount.target)).chain(contents::places(&container));
+            let own: BTreeSet<String> = own.collect();
             for (name, text) in [("hosts", hosts), ("resolv.conf", resolv_conf), ("hostname", hostname + "\n")] {
-                mounts.push(file(&files, name, &text)?);
+                if !own.contains(&format!("/etc/{name}")) {
+                    mounts.push(file(&files, name, &text)?);
+                }
             }
             Ok((rootfs, mounts))
         })

@@ -1,13 +1,13 @@
 //! From a task and its image to the runtime's specification, with Docker's rules and defaults.
 
-use super::{EngineError, NAME_LABEL, TASK_LABEL, line};
+use super::{EngineError, NAME_LABEL, TASK_LABEL, contents, line};
 use runtime::Containers;
 use runtime::image::Image;
 use runtime::spec::{ContainerSpec, LogLimits, Mount, MountKind, ProcessSpec, Propagation, Resources, Ulimit};
 use runtime::volumes::Volumes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use swarm_core::model::{Mount as TaskMount, MountSource, Task};
+use swarm_core::model::{ContainerSpec as TaskContainer, Mount as TaskMount, MountSource, Task, clean_path};
 
 /// The container's host name: as asked for, else the first 12 digits of its id.
 pub fn hostname(task: &Task) -> String {
@@ -152,26 +152,38 @@ pub async fn mounts(place: &Place<'_>, image: &Image) -> Result<Vec<Mount>, Engi
     for mount in &task.spec.container.mounts {
         mounts.push(one(place, mount).await?);
     }
-    for path in &image.config.volumes {
-        let taken = task.spec.container.mounts.iter().any(|mount| mount.target.trim_end_matches('/') == path);
-        if !taken {
-            let volume = Volume { name: "", labels: BTreeMap::new(), subpath: "", copy: true, read_only: false };
-            mounts.push(volume.mount(place, path).await?);
-        }
+    for path in image_volumes(&task.spec.container, &image.config.volumes) {
+        let volume = Volume { name: "", labels: BTreeMap::new(), subpath: "", copy: true, read_only: false };
+        mounts.push(volume.mount(place, &path).await?);
     }
     Ok(mounts)
 }
 
+/// Places of the volumes that an image declares, but for those where the task has something of its own.
+pub(super) fn image_volumes(container: &TaskContainer, declared: &[String]) -> BTreeSet<String> {
+    let mut places: BTreeSet<String> = declared.iter().map(|path| clean_path(path)).collect();
+    let own = container.mounts.iter().map(|mount| clean_path(&mount.target));
+    let files = ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"].map(str::to_owned);
+    for taken in own.chain(contents::places(container)).chain(files) {
+        places.remove(&taken);
+    }
+    places
+}
+
 async fn one(place: &Place<'_>, mount: &TaskMount) -> Result<Mount, EngineError> {
-    let target = PathBuf::from(&mount.target);
+    let path = clean_path(&mount.target);
+    let target = PathBuf::from(&path);
     match &mount.source {
-        MountSource::Bind { path, propagation, create } => {
-            let source = PathBuf::from(path);
+        MountSource::Bind { path: source, propagation, create } => {
+            let source = PathBuf::from(source);
             if *create && !source.exists() {
                 std::fs::create_dir_all(&source).map_err(|error| line(&error))?;
             }
             if !source.exists() {
-                return Err(EngineError(format!("invalid mount: bind source path does not exist: {path}")));
+                return Err(EngineError(format!(
+                    "invalid mount: bind source path does not exist: {}",
+                    source.display()
+                )));
             }
             let propagation = match propagation.as_str() {
                 "" | "rprivate" | "private" => Propagation::Rprivate,
@@ -194,7 +206,7 @@ async fn one(place: &Place<'_>, mount: &TaskMount) -> Result<Mount, EngineError>
             }
             let (labels, copy) = (labels.clone(), !*no_copy);
             let volume = Volume { name, labels, subpath, copy, read_only: mount.read_only };
-            volume.mount(place, &mount.target).await
+            volume.mount(place, &path).await
         }
     }
 }
@@ -248,4 +260,24 @@ fn subdirectory(name: &str, data: &Path, below: &str) -> Result<PathBuf, EngineE
     let found = data.join(below).canonicalize().map_err(|_| bad("does not exist"))?;
     let data = data.canonicalize().map_err(|error| line(&error))?;
     if found.starts_with(&data) { Ok(found) } else { Err(bad("leads out of the volume")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swarm_core::ConfigId;
+    use swarm_core::model::{ConfigReference, FileTarget};
+
+    #[test]
+    fn an_image_s_volume_never_displaces_what_the_task_has_there() {
+        let source = MountSource::Tmpfs { size_bytes: 0, mode: 0 };
+        let file = FileTarget { name: "app/config".into(), uid: String::new(), gid: String::new(), mode: 0o444 };
+        let container = TaskContainer {
+            mounts: vec![TaskMount { target: "/data".into(), source, read_only: false }],
+            configs: vec![ConfigReference { id: ConfigId(1), name: "config".into(), file }],
+            ..TaskContainer::default()
+        };
+        let declared = ["/data/", "/x/../data", "/app/config", "/cache/", "/cache", "/etc/hosts"].map(str::to_owned);
+        assert_eq!(image_volumes(&container, &declared), ["/cache".to_owned()].into());
+    }
 }

@@ -17,6 +17,7 @@ mod reports;
 mod server;
 mod setup;
 pub(crate) mod spawner;
+mod targets;
 pub(crate) mod user;
 
 pub use log::Output;

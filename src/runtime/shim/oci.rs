@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::cgroup::{Cgroup, DeviceKind, DeviceRule, default_rules, everything};
+use crate::shim::targets::placed;
 use crate::shim::user::User;
 use crate::spec::{ContainerSpec, Device, Mount, MountKind, Network, ProcessSpec, Propagation, Ulimit};
 
@@ -45,6 +46,8 @@ pub(crate) enum SpecError {
     Rootfs(PathBuf),
     #[error("mount target {0:?} must be an absolute path other than /")]
     Target(PathBuf),
+    #[error("two mounts have the same target {0:?}: give each its own")]
+    Twice(PathBuf),
     #[error("bind source path does not exist: {0}")]
     Source(PathBuf),
     #[error("bind propagation rshared of {0} is not supported: use rslave or rprivate")]
@@ -285,16 +288,9 @@ fn mount(target: &str, kind: &str, source: &str, options: &[&str]) -> Value {
 
 fn mounts(spec: &ContainerSpec, cgroup: &Cgroup) -> Result<Vec<Value>, SpecError> {
     let mut out = default_mounts(spec, cgroup);
-    let mut own: Vec<&Mount> = spec.mounts.iter().collect();
-    // A mount inside another one comes after it.
-    own.sort_by_key(|mount| mount.target.components().count());
-    for mount in own {
-        let target = &mount.target;
-        if !target.is_absolute() || target.parent().is_none() {
-            return Err(SpecError::Target(target.clone()));
-        }
-        out.retain(|default| default["destination"].as_str().map(Path::new) != Some(target.as_path()));
-        out.push(own_mount(mount)?);
+    for (place, mount) in placed(&spec.mounts)? {
+        out.retain(|default| default["destination"].as_str().map(Path::new) != Some(place.as_path()));
+        out.push(own_mount(&place, mount)?);
     }
     Ok(out)
 }
@@ -330,7 +326,7 @@ fn default_mounts(spec: &ContainerSpec, cgroup: &Cgroup) -> Vec<Value> {
     out
 }
 
-fn own_mount(mount: &Mount) -> Result<Value, SpecError> {
+fn own_mount(place: &Path, mount: &Mount) -> Result<Value, SpecError> {
     match &mount.kind {
         MountKind::Bind { source, propagation } => {
             if *propagation == Propagation::Rshared {
@@ -341,7 +337,7 @@ fn own_mount(mount: &Mount) -> Result<Value, SpecError> {
             }
             // "rro" makes what is mounted below read-only too, as Docker does since 25.
             let options: &[&str] = if mount.read_only { &["rbind", "ro", "rro"] } else { &["rbind"] };
-            Ok(json!({ "destination": mount.target, "type": "bind", "source": source, "options": options }))
+            Ok(json!({ "destination": place, "type": "bind", "source": source, "options": options }))
         }
         MountKind::Tmpfs { size, mode, options } => {
             let mut all: Vec<String> = ["nosuid", "noexec", "nodev"].iter().map(|name| (*name).to_owned()).collect();
@@ -351,7 +347,7 @@ fn own_mount(mount: &Mount) -> Result<Value, SpecError> {
             if mount.read_only {
                 all.push("ro".to_owned());
             }
-            Ok(json!({ "destination": mount.target, "type": "tmpfs", "source": "tmpfs", "options": all }))
+            Ok(json!({ "destination": place, "type": "tmpfs", "source": "tmpfs", "options": all }))
         }
     }
 }
