@@ -187,9 +187,11 @@ pub fn random_key() -> Result<Sensitive<[u8; 32]>, DiskError> {
     random_bytes().map(Sensitive::new).map_err(|_| DiskError::Random)
 }
 
+/// Volumes and images hold what users other than root may open, even set-user-id programs, but must not find from
+/// outside of a container. A container passes none of the folders above what is mounted into it.
 fn private(root: &Path) -> Result<(), DiskError> {
     use std::os::unix::fs::PermissionsExt;
-    let only_owner = std::fs::Permissions::from_mode(0o711);
+    let only_owner = std::fs::Permissions::from_mode(0o700);
     std::fs::set_permissions(root, only_owner).map_err(|source| DiskError::Io {
         verb: "set the mode of",
         path: root.to_owned(),
@@ -229,6 +231,15 @@ fn remove(path: &Path) -> Result<(), DiskError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_root_passes_into_the_data_directory() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("data");
+        drop(DataDir::open(&root).unwrap());
+        assert_eq!(std::fs::metadata(&root).unwrap().permissions().mode() & 0o777, 0o700);
+    }
 
     #[tokio::test]
     async fn one_daemon_at_a_time_has_a_data_and_a_run_directory() {

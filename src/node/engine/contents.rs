@@ -4,7 +4,7 @@ use super::EngineError;
 use crate::agent::engine::Contents;
 use runtime::spec::{Mount, MountKind, Propagation};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use swarm_core::model::{ContainerSpec, FileTarget, clean_path};
 
@@ -22,6 +22,12 @@ pub fn secrets(memory: &Path, spec: &ContainerSpec, contents: &Contents) -> Resu
         mounts.push(mount(path, secret_place(&reference.file)));
     }
     Ok(mounts)
+}
+
+/// Makes a folder for the files of one task, closed to all but root: the modes that users ask for are meant for the
+/// container's users, who pass no folder above a mounted file.
+pub fn folder(dir: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).recursive(true).create(dir)
 }
 
 /// Writes the configs below `dir` and returns their mounts.
@@ -68,4 +74,19 @@ fn write(path: &Path, data: &[u8], file: &FileTarget) -> Result<(), EngineError>
     crate::trust::write_private_file_soon(path, data).map_err(failed)?;
     chown(path, Some(uid), Some(gid)).map_err(failed)?;
     fs::set_permissions(path, fs::Permissions::from_mode(file.mode & 0o7777)).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_passes_into_a_task_s_folder() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let files = dir.path().join("tasks/one");
+        folder(&files).expect("folder");
+        for made in [files.as_path(), &dir.path().join("tasks")] {
+            assert_eq!(fs::metadata(made).expect("metadata").permissions().mode() & 0o777, 0o700);
+        }
+    }
 }

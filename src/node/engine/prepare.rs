@@ -84,7 +84,7 @@ impl LocalEngine {
         let (rootfs, mut mounts) = blocking(move || {
             let rootfs = engine.images.prepare(&id, &prepared).map_err(|error| EngineError(error.one_line()))?;
             let files = engine.files(&id);
-            std::fs::create_dir_all(&files).map_err(|error| line(&error))?;
+            contents::folder(&files).map_err(|error| line(&error))?;
             let mut mounts = contents::configs(&files, &container, &given)?;
             if !container.secrets.is_empty() {
                 let failed = |error| EngineError(format!("there is no memory for secrets: {error}"));

@@ -130,6 +130,31 @@ async fn mounts_have_their_content_size_and_mode() {
     assert_eq!(host.containers.binding(&source).expect("binding"), ["a"]);
 }
 
+#[tokio::test]
+async fn any_user_of_a_container_reaches_mounts_from_a_directory_closed_to_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let host = Host::new().await;
+    let closed = host.dir.path().join("closed");
+    let volumes = runtime::volumes::Volumes::open(closed.join("volumes")).await.expect("open");
+    let volume = volumes.create("v", Default::default()).await.expect("create").mountpoint;
+    let (config, secret) = (closed.join("config"), closed.join("secret"));
+    std::os::unix::fs::chown(&volume, Some(1000), Some(1001)).expect("chown");
+    std::fs::write(&config, "config ").expect("write");
+    std::fs::write(&secret, "secret\n").expect("write");
+    std::os::unix::fs::chown(&secret, Some(1000), None).expect("chown");
+    let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode));
+    mode(&secret, 0o400).and(mode(&closed, 0o700)).expect("chmod");
+    let mut spec = host.shell("cat /config /run/secrets/secret; echo new > /data/new; cat /data/new; ls /data");
+    spec.process.user = "web".to_owned();
+    spec.mounts = vec![
+        bind(&config, "/config", true, Propagation::Rprivate),
+        bind(&secret, "/run/secrets/secret", true, Propagation::Rprivate),
+        bind(&volume, "/data", false, Propagation::Rprivate),
+    ];
+    let (exit, log) = host.output("a", &spec).await;
+    assert_eq!((exit.code, log.as_str()), (0, "config secret\nnew\nnew\n"));
+}
+
 /// A tmpfs of the host, shared, that goes with the test.
 struct Shared(std::path::PathBuf);
 

@@ -11,7 +11,7 @@ pub use owned::owned_name;
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,10 +74,12 @@ pub struct Volumes {
 }
 
 impl Volumes {
-    /// Makes the directory when it is missing.
+    /// Makes the directory when it is missing, and closes it to all but root: what other users may open in a volume,
+    /// even set-user-id programs, is for containers, which pass none of the directories above a mount.
     pub async fn open(dir: impl Into<PathBuf>) -> Result<Self> {
         let dir = dir.into();
-        std::fs::DirBuilder::new().recursive(true).mode(0o711).create(&dir).map_err(failed("create", &dir))?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(failed("create", &dir))?;
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).map_err(failed("close", &dir))?;
         let dir = dir.canonicalize().map_err(failed("find", &dir))?;
         Ok(Self { dir, changing: Arc::new(Mutex::new(())) })
     }
@@ -194,7 +196,7 @@ fn check(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::fs::MetadataExt;
 
     async fn volumes() -> (tempfile::TempDir, Volumes) {
         let dir = tempfile::tempdir().expect("temp dir");
@@ -213,6 +215,19 @@ mod tests {
         assert_eq!(again.list().await.expect("list"), [made]);
         again.remove("data").await.expect("remove");
         assert!(matches!(again.inspect("data").await, Err(VolumeError::NotFound(_))));
+    }
+
+    #[tokio::test]
+    async fn only_root_passes_into_the_volumes() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let open = dir.path().join("open");
+        std::fs::create_dir(&open).expect("mkdir");
+        for path in [open, dir.path().join("new")] {
+            let volumes = Volumes::open(&path).await.expect("open");
+            assert_eq!(path.metadata().expect("metadata").mode() & 0o777, 0o700);
+            let data = volumes.create("v", BTreeMap::new()).await.expect("create").mountpoint;
+            assert_eq!(data.metadata().expect("metadata").mode() & 0o777, 0o755, "for any user of a container");
+        }
     }
 
     #[tokio::test]
