@@ -80,7 +80,7 @@ pub struct UnknownCapability(pub String);
 impl CapSet {
     /// Every capability the kernel knows.
     pub fn all() -> Self {
-        Self((1 << last_capability()) - 1)
+        Self((0..known()).map(|number| 1 << number).sum())
     }
 
     /// Docker's default set with `add` and `drop` applied (Docker API `CapAdd`, `CapDrop`; `ALL`, and names with or
@@ -116,13 +116,10 @@ impl CapSet {
 
     /// Takes everything outside the set out of the bounding set. Needs CAP_SETPCAP, so it comes before `apply`.
     pub fn limit_bounding(self) -> io::Result<()> {
-        for number in 0..last_capability() {
-            if self.0 & (1 << number) == 0 {
-                // SAFETY: prctl(2) with plain numbers.
-                let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, number as libc::c_ulong, 0, 0, 0) };
-                if result != 0 {
-                    return Err(io::Error::last_os_error());
-                }
+        for number in (0..known()).filter(|number| self.0 & (1 << number) == 0) {
+            // SAFETY: prctl(2) with plain numbers.
+            if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(number), 0, 0, 0) } != 0 {
+                return Err(io::Error::last_os_error());
             }
         }
         Ok(())
@@ -166,10 +163,13 @@ fn number(name: &str) -> Result<u64, UnknownCapability> {
     bit(&bare(name)).ok_or_else(|| UnknownCapability(name.to_owned()))
 }
 
-/// One more than the newest capability of the running kernel.
-fn last_capability() -> u32 {
-    let text = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap_or_default();
-    text.trim().parse::<u32>().map_or(NAMES.len() as u32, |last| last + 1).min(63)
+/// How many capabilities the running kernel has. Asked of the kernel itself, as a container may have put files of its
+/// own where `/proc` would tell.
+fn known() -> u32 {
+    // SAFETY: prctl(2) with plain numbers, which changes nothing; it fails for numbers above the newest.
+    let is_known =
+        |number: &u32| unsafe { libc::prctl(libc::PR_CAPBSET_READ, libc::c_ulong::from(*number), 0, 0, 0) } >= 0;
+    (0..u64::BITS).take_while(is_known).count() as u32
 }
 
 #[cfg(test)]
@@ -183,6 +183,12 @@ mod tests {
     #[test]
     fn the_default_is_docker_s_set() {
         assert_eq!(CapSet::resolve(&[], &[], false), Ok(CapSet(0xa804_25fb)));
+    }
+
+    #[test]
+    fn the_kernel_knows_as_many_as_it_says() {
+        let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").expect("read");
+        assert_eq!(known(), last.trim().parse::<u32>().expect("a number") + 1);
     }
 
     #[test]

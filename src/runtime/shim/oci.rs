@@ -48,6 +48,10 @@ pub(crate) enum SpecError {
     Target(PathBuf),
     #[error("two mounts have the same target {0:?}: give each its own")]
     Twice(PathBuf),
+    #[error("mount target {0:?} is at or below /proc, which only the kernel may fill (and lxcfs, with some files)")]
+    Proc(PathBuf),
+    #[error("mount target {0:?} leads through too many symbolic links")]
+    Links(PathBuf),
     #[error("bind source path does not exist: {0}")]
     Source(PathBuf),
     #[error("bind propagation rshared of {0} is not supported: use rslave or rprivate")]
@@ -288,7 +292,7 @@ fn mount(target: &str, kind: &str, source: &str, options: &[&str]) -> Value {
 
 fn mounts(spec: &ContainerSpec, cgroup: &Cgroup) -> Result<Vec<Value>, SpecError> {
     let mut out = default_mounts(spec, cgroup);
-    for (place, mount) in placed(&spec.mounts)? {
+    for (place, mount) in placed(&spec.rootfs, &spec.mounts)? {
         out.retain(|default| default["destination"].as_str().map(Path::new) != Some(place.as_path()));
         out.push(own_mount(&place, mount)?);
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::process::Command;
 
 use runtime::container::{ExecStreams, Exit};
-use runtime::spec::{ContainerSpec, ProcessSpec, Seccomp};
+use runtime::spec::{ContainerSpec, Mount, MountKind, ProcessSpec, Propagation, Seccomp};
 use serde_json::{Value, json};
 use support::Host;
 use tokio::io::AsyncReadExt;
@@ -224,6 +224,55 @@ async fn a_privileged_container_has_everything() {
         assert_eq!(bounding, wanted, "{who}");
         check(facts, who, &[("Seccomp", "0"), ("device_open", "yes")]);
     }
+}
+
+/// A file tree that pretends to be the kernel's, with no capability after the first.
+fn false_proc(host: &Host) -> std::path::PathBuf {
+    let kernel = host.dir.path().join("false/sys/kernel");
+    std::fs::create_dir_all(&kernel).expect("mkdir");
+    std::fs::write(kernel.join("cap_last_cap"), "0\n").expect("write");
+    host.dir.path().join("false")
+}
+
+fn bind(source: &std::path::Path, target: &str) -> Mount {
+    let kind = MountKind::Bind { source: source.to_owned(), propagation: Propagation::Rprivate };
+    Mount { target: target.into(), kind, read_only: false }
+}
+
+#[tokio::test]
+async fn nothing_is_mounted_over_proc_but_what_lxcfs_gives() {
+    let host = Host::new().await;
+    let source = false_proc(&host);
+    std::os::unix::fs::symlink("../proc/sys", host.rootfs.join("srv/link")).expect("link");
+    for target in ["/proc", "/proc/", "/x/../proc", "/proc/sys/kernel", "/srv/link", "/srv/link/kernel", "/proc/new"] {
+        let mut spec = host.shell(PROBES);
+        spec.mounts = vec![bind(&source, target)];
+        let refused = host.containers.create("a", &spec).await.expect_err(target).to_string();
+        assert!(refused.contains("at or below /proc"), "{target}: {refused}");
+    }
+    let uptime = source.join("uptime");
+    std::fs::write(&uptime, "1.00 1.00\n").expect("write");
+    let mut spec = host.spec(&["cat", "/proc/uptime"]);
+    spec.mounts = vec![bind(&uptime, "/proc/uptime")];
+    let (_, log) = host.output("b", &spec).await;
+    assert_eq!(log, "1.00 1.00\n");
+}
+
+/// A link in a volume, which a container that had it before may have made, is not seen before it is mounted.
+#[tokio::test]
+async fn a_false_proc_behind_a_link_in_a_volume_gives_no_capability() {
+    let host = Host::new().await;
+    let (source, volume) = (false_proc(&host), host.dir.path().join("volume"));
+    std::fs::create_dir(&volume).expect("mkdir");
+    std::os::unix::fs::symlink("../proc/sys/kernel", volume.join("kernel")).expect("link");
+    std::os::unix::fs::symlink("../proc", volume.join("proc")).expect("link");
+    let mut spec = host.shell(PROBES);
+    spec.mounts = vec![bind(&volume, "/volume"), bind(&source.join("sys/kernel"), "/volume/kernel")];
+    for (facts, who) in both(&host, &spec).await.iter().zip(["init", "exec"]) {
+        check(facts, who, &[("CapBnd", "00000000a80425fb"), ("CapEff", "00000000a80425fb")]);
+    }
+    spec.mounts = vec![bind(&volume, "/volume"), bind(&source, "/volume/proc")];
+    host.containers.create("a", &spec).await.expect_err("without the kernel's /proc nothing is made");
 }
 
 #[tokio::test]
