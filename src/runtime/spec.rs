@@ -151,8 +151,22 @@ pub struct Mount {
 pub enum MountKind {
     /// A file or directory of the host, volumes included. It must exist.
     Bind { source: PathBuf, propagation: Propagation },
+    /// A file or directory within a directory that containers write to, such as a volume's: nothing they put there leads
+    /// out of it. It must exist.
+    Within { directory: PathBuf, path: PathBuf },
     /// Memory. `size` in bytes (`None`: half of the machine's memory), `mode` as in chmod (`None`: 1777).
     Tmpfs { size: Option<u64>, mode: Option<u32>, options: Vec<String> },
+}
+
+impl MountKind {
+    /// The path on the host, for people and comparisons.
+    pub fn source(&self) -> Option<PathBuf> {
+        match self {
+            Self::Bind { source, .. } => Some(source.clone()),
+            Self::Within { directory, path } => Some(directory.join(path)),
+            Self::Tmpfs { .. } => None,
+        }
+    }
 }
 
 /// Whether mounts made later inside a bind mount show on the other side (mount_namespaces(7)).

@@ -29,7 +29,7 @@ pub use recover::{Found, Recovered};
 use crate::cgroup::{Cgroup, CgroupError, Hierarchy, Stats};
 use crate::shim::Arguments;
 use crate::shim::protocol::{EXIT_FILE, Request, Response, SPEC_FILE};
-use crate::spec::{ContainerSpec, MountKind};
+use crate::spec::ContainerSpec;
 use link::Link;
 use spawner::Spawner;
 use watch::Watches;
@@ -444,10 +444,8 @@ impl Containers {
                 Err(Error::NotFound(_)) => continue,
                 Err(error) => return Err(error),
             };
-            let binds = spec.mounts.iter().any(|mount| match &mount.kind {
-                MountKind::Bind { source: found, .. } => found.starts_with(source),
-                MountKind::Tmpfs { .. } => false,
-            });
+            let mut sources = spec.mounts.iter().filter_map(|mount| mount.kind.source());
+            let binds = sources.any(|found| found.starts_with(source));
             if binds {
                 out.push(id);
             }

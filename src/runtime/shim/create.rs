@@ -15,6 +15,7 @@ use libcontainer::syscall::syscall::SyscallType;
 
 use super::executor::{Plan, RUNTIME_FAILED, Report, report, reset_signals};
 use super::notes::Notes;
+use super::within::{self, Held};
 
 /// The library's name for the container; each has a state directory of its own.
 const NAME: &str = "c";
@@ -26,8 +27,8 @@ pub(crate) type Stdio = Option<[OwnedFd; 3]>;
 
 /// What to make.
 pub(crate) enum Job {
-    /// The container of the bundle in the run directory.
-    Container,
+    /// The container of the bundle in the run directory, once what it mounts is in its place.
+    Container { held: Vec<Held> },
     /// A process in it, described by this file, and in this group below the container's.
     Exec { process: std::path::PathBuf, number: u64, below: Option<String> },
 }
@@ -65,7 +66,7 @@ pub(crate) fn spawn(run_dir: &Path, job: Job, mut plan: Plan, stdio: Stdio, tty:
 
 fn work(run_dir: &Path, job: &Job, plan: Plan, stdio: Stdio, tty: bool) -> Result<(i32, Option<OwnedFd>), String> {
     let number = match job {
-        Job::Container => 0,
+        Job::Container { .. } => 0,
         Job::Exec { number, .. } => *number,
     };
     let console = tty.then(|| Console::listen(run_dir, number)).transpose().map_err(|error| error.to_string())?;
@@ -78,7 +79,8 @@ fn work(run_dir: &Path, job: &Job, plan: Plan, stdio: Stdio, tty: bool) -> Resul
         builder = builder.with_stdin(stdin).with_stdout(stdout).with_stderr(stderr);
     }
     let pid = match job {
-        Job::Container => {
+        Job::Container { held } => {
+            within::place(held).map_err(|error| format!("cannot mount what is within a volume: {error}"))?;
             let mut container = builder
                 .as_init(run_dir)
                 .with_systemd(false)

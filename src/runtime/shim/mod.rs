@@ -11,6 +11,7 @@ mod init;
 pub(crate) mod log;
 mod notes;
 pub(crate) mod oci;
+pub(crate) mod open;
 mod poll;
 pub(crate) mod protocol;
 mod reports;
@@ -19,6 +20,7 @@ mod setup;
 pub(crate) mod spawner;
 mod targets;
 pub(crate) mod user;
+mod within;
 
 pub use log::Output;
 pub use protocol::Exit;

@@ -54,6 +54,8 @@ pub(crate) enum SpecError {
     Links(PathBuf),
     #[error("bind source path does not exist: {0}")]
     Source(PathBuf),
+    #[error("mount source {path} within {directory} {why}")]
+    Within { directory: PathBuf, path: PathBuf, why: String },
     #[error("bind propagation rshared of {0} is not supported: use rslave or rprivate")]
     Shared(PathBuf),
     #[error("{0} is not a device of this host")]
@@ -343,6 +345,8 @@ fn own_mount(place: &Path, mount: &Mount) -> Result<Value, SpecError> {
             let options: &[&str] = if mount.read_only { &["rbind", "ro", "rro"] } else { &["rbind"] };
             Ok(json!({ "destination": place, "type": "bind", "source": source, "options": options }))
         }
+        // Made a bind by now; by its path alone it would be looked for again.
+        MountKind::Within { directory, .. } => Err(SpecError::Source(directory.clone())),
         MountKind::Tmpfs { size, mode, options } => {
             let mut all: Vec<String> = ["nosuid", "noexec", "nodev"].iter().map(|name| (*name).to_owned()).collect();
             all.push(format!("mode={:o}", mode.unwrap_or(0o1777)));

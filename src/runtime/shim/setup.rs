@@ -13,7 +13,7 @@ use super::protocol::{PID_FILE, Response, SOCKET, SPEC_FILE};
 use super::reports::Reports;
 use super::server::{Shim, Streams};
 use super::user::User;
-use super::{Arguments, oci, user};
+use super::{Arguments, oci, user, within};
 use crate::caps::CapSet;
 use crate::cgroup::{Cgroup, Hierarchy};
 use crate::seccomp::Filter;
@@ -107,14 +107,16 @@ fn create_in(arguments: &Arguments, spec: ContainerSpec, cgroup: &Cgroup, path: 
     let devices = oci::devices(&spec).map_err(|error| invalid(&error))?;
     let user = user::resolve(&spec.rootfs, &spec.process.user, &spec.process.additional_groups)
         .map_err(|error| invalid(&error))?;
-    let config = oci::container(&spec, &user, cgroup, path, &devices).map_err(|error| invalid(&error))?;
+    let mut inside = spec.clone();
+    let held = within::hold(&mut inside.mounts, &arguments.run_dir).map_err(|error| invalid(&error))?;
+    let config = oci::container(&inside, &user, cgroup, path, &devices).map_err(|error| invalid(&error))?;
     std::fs::write("config.json", config.to_string()).map_err(|error| failed("write config.json", error))?;
     cgroup
         .create(&spec.resources, &oci::device_rules(&spec, &devices))
         .map_err(|error| failed("set the limits", chain(&error)))?;
     let plan = plan(&spec, &spec.process, &user).map_err(|error| invalid(&error))?;
     let (stdio, streams) = stdio(spec.process.tty, spec.open_stdin).map_err(|error| failed("make pipes", error))?;
-    let helper = create::spawn(&arguments.run_dir, Job::Container, plan, stdio, spec.process.tty)
+    let helper = create::spawn(&arguments.run_dir, Job::Container { held }, plan, stdio, spec.process.tty)
         .map_err(|error| failed("fork", error))?;
     let mut reports = Reports::new(helper.report);
     let (pid, master) = reports.wait_for_pid(CREATE_MS_MAX).map_err(|message| Failure {
@@ -177,7 +179,9 @@ fn private_mounts(spec: &ContainerSpec) -> Vec<std::path::PathBuf> {
         return Vec::new();
     }
     let private = spec.mounts.iter().filter_map(|mount| match &mount.kind {
-        MountKind::Bind { propagation: Propagation::Rprivate, .. } => Some(mount.target.clone()),
+        MountKind::Bind { propagation: Propagation::Rprivate, .. } | MountKind::Within { .. } => {
+            Some(mount.target.clone())
+        }
         MountKind::Bind { .. } | MountKind::Tmpfs { .. } => None,
     });
     std::iter::once("/".into()).chain(private).collect()

@@ -3,11 +3,10 @@
 //! Follows `docker run --user`. The files are opened below the root directory whatever symbolic links they are
 //! made of (openat2(2), RESOLVE_IN_ROOT), because the image decides what they are.
 
-use std::ffi::CString;
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, FromRawFd};
 use std::path::Path;
+
+use super::open;
 
 /// Bytes read of `/etc/passwd` and `/etc/group`: real ones have kilobytes; an image must not fill the shim.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -104,7 +103,7 @@ fn id(text: &str) -> Option<u32> {
 /// A missing file is an empty one, as for images without an operating system.
 fn read(root: &Path, path: &'static str) -> Result<String, UserError> {
     let failed = |error| UserError::Read(path, error);
-    match open_in_root(root, path, libc::O_RDONLY) {
+    match open::in_root(root, path, libc::O_RDONLY | libc::O_NONBLOCK) {
         Ok(file) => {
             let mut bytes = Vec::new();
             file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
@@ -113,32 +112,6 @@ fn read(root: &Path, path: &'static str) -> Result<String, UserError> {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(String::new()),
         Err(error) => Err(failed(error)),
     }
-}
-
-/// Opens a path with `root` as `/`; no symbolic link leads out of it.
-pub(crate) fn open_in_root(root: &Path, path: &str, flags: i32) -> io::Result<File> {
-    let directory = File::open(root)?;
-    let path = CString::new(path)?;
-    // SAFETY: `open_how` is plain numbers, for which zero is valid (openat2(2)).
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    // Never block on a fifo, never follow into /proc-style links.
-    how.flags = (flags | libc::O_CLOEXEC | libc::O_NONBLOCK) as u64;
-    how.resolve = libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_MAGICLINKS;
-    // SAFETY: the path and `how` outlive the call and the size is that of `how`.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_openat2,
-            directory.as_raw_fd(),
-            path.as_ptr(),
-            &raw const how,
-            size_of::<libc::open_how>(),
-        )
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel returned this new descriptor to us alone.
-    Ok(unsafe { File::from_raw_fd(fd as i32) })
 }
 
 #[cfg(test)]

@@ -155,6 +155,35 @@ async fn any_user_of_a_container_reaches_mounts_from_a_directory_closed_to_them(
     assert_eq!((exit.code, log.as_str()), (0, "config secret\nnew\nnew\n"));
 }
 
+#[tokio::test]
+async fn a_path_within_a_volume_is_mounted_and_none_that_leads_out_of_it() {
+    let host = Host::new().await;
+    let volume = host.dir.path().join("volume");
+    std::fs::create_dir_all(volume.join("sub/deep")).expect("mkdir");
+    std::fs::write(volume.join("sub/deep/file"), "content\n").expect("write");
+    std::os::unix::fs::symlink("sub/deep", volume.join("link")).expect("link");
+    std::os::unix::fs::symlink("/etc", volume.join("out")).expect("link");
+    let within = |path: &str, target: &str, read_only| Mount {
+        target: target.into(),
+        kind: MountKind::Within { directory: volume.clone(), path: path.into() },
+        read_only,
+    };
+    let mounts = || std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo").matches("within-").count();
+    let mut spec = host.shell("cat /link/file /file; echo x > /link/new; (echo x > /ro/no) 2>/dev/null || echo ro");
+    spec.mounts =
+        vec![within("link", "/link", false), within("sub/deep/file", "/file", false), within("sub", "/ro", true)];
+    let (exit, log) = host.output("a", &spec).await;
+    assert_eq!((exit.code, log.as_str()), (0, "content\ncontent\nro\n"));
+    assert!(volume.join("sub/deep/new").exists());
+    assert_eq!(host.containers.binding(&volume).expect("binding"), ["a"]);
+    assert_eq!(mounts(), 0, "the host sees none of it");
+    host.containers.delete("a").await.expect("delete");
+    assert!(volume.join("sub/deep/file").exists());
+    spec.mounts = vec![within("out", "/out", false)];
+    let refused = host.containers.create("b", &spec).await.expect_err("leads out").to_string();
+    assert!(refused.contains("leads out of it"), "{refused}");
+}
+
 /// A tmpfs of the host, shared, that goes with the test.
 struct Shared(std::path::PathBuf);
 

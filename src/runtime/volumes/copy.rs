@@ -8,7 +8,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::shim::user::open_in_root;
+use crate::shim::open;
 
 /// Depth of a tree: file systems take paths of 4096 bytes, so no real one is deeper.
 const DEPTH_MAX: usize = 2_048;
@@ -24,7 +24,7 @@ pub(super) struct Source {
 /// The directory at `target`, with `rootfs` as `/`; `None` when there is none.
 pub(super) fn source(rootfs: &Path, target: &Path) -> io::Result<Option<Source>> {
     let target = target.to_str().ok_or(io::ErrorKind::InvalidInput)?;
-    match open_in_root(rootfs, target, libc::O_RDONLY | libc::O_DIRECTORY) {
+    match open::in_root(rootfs, target, libc::O_RDONLY | libc::O_DIRECTORY) {
         Ok(dir) => {
             let path = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
             Ok(Some(Source { _dir: dir, path }))

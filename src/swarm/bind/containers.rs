@@ -60,9 +60,9 @@ fn is_plumbing(mount: &Mount) -> bool {
 }
 
 fn shown(mount: &Mount, notes: &Notes) -> ContainerMount {
-    let (kind, source) = match &mount.kind {
-        MountKind::Tmpfs { .. } => ("tmpfs", String::new()),
-        MountKind::Bind { source, .. } => ("bind", source.display().to_string()),
+    let (kind, source) = match mount.kind.source() {
+        None => ("tmpfs", String::new()),
+        Some(source) => ("bind", source.display().to_string()),
     };
     let volume = notes.volumes.get(&mount.target).filter(|_| kind == "bind");
     ContainerMount {

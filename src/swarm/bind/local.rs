@@ -310,13 +310,7 @@ impl BoundLocal {
     fn used_volumes(&self) -> Vec<std::path::PathBuf> {
         let ids = self.engine.containers.list().unwrap_or_default();
         let specs = ids.iter().filter_map(|id| self.engine.containers.spec(id).ok());
-        let mounts = specs.flat_map(|spec| spec.mounts);
-        mounts
-            .filter_map(|mount| match mount.kind {
-                MountKind::Bind { source, .. } => Some(source),
-                MountKind::Tmpfs { .. } => None,
-            })
-            .collect()
+        specs.flat_map(|spec| spec.mounts).filter_map(|mount| mount.kind.source()).collect()
     }
 }
 
