@@ -6,6 +6,7 @@
 
 mod decompress;
 mod in_root;
+mod kept;
 pub(crate) mod overlay;
 pub(crate) mod tar_stream;
 mod unpack;

@@ -6,12 +6,11 @@
 
 use super::decompress::{LimitedReader, decompress};
 use super::in_root::{self, InRoot};
+use super::kept::{Kept, TooMuch};
 use super::tar_stream::{Entry, Kind, TarError, TarStream};
 use crate::image::digest::{Digest, Hasher, HashingReader};
 use crate::image::error::{ImageError, Result, is_disk_full};
 use crate::image::tree;
-use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -34,11 +33,19 @@ pub(crate) struct Limits {
     pub ratio_max: u64,
     /// Plain bytes that any layer may have.
     pub ratio_free_bytes: u64,
+    /// Memory for what must be remembered of the entries.
+    pub kept_bytes_max: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { plain_bytes_max: 128 << 30, entries_max: 4_000_000, ratio_max: 200, ratio_free_bytes: 2 << 30 }
+        Self {
+            plain_bytes_max: 128 << 30,
+            entries_max: 4_000_000,
+            ratio_max: 200,
+            ratio_free_bytes: 2 << 30,
+            kept_bytes_max: 128 << 20,
+        }
     }
 }
 
@@ -74,8 +81,7 @@ pub(crate) fn unpack(
     let mut stream = TarStream::new(&mut hashing);
     let mut layer = Layer {
         root: InRoot::new(root).map_err(|e| ImageError::io("cannot find", shown, e))?,
-        seen: Seen::default(),
-        directory_times: Vec::new(),
+        kept: Kept::new(limits.kept_bytes_max),
         parent: None,
         content_bytes: 0,
         buffer: vec![0; COPY_BYTES],
@@ -142,40 +148,22 @@ impl From<io::Error> for Fault {
     }
 }
 
+impl From<TooMuch> for Fault {
+    fn from(_: TooMuch) -> Self {
+        Fault::Bad("the layer has too many different paths".into())
+    }
+}
+
 impl From<TarError> for Fault {
     fn from(e: TarError) -> Self {
         Fault::Bad(e.reason())
     }
 }
 
-/// The paths this layer has made, with their parents, as hashes: whiteouts hide only what is below.
-#[derive(Default)]
-struct Seen {
-    paths: HashSet<u64>,
-    state: RandomState,
-}
-
-impl Seen {
-    fn insert(&mut self, path: &[u8]) {
-        let mut end = path.len();
-        while self.paths.insert(self.state.hash_one(&path[..end])) {
-            match path[..end].iter().rposition(|b| *b == b'/') {
-                Some(slash) => end = slash,
-                None => break,
-            }
-        }
-    }
-
-    fn contains(&self, path: &[u8]) -> bool {
-        self.paths.contains(&self.state.hash_one(path))
-    }
-}
-
 struct Layer {
     root: InRoot,
-    seen: Seen,
-    /// Set last: making files changes them.
-    directory_times: Vec<(Vec<u8>, i64, i64)>,
+    /// Times of directories are set last: making files changes them.
+    kept: Kept,
     /// The directory of the last entry, which most often is that of the next.
     parent: Option<(Vec<u8>, OwnedFd)>,
     content_bytes: u64,
@@ -191,7 +179,7 @@ impl Layer {
             }
             let root = self.root.open_dir(b"")?;
             set_attributes(&root, b".", entry)?;
-            self.directory_times.push((Vec::new(), entry.mtime_s, entry.mtime_ns));
+            self.kept.set_time(b"", (entry.mtime_s, entry.mtime_ns))?;
             return Ok(());
         };
         let parent = self.open_parent(dir)?;
@@ -227,7 +215,7 @@ impl Layer {
         let path = join(dir, hidden);
         match in_root::stat(parent, hidden)? {
             None => {}
-            Some(_) if !self.seen.contains(&path) => tree::remove(parent, hidden)?,
+            Some(_) if !self.kept.contains(&path) => tree::remove(parent, hidden)?,
             Some(stat) if in_root::is_dir(&stat) => {
                 let hidden = tree::open_child_dir(parent, hidden)?;
                 self.hide_lower(&hidden, &path)?;
@@ -241,7 +229,7 @@ impl Layer {
     fn hide_lower(&self, dir: &OwnedFd, path: &[u8]) -> io::Result<()> {
         for name in tree::children(dir)? {
             let child = join(path, &name);
-            if !self.seen.contains(&child) {
+            if !self.kept.contains(&child) {
                 tree::remove(dir, &name)?;
             } else if in_root::stat(dir, &name)?.is_some_and(|s| in_root::is_dir(&s)) {
                 self.hide_lower(&tree::open_child_dir(dir, &name)?, &child)?;
@@ -279,13 +267,13 @@ impl Layer {
                 in_root::make_node(parent, name, entry)?;
             }
         }
-        self.seen.insert(path);
+        self.kept.insert(path)?;
         if entry.kind == Kind::HardLink {
             return Ok(()); // shares everything with its target
         }
         set_attributes(parent, name, entry)?;
         if entry.kind == Kind::Directory {
-            self.directory_times.push((path.to_vec(), entry.mtime_s, entry.mtime_ns));
+            self.kept.set_time(path, (entry.mtime_s, entry.mtime_ns))?;
         } else {
             in_root::set_mtime(parent, name, entry.mtime_s, entry.mtime_ns)?;
         }
@@ -327,7 +315,7 @@ impl Layer {
     }
 
     fn set_directory_times(&mut self) -> std::result::Result<(), Fault> {
-        for (path, seconds, ns) in std::mem::take(&mut self.directory_times).into_iter().rev() {
+        for (path, (seconds, ns)) in self.kept.take_times() {
             let Some((dir, name)) = split(&path) else {
                 in_root::set_mtime(self.root.root(), b".", seconds, ns)?;
                 continue;

@@ -318,8 +318,21 @@ fn a_layer_with_another_content_than_the_configuration_says_is_refused() {
 }
 
 #[test]
+fn many_directories_are_stopped_before_they_fill_the_memory() {
+    let limits = Limits { kept_bytes_max: 10 << 10, ..Limits::default() };
+    let same = (0..1_000).fold(TarBuilder::new(), |tar, _| tar.dir("dir/", 0o755)).finish();
+    Fixture::limited(limits).apply(&same).expect("one directory, however often it is listed");
+    let different = (0..1_000).fold(TarBuilder::new(), |tar, n| tar.dir(&format!("dir-{n}/"), 0o755)).finish();
+    let mut fixture = Fixture::limited(limits);
+    let error = fixture.apply(&different).expect_err("too many").to_string();
+    assert!(error.contains("too many different paths"), "{error}");
+    fixture.assert_clean();
+}
+
+#[test]
 fn what_exceeds_a_limit_is_stopped() {
-    let limits = Limits { plain_bytes_max: 1 << 20, entries_max: 3, ratio_max: 10, ratio_free_bytes: 64 << 10 };
+    let (plain_bytes_max, ratio_free_bytes, kept_bytes_max) = (1 << 20, 64 << 10, 1 << 10);
+    let limits = Limits { plain_bytes_max, entries_max: 3, ratio_max: 10, ratio_free_bytes, kept_bytes_max };
     let three = TarBuilder::new().file("a", 0o644, "").file("b", 0o644, "").file("c", 0o644, "");
     let four = TarBuilder::new().file("a", 0o644, "").file("b", 0o644, "").file("c", 0o644, "").file("d", 0o644, "");
     Fixture::limited(limits).apply(&three.finish()).expect("within");
