@@ -11,6 +11,16 @@ pub(crate) fn in_root(root: &Path, path: &str, flags: i32) -> io::Result<File> {
     openat2(root, Path::new(path), flags, libc::RESOLVE_IN_ROOT)
 }
 
+/// Opens a regular file with `root` as `/` for reading. Nothing else is opened: a container can put a device of the host
+/// there, and opening some already does something.
+pub(crate) fn file_in_root(root: &Path, path: &str) -> io::Result<File> {
+    let found = in_root(root, path, libc::O_PATH)?;
+    if !found.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    File::open(format!("/proc/self/fd/{}", found.as_raw_fd()))
+}
+
 /// Opens a path below `directory`; one that leads out of it, by a link or otherwise, fails with EXDEV.
 pub(crate) fn beneath(directory: &Path, path: &Path, flags: i32) -> io::Result<File> {
     openat2(directory, path, flags, libc::RESOLVE_BENEATH)

@@ -103,7 +103,7 @@ fn id(text: &str) -> Option<u32> {
 /// A missing file is an empty one, as for images without an operating system.
 fn read(root: &Path, path: &'static str) -> Result<String, UserError> {
     let failed = |error| UserError::Read(path, error);
-    match open::in_root(root, path, libc::O_RDONLY | libc::O_NONBLOCK) {
+    match open::file_in_root(root, path) {
         Ok(file) => {
             let mut bytes = Vec::new();
             file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).map_err(failed)?;
@@ -163,5 +163,23 @@ mod tests {
         std::fs::create_dir(root.path().join("etc")).expect("mkdir");
         std::os::unix::fs::symlink("/../../../../etc/shadow", root.path().join("etc/passwd")).expect("link");
         assert_eq!(read(root.path(), "/etc/passwd").expect("nothing there"), "");
+    }
+
+    #[test]
+    fn a_device_or_pipe_in_place_of_a_file_is_not_opened() {
+        use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+        let root = tempfile::tempdir().expect("temp dir");
+        let etc = root.path().join("etc");
+        std::fs::create_dir(&etc).expect("mkdir");
+        let mode = Mode::from_bits_truncate(0o666);
+        mknod(&etc.join("passwd"), SFlag::S_IFCHR, mode, makedev(1, 5)).expect("run the tests as root");
+        mknod(&etc.join("group"), SFlag::S_IFIFO, mode, 0).expect("mknod");
+        for path in ["/etc/passwd", "/etc/group"] {
+            let error = read(root.path(), path).expect_err("no file");
+            assert!(matches!(error, UserError::Read(named, _) if named == path));
+        }
+        std::fs::remove_file(etc.join("passwd")).expect("remove");
+        std::fs::write(etc.join("passwd"), PASSWD).expect("write");
+        assert_eq!(read(root.path(), "/etc/passwd").expect("a file"), PASSWD);
     }
 }
