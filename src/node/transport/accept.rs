@@ -11,7 +11,7 @@ use quinn::{Connection, Incoming};
 use swarm_core::model::NodeRole;
 use swarm_core::trust::check_validity;
 use swarm_core::{ClusterId, NodeId};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -27,6 +27,13 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Connections accepted at once: every node of the largest cluster with a few conversations each.
 const CONNECTIONS_MAX: usize = 8192;
+/// Of these, peers that show no certificate: hosts that join at the same moment. Nodes of the cluster always find
+/// a place beside them.
+pub(super) const STRANGERS_MAX: usize = 64;
+/// How long such a peer may stay: a join may have to wait for an election.
+pub(super) const STRANGER_TIME: Duration = Duration::from_secs(15);
+/// How long it may take to read its answer.
+const ANSWER_READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// From this many on, a caller must prove its address first (RFC 9000 section 8.1.2).
 const RETRY_FROM: usize = CONNECTIONS_MAX / 4;
 /// How long a handshake may take.
@@ -123,6 +130,9 @@ pub(super) struct Acceptor {
     pub registry: Arc<Registry>,
     pub own_cluster: watch::Receiver<Option<ClusterId>>,
     pub removed: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    /// Places of peers without identity, and for how long they have one.
+    pub strangers: Arc<Semaphore>,
+    pub stranger_time: Duration,
 }
 
 impl Acceptor {
@@ -166,13 +176,18 @@ impl Acceptor {
             return;
         };
         let peer = Peer { identity: dialled_peer(&connection), address };
-        let admitted =
-            self.admit(conversation, &peer).and_then(|()| self.registry.find(conversation).ok_or(Refusal::NotServed));
-        match admitted {
-            Ok(registration) => {
+        match self.let_in(conversation, &peer) {
+            Ok((registration, None)) => {
                 if welcome(&connection).await {
                     self.streams(&connection, conversation, peer, &registration).await;
                 }
+            }
+            Ok((registration, Some(_place))) => {
+                let call = one_call(&connection, conversation, peer, &registration);
+                if timeout(self.stranger_time, call).await.is_err() {
+                    debug!(peer = %address, "a peer without a certificate took too long");
+                }
+                connection.close(Refusal::Abandoned.code(), b"");
             }
             Err(refusal) => {
                 info!(peer = %address, conversation = conversation.alpn, reason = %refusal, "declined a connection");
@@ -181,6 +196,21 @@ impl Acceptor {
                 connection.closed().await;
             }
         }
+    }
+
+    /// What serves the peer, and, if nobody knows it, its place among such.
+    fn let_in(
+        &mut self,
+        conversation: &Conversation,
+        peer: &Peer,
+    ) -> Result<(Registration, Option<OwnedSemaphorePermit>), Refusal> {
+        self.admit(conversation, peer)?;
+        let registration = self.registry.find(conversation).ok_or(Refusal::NotServed)?;
+        let place = match peer.identity {
+            Some(_) => None,
+            None => Some(Arc::clone(&self.strangers).try_acquire_owned().map_err(|_| Refusal::Busy)?),
+        };
+        Ok((registration, place))
     }
 
     fn admit(&mut self, conversation: &Conversation, peer: &Peer) -> Result<(), Refusal> {
@@ -254,6 +284,28 @@ impl Acceptor {
         let removed = self.removed.borrow_and_update();
         peer.identity.is_some_and(|identity| removed.contains(&identity.node))
     }
+}
+
+/// The one stream of a peer without identity: it asks, reads its answer, and goes.
+async fn one_call(
+    connection: &Connection,
+    conversation: &'static Conversation,
+    peer: Peer,
+    registration: &Registration,
+) {
+    if !welcome(connection).await {
+        return;
+    }
+    let Ok(halves) = connection.accept_bi().await else { return };
+    let mut stream = Stream::new(conversation, peer.address, halves, None);
+    if let Ok(true) = timeout(OPENING_TIMEOUT, stream.expect_announcement()).await {
+        let answering = registration.handler.handle(peer, stream);
+        if registration.ended.run_until_cancelled(answering).await.is_none() {
+            return;
+        }
+    }
+    // It closes when it has its answer.
+    let _ = timeout(ANSWER_READ_TIMEOUT, connection.closed()).await;
 }
 
 fn negotiated(connection: &Connection) -> Option<&'static Conversation> {

@@ -8,12 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use swarm_core::trust::CaDigest;
 use swarm_core::{ClusterId, NodeId};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::accept::{Acceptor, Handler, Peer, Registry, ServeGuard};
+use super::accept::{Acceptor, Handler, Peer, Registry, STRANGER_TIME, STRANGERS_MAX, ServeGuard};
 use super::config::{DialTrust, endpoint_config, server_config};
 use super::conversation::{Conversation, JOIN};
 use super::dial::{Established, Expect, dial};
@@ -63,6 +63,15 @@ impl Endpoint {
     /// Opens the socket and, with an identity, starts accepting. Without one only
     /// [`Endpoint::join_call`] works until [`Endpoint::set_identity`]. Needs a tokio runtime.
     pub fn bind(address: SocketAddr, identity: Option<NodeIdentity>) -> Result<Self, TransportError> {
+        Self::bind_with(address, identity, STRANGER_TIME)
+    }
+
+    /// [`Endpoint::bind`] where peers without a certificate may stay for `stranger_time`.
+    pub(super) fn bind_with(
+        address: SocketAddr,
+        identity: Option<NodeIdentity>,
+        stranger_time: Duration,
+    ) -> Result<Self, TransportError> {
         let bind = |source| TransportError::Bind { address, source: Arc::new(source) };
         let socket = UdpSocket::bind(address).map_err(bind)?;
         let server = identity.as_ref().map(server_config).transpose()?;
@@ -82,7 +91,9 @@ impl Endpoint {
             removed,
             closing: CancellationToken::new(),
         });
-        let acceptor = Acceptor { registry, own_cluster: own_cluster_seen, removed: removed_seen };
+        let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
+        let (own_cluster, removed_nodes) = (own_cluster_seen, removed_seen);
+        let acceptor = Acceptor { registry, own_cluster, removed: removed_nodes, strangers, stranger_time };
         tokio::spawn(acceptor.run(inner.quic.clone()));
         tokio::spawn(sweep(Arc::downgrade(&inner), inner.closing.clone()));
         Ok(Self { inner })

@@ -2,6 +2,7 @@
 
 mod lifecycle;
 mod refusals;
+mod strangers;
 
 use std::net::SocketAddr;
 use std::time::Duration;
