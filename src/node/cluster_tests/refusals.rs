@@ -67,6 +67,18 @@ async fn each_way_of_not_getting_in_has_its_own_words() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_token_is_refused_without_asking_the_other_managers() {
+    let mut hosts = cluster(43, &[NodeRole::Manager]).await;
+    hosts[0].until("two voters", |view| view.nodes().filter(|n| n.raft.is_some_and(|r| r.voter)).count() == 2).await;
+    let good: JoinToken = hosts[0].token(NodeRole::Worker).await.parse().unwrap();
+    hosts[1].kill().await;
+    let joiner = Host::start(43, 3).await;
+    let wrong = JoinToken { secret: TokenSecret::from_random([9; 16]), ..good }.to_string();
+    let error = joiner.join(&wrong, &[hosts[0].listen()]).await.unwrap_err();
+    assert!(error.to_string().contains("not valid for this cluster"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_was_let_in_and_can_not_start_is_forgotten_again() {
     let hosts = cluster(42, &[]).await;
     let (manager, joiner) = (&hosts[0], Host::start(42, 2).await);

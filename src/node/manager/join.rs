@@ -1,6 +1,7 @@
 //! Certificates: for new nodes that show a token, and for members that renew theirs.
 
 use super::control::{Answering, failure};
+use super::machine::StoreFeed;
 use super::write::{WriteError, Writer};
 use crate::clock::Clock;
 use crate::trust::{ClusterCa, PeerIdentity, SealingKey, SigningRequest};
@@ -12,6 +13,7 @@ use swarm_core::model::{
 use swarm_core::store::{Change, Txn, View};
 use swarm_core::trust::{IssueRequest, KnownNode, Requester, TokenSecret, admit, may_issue};
 use swarm_core::{NodeId, Sensitive, WallTime};
+use tokio::time::timeout;
 use wire::pb::control::{FailureKind, reply::Reply};
 use wire::{Wire, pb};
 
@@ -19,6 +21,9 @@ use wire::{Wire, pb};
 pub const CA_KEY_CONTEXT: &str = "key of the cluster's certificate authority";
 /// Clocks may differ by this much: certificates are dated back an hour.
 const SKEW_MAX: Duration = Duration::from_secs(3600);
+
+/// For a token that was just made to be known at this manager: a round or two of log messages.
+const TOKEN_WAIT: Duration = Duration::from_millis(500);
 
 /// Why no certificate was given.
 #[derive(Clone, Debug)]
@@ -127,9 +132,10 @@ impl Issuer {
     ) -> Result<pb::trust::JoinReply, Refusal> {
         let now = self.clock.wall();
         check_clock(now, WallTime(request.wall))?;
+        let secret: TokenSecret = request.secret.parse().map_err(Refusal::denied)?;
+        admit_here(&answering.writer.feed, &secret, now).await?;
         let view = answering.writer.read().await?;
         let cluster = view.cluster().ok_or_else(|| Refusal::invalid("the cluster is not made yet"))?;
-        let secret: TokenSecret = request.secret.parse().map_err(Refusal::denied)?;
         let role = admit(cluster, &secret, now).map_err(Refusal::denied)?;
         let csr = SigningRequest::parse(&request.csr_der).map_err(Refusal::denied)?;
         let (identity, role) = self.issue(&view, Requester::Token { role }, &csr)?;
@@ -152,6 +158,19 @@ impl Issuer {
             gossip_keys: cluster.gossip_keys.to_wire(),
             advertise_addr: addr.to_string(),
         })
+    }
+}
+
+/// Whoever has no token makes no work for the other managers. A new token may be on its way to this one.
+async fn admit_here(feed: &StoreFeed, secret: &TokenSecret, now: WallTime) -> Result<(), Refusal> {
+    let admits = |view: &View| view.cluster().is_none_or(|cluster| admit(cluster, secret, now).is_ok());
+    let mut views = feed.views.clone();
+    if timeout(TOKEN_WAIT, views.wait_for(admits)).await.is_ok() {
+        return Ok(());
+    }
+    match feed.view().cluster() {
+        Some(cluster) => admit(cluster, secret, now).map(drop).map_err(Refusal::denied),
+        None => Ok(()),
     }
 }
 
