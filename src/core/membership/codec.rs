@@ -12,7 +12,8 @@ use bytes::{Buf, BufMut, Bytes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::identity::{MemberIdentity, NAME_BYTES_MAX};
+use super::identity::{Horizon, MemberIdentity, NAME_BYTES_MAX};
+use crate::NodeId;
 
 /// Version of everything below.
 const VERSION: u8 = 1;
@@ -60,6 +61,8 @@ pub(super) enum PacketError {
     Version(u8),
     #[error("malformed packet")]
     Malformed,
+    #[error("the generation of node {0} lies in the future (set the clocks of both hosts, e.g. with an NTP client)")]
+    Generation(NodeId),
 }
 
 pub(super) fn seal_foca(body: &[u8]) -> Bytes {
@@ -98,12 +101,15 @@ pub(super) fn encode_members<'a>(members: impl Iterator<Item = &'a foca::Member<
     packets
 }
 
-fn decode_members(mut body: &[u8]) -> Result<Vec<foca::Member<MemberIdentity>>, PacketError> {
+/// Members whose generation cannot be true are left out: the sender may have heard of them from others.
+fn decode_members(mut body: &[u8], horizon: &Horizon) -> Result<Vec<foca::Member<MemberIdentity>>, PacketError> {
     let mut members = Vec::new();
     while !body.is_empty() {
         let (member, used): (foca::Member<MemberIdentity>, usize) = decode(body).map_err(|_| PacketError::Malformed)?;
         check_name(member.id())?;
-        members.push(member);
+        if horizon.allows(member.id().generation) {
+            members.push(member);
+        }
         body = body.get(used..).ok_or(PacketError::Malformed)?;
     }
     Ok(members)
@@ -115,7 +121,7 @@ fn encode_packet(kind: u8, body: &impl Serialize) -> Option<Bytes> {
     (packet.len() <= PACKET_BYTES_MAX).then(|| packet.into())
 }
 
-pub(super) fn decode_packet(mut packet: Bytes) -> Result<Packet, PacketError> {
+pub(super) fn decode_packet(mut packet: Bytes, horizon: &Horizon) -> Result<Packet, PacketError> {
     if packet.len() < ENVELOPE_BYTES || packet.len() > PACKET_BYTES_MAX {
         return Err(PacketError::Malformed);
     }
@@ -128,21 +134,30 @@ pub(super) fn decode_packet(mut packet: Bytes) -> Result<Packet, PacketError> {
         HELLO => {
             let identity: MemberIdentity = decode_all(&packet)?;
             check_name(&identity)?;
+            check_generation(&identity, horizon)?;
             Ok(Packet::Hello(identity))
         }
         HELLO_REPLY => {
             let reply: HelloReply = decode_all(&packet)?;
             check_name(&reply.identity)?;
+            check_generation(&reply.identity, horizon)?;
+            if !horizon.allows(reply.your_generation) {
+                return Err(PacketError::Generation(reply.identity.node));
+            }
             Ok(Packet::HelloReply(reply))
         }
         DIGEST => Ok(Packet::Digest(decode_all(&packet)?)),
-        MEMBERS => Ok(Packet::Members(decode_members(&packet)?)),
+        MEMBERS => Ok(Packet::Members(decode_members(&packet, horizon)?)),
         _ => Err(PacketError::Malformed),
     }
 }
 
 fn check_name(identity: &MemberIdentity) -> Result<(), PacketError> {
     (identity.info.name.len() <= NAME_BYTES_MAX).then_some(()).ok_or(PacketError::Malformed)
+}
+
+fn check_generation(identity: &MemberIdentity, horizon: &Horizon) -> Result<(), PacketError> {
+    horizon.allows(identity.generation).then_some(()).ok_or(PacketError::Generation(identity.node))
 }
 
 /// bincode's settings: variable-length integers, and never more than a packet.
@@ -173,9 +188,15 @@ pub(super) fn decode_all<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, PacketE
 #[derive(Debug, Clone, Default)]
 pub(super) struct Codec {
     members_encoded: Arc<AtomicU64>,
+    horizon: Horizon,
 }
 
 impl Codec {
+    /// A codec that refuses lives beyond `horizon`.
+    pub(super) fn new(horizon: Horizon) -> Self {
+        Self { members_encoded: Arc::default(), horizon }
+    }
+
     /// The count, for the machine, which has given the codec itself to foca.
     pub(super) fn members_encoded(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.members_encoded)
@@ -191,6 +212,8 @@ pub(super) enum CodecError {
     Decode(#[source] DecodeError),
     #[error("a member's name is too long")]
     Name,
+    #[error("the sender's generation lies in the future")]
+    Generation,
     #[error("no room left in the packet")]
     Full,
 }
@@ -224,6 +247,9 @@ impl foca::Codec<MemberIdentity> for Codec {
     fn decode_header(&mut self, buffer: impl Buf) -> Result<foca::Header<MemberIdentity>, CodecError> {
         let header: foca::Header<MemberIdentity> = take(buffer)?;
         name_fits(&header.src)?;
+        if !self.horizon.allows(header.src.generation) {
+            return Err(CodecError::Generation);
+        }
         Ok(header)
     }
 
@@ -235,7 +261,13 @@ impl foca::Codec<MemberIdentity> for Codec {
     fn decode_member(&mut self, buffer: impl Buf) -> Result<foca::Member<MemberIdentity>, CodecError> {
         let member: foca::Member<MemberIdentity> = take(buffer)?;
         name_fits(member.id())?;
-        Ok(member)
+        if self.horizon.allows(member.id().generation) {
+            return Ok(member);
+        }
+        // The sender may have heard of it from others, and an error would lose the whole packet. Whatever is true of
+        // that node wins over its first life.
+        let first = MemberIdentity { generation: 0, ..member.id().clone() };
+        Ok(foca::Member::new(first, member.incarnation(), member.state()))
     }
 }
 
@@ -243,7 +275,7 @@ impl foca::Codec<MemberIdentity> for Codec {
 mod tests {
     use super::super::identity::MemberInfo;
     use super::*;
-    use crate::NodeId;
+    use crate::WallTime;
     use crate::model::NodeRole;
     use foca::Codec as _;
     use proptest::prelude::*;
@@ -294,10 +326,37 @@ mod tests {
     #[test]
     fn hello_and_its_reply_survive_the_packet() {
         let packet = encode_hello(&largest()).unwrap();
-        assert_eq!(decode_packet(packet), Ok(Packet::Hello(largest())));
+        assert_eq!(decode_packet(packet, &Horizon::default()), Ok(Packet::Hello(largest())));
         let reply = HelloReply { identity: largest(), your_generation: 7 };
         let packet = encode_hello_reply(&reply).unwrap();
-        assert_eq!(decode_packet(packet), Ok(Packet::HelloReply(reply)));
+        assert_eq!(decode_packet(packet, &Horizon::default()), Ok(Packet::HelloReply(reply)));
+    }
+
+    #[test]
+    fn lives_far_in_the_future_are_not_believed() {
+        let horizon = Horizon::default();
+        horizon.set(WallTime(1_000));
+        let (far, near) = (largest(), MemberIdentity { generation: 2_000, ..largest() });
+        let refused = Err(PacketError::Generation(far.node));
+        assert_eq!(decode_packet(encode_hello(&far).unwrap(), &horizon), refused);
+        let told = HelloReply { identity: near.clone(), your_generation: u64::MAX };
+        assert_eq!(decode_packet(encode_hello_reply(&told).unwrap(), &horizon), refused);
+        let members = [foca::Member::alive(far.clone()), foca::Member::alive(near.clone())];
+        let packet = encode_members(members.iter()).remove(0);
+        assert_eq!(decode_packet(packet, &horizon), Ok(Packet::Members(vec![members[1].clone()])));
+
+        let mut codec = Codec::new(horizon);
+        let mut bytes = Vec::new();
+        let header = foca::Header { src: far, src_incarnation: 1, dst: near.clone(), message: foca::Message::Ping(1) };
+        codec.encode_header(&header, &mut bytes).unwrap();
+        assert!(matches!(codec.decode_header(bytes.as_slice()), Err(CodecError::Generation)));
+        let mut bytes = Vec::new();
+        for member in &members {
+            codec.encode_member(member, &mut bytes).unwrap();
+        }
+        let mut rest = bytes.as_slice();
+        assert_eq!(codec.decode_member(&mut rest).unwrap().id().generation, 0);
+        assert_eq!(codec.decode_member(&mut rest).unwrap(), members[1]);
     }
 
     #[test]
@@ -306,7 +365,9 @@ mod tests {
         let mut received = Vec::new();
         for packet in encode_members(sent.iter()) {
             assert!(packet.len() <= PACKET_BYTES_MAX);
-            let Ok(Packet::Members(members)) = decode_packet(packet) else { panic!("not members") };
+            let Ok(Packet::Members(members)) = decode_packet(packet, &Horizon::default()) else {
+                panic!("not members")
+            };
             received.extend(members);
         }
         assert_eq!(received, sent);
@@ -315,7 +376,7 @@ mod tests {
 
     #[test]
     fn another_version_is_named() {
-        let error = decode_packet(Bytes::from_static(&[9, 0, 0])).unwrap_err();
+        let error = decode_packet(Bytes::from_static(&[9, 0, 0]), &Horizon::default()).unwrap_err();
         assert_eq!(error, PacketError::Version(9));
     }
 
@@ -323,9 +384,9 @@ mod tests {
         #[test]
         fn junk_is_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut codec = Codec::default();
-            let _ = decode_packet(Bytes::from(bytes.clone()));
+            let _ = decode_packet(Bytes::from(bytes.clone()), &Horizon::default());
             for kind in 0..6 {
-                let _ = decode_packet(Bytes::from([&[VERSION, kind], bytes.as_slice()].concat()));
+                let _ = decode_packet(Bytes::from([&[VERSION, kind], bytes.as_slice()].concat()), &Horizon::default());
             }
             let _ = codec.decode_header(bytes.as_slice());
             let _ = codec.decode_member(bytes.as_slice());

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{PacketError, decode_all, encode};
-use super::identity::MemberIdentity;
+use super::identity::{Horizon, MemberIdentity};
 use crate::{NodeId, TaskId};
 
 /// Endpoints whose latest hint is remembered: all tasks of a large cluster that change within a
@@ -67,12 +67,13 @@ pub(super) struct HintHandler {
     latest: BTreeMap<HintKey, (u64, u64)>,
     order_of_arrival: VecDeque<HintKey>,
     fresh: mpsc::Sender<EndpointHint>,
+    horizon: Horizon,
 }
 
 impl HintHandler {
-    pub(super) fn new() -> (Self, mpsc::Receiver<EndpointHint>) {
+    pub(super) fn new(horizon: Horizon) -> (Self, mpsc::Receiver<EndpointHint>) {
         let (fresh, receiver) = mpsc::channel();
-        let handler = Self { latest: BTreeMap::new(), order_of_arrival: VecDeque::new(), fresh };
+        let handler = Self { latest: BTreeMap::new(), order_of_arrival: VecDeque::new(), fresh, horizon };
         (handler, receiver)
     }
 
@@ -96,6 +97,9 @@ impl foca::BroadcastHandler<MemberIdentity> for HintHandler {
         let wire: Wire = decode_all(data)?;
         let key =
             HintKey { origin: NodeId(u128::from_be_bytes(wire.origin)), task: TaskId(u128::from_be_bytes(wire.task)) };
+        if !self.horizon.allows(wire.order.0) {
+            return Err(PacketError::Generation(key.origin));
+        }
         if self.latest.get(&key).is_some_and(|latest| *latest >= wire.order) {
             return Ok(None);
         }

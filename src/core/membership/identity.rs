@@ -1,15 +1,52 @@
 //! A member's identity: node id and generation, with everything others need to reach it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::NodeId;
 use crate::model::NodeRole;
+use crate::{NodeId, WallTime};
 
 /// Longest name of a member in bytes (a host name's label, RFC 1035 section 2.3.4), so that three
 /// identities and some updates fit into one packet.
 pub const NAME_BYTES_MAX: usize = 63;
+
+/// How far a generation may be ahead of the clock of whoever hears of it. Generations are wall-clock milliseconds, and
+/// clocks of hosts may differ; but nobody must be able to use up all generations of a node, which could then never
+/// take its place again.
+const GENERATION_AHEAD_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// The highest generation that is believed now. Clones share it; none is too high before the first [`Horizon::set`].
+#[derive(Debug, Clone)]
+pub(super) struct Horizon(Arc<AtomicU64>);
+
+impl Default for Horizon {
+    fn default() -> Self {
+        Self(Arc::new(AtomicU64::new(u64::MAX)))
+    }
+}
+
+impl Horizon {
+    /// It is `wall` now.
+    pub(super) fn set(&self, wall: WallTime) {
+        let highest = (wall + GENERATION_AHEAD_MAX).0;
+        self.0.store(u64::try_from(highest).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// The generation of a life that begins now.
+    pub(super) fn generation_now(&self) -> u64 {
+        let ahead = u64::try_from(GENERATION_AHEAD_MAX.as_millis()).unwrap_or(u64::MAX);
+        self.0.load(Ordering::Relaxed).saturating_sub(ahead)
+    }
+
+    /// Whether a generation may be true.
+    pub(super) fn allows(&self, generation: u64) -> bool {
+        generation <= self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// What a member says about itself and may change while it runs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -15,12 +15,12 @@ use super::codec::{
 };
 use super::driver::{Collected, Event, Timed};
 use super::hints::{EndpointHint, HintHandler, encode_hint};
-use super::identity::{MemberIdentity, MemberInfo, MemberInfoError};
+use super::identity::{Horizon, MemberIdentity, MemberInfo, MemberInfoError};
 use super::random::Sequence;
 use super::sync::{Answers, digest};
 use super::timing::{LATE, LocalHealth, PROBE_PERIOD, SEEK_PERIOD, SYNC_PERIOD, settings};
 use super::view::{Member, MemberState, Members, Notice};
-use crate::{Mono, NodeId, TaskId};
+use crate::{Mono, NodeId, TaskId, WallTime};
 
 /// Addresses asked at once by a member without active peers.
 const SEEK_TARGETS_MAX: usize = 8;
@@ -106,6 +106,7 @@ pub struct Membership {
     random: Sequence,
     health: LocalHealth,
     sync_answers: Answers,
+    horizon: Horizon,
     /// Active members, ourselves included, rounded up to a power of two.
     size_class: usize,
     /// Whether some member knows our present life.
@@ -132,9 +133,10 @@ impl Membership {
         info.check()?;
         let identity = MemberIdentity { node, generation, info };
         let mut random = Sequence::new(seed);
-        let (handler, hints) = HintHandler::new();
+        let horizon = Horizon::default();
+        let (handler, hints) = HintHandler::new(horizon.clone());
         let rng = Sequence::new(random.next());
-        let codec = Codec::default();
+        let codec = Codec::new(horizon.clone());
         let news = codec.members_encoded();
         let foca = foca::Foca::with_custom_broadcast(identity, settings(1), rng, codec, handler);
         let mut membership = Self {
@@ -153,6 +155,7 @@ impl Membership {
             random,
             health: LocalHealth::default(),
             sync_answers: Answers::default(),
+            horizon,
             size_class: 1,
             connected: false,
             left: false,
@@ -200,11 +203,12 @@ impl Membership {
         self.timers.peek().map(|Reverse(timed)| timed.due)
     }
 
-    /// Takes in what happened and adds what is to be done to `out`.
-    pub fn input(&mut self, now: Mono, input: Input, out: &mut Effects) {
+    /// Takes in what happened and adds what is to be done to `out`. `wall` tells lives that cannot be true.
+    pub fn input(&mut self, now: Mono, wall: WallTime, input: Input, out: &mut Effects) {
         if self.left {
             return;
         }
+        self.horizon.set(wall);
         match input {
             Input::Tick => self.tick(now, out),
             Input::Packet { from, data } => self.packet(now, from, data, out),
@@ -248,6 +252,7 @@ impl Membership {
                     self.schedule(now + SYNC_PERIOD, Event::Sync);
                 }
                 Event::Seek => {
+                    self.end_future_lives(now, out);
                     if !self.connected {
                         self.seek(out);
                     }
@@ -258,7 +263,7 @@ impl Membership {
     }
 
     fn packet(&mut self, now: Mono, from: SocketAddr, data: Bytes, out: &mut Effects) {
-        match decode_packet(data) {
+        match decode_packet(data, &self.horizon) {
             Ok(Packet::Foca(body)) => {
                 self.drive(now, out, |foca, runtime| foca.handle_data(&body, runtime));
             }
@@ -360,6 +365,20 @@ impl Membership {
             self.drive(now, out, |foca, runtime| foca.handle_timer(event, runtime));
             self.members.remove(&node);
             self.revision += 1;
+        }
+    }
+
+    /// The clock was set back, so that lives told with the old one are not believed any more: this node begins one that
+    /// is, and others can.
+    fn end_future_lives(&mut self, now: Mono, out: &mut Effects) {
+        let own = self.identity().clone();
+        if !self.connected && !self.horizon.allows(own.generation) {
+            self.become_identity(now, MemberIdentity { generation: self.horizon.generation_now(), ..own }, out);
+        }
+        let future = |member: &&Member| !self.horizon.allows(member.identity.generation);
+        let gone: Vec<NodeId> = self.members.values().filter(future).map(|member| member.identity.node).collect();
+        for node in gone {
+            self.forget(now, node, out);
         }
     }
 

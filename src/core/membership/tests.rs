@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::random::Sequence;
 use super::*;
 use crate::model::NodeRole;
-use crate::{Mono, NodeId, TaskId};
+use crate::{Mono, NodeId, TaskId, WallTime};
 
 /// Key of a member that has another member's address.
 const NEWCOMER: u128 = 77;
@@ -17,6 +17,9 @@ const NEWCOMER: u128 = 77;
 const DELAY: Duration = Duration::from_millis(1);
 /// "Known to all in well under three seconds", for up to a few dozen members.
 const DEATH_KNOWN: Duration = Duration::from_millis(2_800);
+
+/// By the clock of all, at first.
+const WALL: WallTime = WallTime(1_800_000_000_000);
 
 fn address(node: u128) -> SocketAddr {
     SocketAddr::from(([10, 0, (node >> 8) as u8, node as u8], 7946))
@@ -35,6 +38,7 @@ fn info(node: u128) -> MemberInfo {
 
 struct Net {
     now: Mono,
+    wall: WallTime,
     members: BTreeMap<u128, Membership>,
     /// When each member wants to be woken.
     wakes: BTreeSet<(Mono, u128)>,
@@ -56,6 +60,7 @@ impl Net {
     fn new(seed: u64) -> Self {
         Self {
             now: Mono(1_000),
+            wall: WALL,
             members: BTreeMap::new(),
             wakes: BTreeSet::new(),
             wake_of: BTreeMap::new(),
@@ -87,7 +92,7 @@ impl Net {
     fn input(&mut self, node: u128, input: Input) {
         let Some(member) = self.members.get_mut(&node) else { return };
         let mut out = Effects::default();
-        member.input(self.now, input, &mut out);
+        member.input(self.now, self.wall, input, &mut out);
         for (to, data) in out.sends {
             self.sent += 1;
             let from = member.identity().info.gossip;
@@ -311,6 +316,36 @@ fn a_host_on_a_dead_members_address_evicts_nobody() {
                 && net.sees(*observer, 3) == Some(MemberState::Down)
         })
     });
+}
+
+#[test]
+fn a_life_far_in_the_future_takes_nobodys_place() {
+    let mut net = Net::with(3, 15);
+    net.until("all meet", SOON, Net::all_see_all_alive);
+    let forged = MemberIdentity { node: NodeId(3), generation: u64::MAX, info: info(99) };
+    for state in [foca::State::Alive, foca::State::Down] {
+        for data in super::codec::encode_members([foca::Member::new(forged.clone(), 0, state)].iter()) {
+            for node in 1..=3 {
+                net.input(node, Input::Packet { from: address(99), data: data.clone() });
+            }
+        }
+    }
+    net.run(SOON);
+    assert!(net.all_see_all_alive());
+    assert_eq!(net.members[&1].members()[&NodeId(3)].identity.info, info(3));
+}
+
+#[test]
+fn a_clock_that_is_set_back_by_days_costs_a_moment() {
+    let mut net = Net::new(16);
+    for node in 1..=3 {
+        net.start(node, WALL.0 as u64);
+    }
+    net.until("all meet", SOON, Net::all_see_all_alive);
+    net.wall.0 -= 10 * 24 * 3_600_000;
+    net.until("the old lives are over", LATER, |net| net.all_see_down(1) || !net.all_see_all_alive());
+    net.until("all meet again", LATER, Net::all_see_all_alive);
+    assert!(net.members.values().all(|member| member.identity().generation < WALL.0 as u64));
 }
 
 #[test]

@@ -11,8 +11,10 @@ use swarm_core::WallTime;
 use crate::trust::write_private_file;
 
 /// Generations set aside for renewals during this life. A node renews when it was wrongly believed
-/// dead or its addresses change: never a million times between two starts.
-const RESERVED: u64 = 1_000_000;
+/// dead or its addresses change: rarely a thousand times between two starts, and more often than that
+/// the others tell it what it had reached. As milliseconds it is less than a start takes, so that many
+/// starts do not lead ahead of the clock, where others would not believe it.
+const RESERVED: u64 = 1_000;
 
 /// The file of generations cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -191,7 +191,7 @@ impl Task {
 
     fn input(&mut self, input: Input) {
         let mut effects = Effects::default();
-        self.membership.input(self.clock.mono(), input, &mut effects);
+        self.membership.input(self.clock.mono(), self.clock.wall(), input, &mut effects);
         for (to, data) in effects.sends {
             self.send(to, &data);
         }

@@ -27,7 +27,7 @@ pub async fn send_all(way: Way, mut outgoing: mpsc::Receiver<Outgoing>, log: Log
     while let Some(Some(message)) = stop.run_until_cancelled(outgoing.recv()).await {
         let queue = peers.entry(message.to).or_insert_with(|| {
             let (queue, waiting) = mpsc::channel(QUEUE);
-            let sender = Sender { way: way.clone(), log: log.clone() };
+            let sender = Sender { way: way.clone(), log: log.clone(), failures: 0 };
             tokio::spawn(sender.run(message.to, waiting, stop.clone()));
             queue
         });
@@ -48,10 +48,12 @@ pub struct Way {
 struct Sender {
     way: Way,
     log: LogHandle,
+    /// Of dialling, so far: each time another address is tried.
+    failures: usize,
 }
 
 impl Sender {
-    async fn run(self, node: NodeId, mut waiting: mpsc::Receiver<Outgoing>, stop: CancellationToken) {
+    async fn run(mut self, node: NodeId, mut waiting: mpsc::Receiver<Outgoing>, stop: CancellationToken) {
         let mut stream: Option<Stream> = None;
         while let Some(Some(message)) = stop.run_until_cancelled(waiting.recv()).await {
             match stop.run_until_cancelled(self.send(node, &message, &mut stream)).await {
@@ -72,11 +74,19 @@ impl Sender {
         }
     }
 
-    async fn send(&self, node: NodeId, message: &Outgoing, stream: &mut Option<Stream>) -> Result<(), String> {
+    async fn send(&mut self, node: NodeId, message: &Outgoing, stream: &mut Option<Stream>) -> Result<(), String> {
         if stream.is_none() {
-            let address = self.way.addresses.of(&self.way.feed.view(), node).ok_or("its address is not known")?;
+            let all = self.way.addresses.all_of(&self.way.feed.view(), node);
+            let turn = self.failures.checked_rem(all.len()).unwrap_or(0);
+            let address = *all.get(turn).ok_or("its address is not known")?;
             let opened = self.way.endpoint.open(address, Expect::Node(node), &RAFT, DIAL).await;
-            *stream = Some(opened.map_err(|error| error.to_string())?.1);
+            *stream = Some(match opened {
+                Ok((_, stream)) => stream,
+                Err(error) => {
+                    self.failures = self.failures.wrapping_add(1);
+                    return Err(error.to_string());
+                }
+            });
         }
         let Some(open) = stream.as_mut() else { return Err("no stream".to_owned()) };
         let envelope = pb::raft::Envelope { message: message.bytes.clone() };
