@@ -56,8 +56,10 @@ impl Consensus {
             Ok(Frame::Asks(raft_id)) => self.answer_if_removed(raft_id, from, out),
             Ok(Frame::Left { raft_id, index, term }) => self.on_left(from, raft_id, (index, term), out),
             Err(error) => match codec::unknown_entry_in_frame(bytes) {
-                Some((index, kind)) => self.stop(Stop::UnknownEntry { index, kind }, out),
-                None => tracing::warn!("raft: dropped a message from node {from}: {error}"),
+                Some((index, kind)) if self.believes(self.members.raft_id(from)) => {
+                    self.stop(Stop::UnknownEntry { index, kind }, out);
+                }
+                Some(_) | None => tracing::warn!("raft: dropped a message from node {from}: {error}"),
             },
         }
     }
@@ -112,6 +114,12 @@ impl Consensus {
         }
     }
 
+    /// Whether this node stops on the word of a sender, given by the raft id that is its own: a member's, or anyone's
+    /// while it knows no member yet.
+    fn believes(&self, member: Option<u64>) -> bool {
+        self.members.is_empty() || member.is_some_and(|raft_id| self.members.node(raft_id).is_some())
+    }
+
     fn note_stranger(&mut self, raft_id: u64, node: NodeId) {
         self.strangers.retain(|(id, _)| *id != raft_id);
         if self.strangers.len() == STRANGERS_MAX
@@ -129,7 +137,8 @@ impl Consensus {
         let lost = message.get_msg_type() == MessageType::MsgHeartbeat
             && message.term >= self.raw.raft.term
             && message.commit > last;
-        if lost {
+        // A stranger's is dropped: raft would panic.
+        if lost && self.believes(Some(message.from)) {
             self.stop(Stop::LostEntries { last, acknowledged: message.commit }, out);
         }
         lost
@@ -142,7 +151,9 @@ impl Consensus {
         match codec::decode_transfer(&message.get_snapshot().data) {
             Ok(_) => false,
             Err(error) => {
-                self.stop(Stop::BadSnapshot { reason: error.to_string() }, out);
+                if self.believes(Some(message.from)) {
+                    self.stop(Stop::BadSnapshot { reason: error.to_string() }, out);
+                }
                 true
             }
         }

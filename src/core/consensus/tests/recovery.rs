@@ -71,15 +71,19 @@ fn an_entry_of_an_unknown_kind_in_the_log_is_refused() {
     assert!(matches!(error, ConsensusError::UnknownEntry { kind: 77, .. }), "{error}");
 }
 
-#[test]
-fn an_entry_of_an_unknown_kind_from_the_leader_stops_the_node() {
-    let mut cluster = Cluster::of(2, 53);
-    let entry = later_entry(9, 2);
+/// A message that carries this entry, in its frame.
+fn frame_with(entry: &[u8]) -> bytes::Bytes {
     let mut message = vec![7 << 3 | 2, u8::try_from(entry.len()).unwrap()];
     message.extend(entry);
     let mut frame = vec![1 << 3 | 2, u8::try_from(message.len()).unwrap()];
     frame.extend(message);
-    cluster.input(2, Input::Message { from: node(1), bytes: frame.into() });
+    frame.into()
+}
+
+#[test]
+fn an_entry_of_an_unknown_kind_from_the_leader_stops_the_node() {
+    let mut cluster = Cluster::of(2, 53);
+    cluster.input(2, Input::Message { from: node(1), bytes: frame_with(&later_entry(9, 2)) });
     assert_eq!(cluster.members[&2].stopped, Some(Stop::UnknownEntry { index: 9, kind: 77 }));
 }
 
@@ -125,6 +129,22 @@ fn messages_that_lie_or_make_no_sense_change_nothing() {
     cluster.input(1, Input::Message { from: node(9), bytes: codec::encode_removed(1) });
     assert_eq!(cluster.status(1), before);
     assert!(cluster.members[&1].stopped.is_none());
+}
+
+#[test]
+fn a_stranger_stops_nobody() {
+    let mut cluster = Cluster::of(3, 56);
+    let before = cluster.status(1);
+    let heartbeat = Message { commit: 900, ..frame(MessageType::MsgHeartbeat, 99) };
+    let mut snapshot = frame(MessageType::MsgSnapshot, 99);
+    snapshot.mut_snapshot().mut_metadata().index = 900;
+    snapshot.mut_snapshot().data = bytes::Bytes::from_static(b"\xff\xff");
+    for message in [heartbeat, snapshot] {
+        cluster.input(1, Input::Message { from: node(99), bytes: codec::encode_frame(&message) });
+    }
+    cluster.input(1, Input::Message { from: node(99), bytes: frame_with(&later_entry(9, 2)) });
+    assert!(cluster.members[&1].stopped.is_none());
+    assert_eq!(cluster.status(1), before);
 }
 
 #[test]
