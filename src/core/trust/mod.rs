@@ -8,6 +8,7 @@
 mod admission;
 mod base36;
 mod policy;
+mod standing;
 mod token;
 mod validity;
 
@@ -15,6 +16,7 @@ pub use admission::{JoinRefusal, admit};
 pub use policy::{
     CertSpec, IssueRefusal, IssueRequest, KnownNode, Requester, may_issue, organizational_unit, role_of_unit,
 };
+pub use standing::KnownManagers;
 pub use token::{CaDigest, JoinToken, TOKEN_PREFIX, TokenError, TokenSecret};
 pub use validity::{
     BACKDATE, ClockSkew, Validity, ValidityError, check_skew, check_validity, renewal_due, renewal_time,

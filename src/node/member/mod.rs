@@ -25,7 +25,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use swarm_core::NodeId;
 use swarm_core::model::NodeRole;
-use swarm_core::trust::renewal_time;
+use swarm_core::trust::{KnownManagers, renewal_time};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -254,8 +254,15 @@ impl Member {
         Ok(member)
     }
 
-    /// While this node is a manager it keeps removed nodes away.
+    /// As a manager this node goes by the store in whom it turns away, as a worker by what managers tell it.
     fn follow_removals(&mut self) {
+        // First of all: what followed the store of before says nothing any more.
+        self.removals = None;
+        if self.manager.is_none() {
+            let nodes = |info: &ClusterInfo| info.managers.iter().map(|(node, _)| *node).collect();
+            let known = self.cluster.borrow().as_ref().map(|info| KnownManagers::exactly(nodes(info)));
+            self.endpoint.set_managers(known);
+        }
         self.removals = self.manager.as_ref().map(|manager| {
             let stop = self.stop.child_token();
             let feed = manager.writer().feed.clone();
@@ -322,6 +329,9 @@ impl Member {
             Event::Cluster(info) => {
                 self.managers.replace(info.managers);
                 self.wanted_role = info.role;
+                if self.manager.is_none() {
+                    self.follow_removals();
+                }
                 self.retry_pause = RETRY;
             }
             Event::Gossip => {
@@ -336,7 +346,7 @@ impl Member {
             }
             Event::ManagerEnded(end) => {
                 self.manager = None;
-                self.removals = None;
+                self.follow_removals();
                 match end {
                     // A later promotion begins with an empty log.
                     ManagerEnd::Removed => dir.forget_manager()?,
@@ -422,6 +432,7 @@ impl Member {
         if let Some(manager) = self.manager.take() {
             manager.stop().await;
         }
+        self.follow_removals();
         dir.forget_manager()?;
         self.renew(dir).await?;
         self.introduce_role().await

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quinn::{Connection, Incoming};
 use swarm_core::model::NodeRole;
-use swarm_core::trust::check_validity;
+use swarm_core::trust::{KnownManagers, check_validity};
 use swarm_core::{ClusterId, NodeId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
@@ -124,12 +124,21 @@ impl Drop for ServeGuard {
     }
 }
 
+/// What is known of nodes beyond their certificates, which outlive it.
+#[derive(Default)]
+pub(super) struct Standing {
+    /// Removed from the cluster.
+    pub removed: BTreeSet<NodeId>,
+    /// `None`: not known, and the certificate counts.
+    pub managers: Option<KnownManagers>,
+}
+
 /// What the accepting side needs to know, cheap to copy into each connection's task.
 #[derive(Clone)]
 pub(super) struct Acceptor {
     pub registry: Arc<Registry>,
     pub own_cluster: watch::Receiver<Option<ClusterId>>,
-    pub removed: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+    pub standing: watch::Receiver<Standing>,
     /// Places of peers without identity, and for how long they have one.
     pub strangers: Arc<Semaphore>,
     pub stranger_time: Duration,
@@ -223,12 +232,17 @@ impl Acceptor {
         if *self.own_cluster.borrow_and_update() != Some(identity.cluster) {
             return Err(Refusal::OtherCluster);
         }
-        if self.removed.borrow_and_update().contains(&identity.node) {
+        let standing = self.standing.borrow_and_update();
+        if standing.removed.contains(&identity.node) {
             return Err(Refusal::Removed);
         }
         match (conversation.dialler, identity.role) {
             (Dialler::Manager, NodeRole::Worker) => Err(Refusal::WrongRole),
-            (Dialler::Anyone | Dialler::Node, _) | (Dialler::Manager, NodeRole::Manager) => Ok(()),
+            (Dialler::Manager, NodeRole::Manager) => {
+                let accepted = |known: &KnownManagers| known.accepts(identity.node, identity.validity);
+                if standing.managers.as_ref().is_none_or(accepted) { Ok(()) } else { Err(Refusal::NoLongerManager) }
+            }
+            (Dialler::Anyone | Dialler::Node, _) => Ok(()),
         }
     }
 
@@ -247,13 +261,13 @@ impl Acceptor {
                     connection.close(Refusal::NotServed.code(), b"");
                     return;
                 }
-                changed = self.removed.changed() => {
+                changed = self.standing.changed() => {
                     if changed.is_err() {
                         connection.close(Refusal::ShuttingDown.code(), b"");
                         return;
                     }
-                    if self.is_removed(&peer) {
-                        connection.close(Refusal::Removed.code(), b"");
+                    if let Err(refusal) = self.admit(conversation, &peer) {
+                        connection.close(refusal.code(), b"");
                         return;
                     }
                     continue;
@@ -278,11 +292,6 @@ impl Acceptor {
                 Err(_) => stream.refuse(Refusal::Busy),
             }
         }
-    }
-
-    fn is_removed(&mut self, peer: &Peer) -> bool {
-        let removed = self.removed.borrow_and_update();
-        peer.identity.is_some_and(|identity| removed.contains(&identity.node))
     }
 }
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use swarm_core::trust::CaDigest;
+use swarm_core::trust::{CaDigest, KnownManagers};
 use swarm_core::{ClusterId, NodeId};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::accept::{Acceptor, Handler, Peer, Registry, STRANGER_TIME, STRANGERS_MAX, ServeGuard};
+use super::accept::{Acceptor, Handler, Peer, Registry, STRANGER_TIME, STRANGERS_MAX, ServeGuard, Standing};
 use super::config::{DialTrust, endpoint_config, server_config};
 use super::conversation::{Conversation, JOIN};
 use super::dial::{Established, Expect, dial};
@@ -42,7 +42,7 @@ struct Inner {
     registry: Arc<Registry>,
     current: watch::Sender<Current>,
     own_cluster: watch::Sender<Option<ClusterId>>,
-    removed: watch::Sender<Arc<BTreeSet<NodeId>>>,
+    standing: watch::Sender<Standing>,
     closing: CancellationToken,
 }
 
@@ -79,7 +79,7 @@ impl Endpoint {
         let runtime = Arc::new(quinn::TokioRuntime);
         let quic = quinn::Endpoint::new(config, server, socket, runtime).map_err(bind)?;
         let (own_cluster, own_cluster_seen) = watch::channel(identity.as_ref().map(|identity| identity.peer().cluster));
-        let (removed, removed_seen) = watch::channel(Arc::default());
+        let (standing, standing_seen) = watch::channel(Standing::default());
         let (current, _) = watch::channel(Current { number: 0, identity: identity.map(Arc::new) });
         let registry = Arc::new(Registry::default());
         let inner = Arc::new(Inner {
@@ -88,12 +88,12 @@ impl Endpoint {
             registry: Arc::clone(&registry),
             current,
             own_cluster,
-            removed,
+            standing,
             closing: CancellationToken::new(),
         });
         let strangers = Arc::new(Semaphore::new(STRANGERS_MAX));
-        let (own_cluster, removed_nodes) = (own_cluster_seen, removed_seen);
-        let acceptor = Acceptor { registry, own_cluster, removed: removed_nodes, strangers, stranger_time };
+        let (own_cluster, standing) = (own_cluster_seen, standing_seen);
+        let acceptor = Acceptor { registry, own_cluster, standing, strangers, stranger_time };
         tokio::spawn(acceptor.run(inner.quic.clone()));
         tokio::spawn(sweep(Arc::downgrade(&inner), inner.closing.clone()));
         Ok(Self { inner })
@@ -133,7 +133,13 @@ impl Endpoint {
     pub fn set_removed(&self, nodes: BTreeSet<NodeId>) {
         let gone = |established: &Established| nodes.contains(&established.peer.node);
         self.inner.pool.close_where(gone, Refusal::Removed.code());
-        self.inner.removed.send_replace(Arc::new(nodes));
+        self.inner.standing.send_modify(|standing| standing.removed = nodes);
+    }
+
+    /// Who is taken for a manager besides having a manager's certificate; `None`: whoever has one. Connections of
+    /// others in the conversations of managers are closed and new ones refused.
+    pub fn set_managers(&self, managers: Option<KnownManagers>) {
+        self.inner.standing.send_modify(|standing| standing.managers = managers);
     }
 
     /// Serves a conversation with a handler of streams while the guard lives.
@@ -239,7 +245,7 @@ impl Endpoint {
                 dial(quic, address, expect, conversation, &trust, deadline).await
             })
             .await?;
-        if self.inner.removed.borrow().contains(&established.peer.node) {
+        if self.inner.standing.borrow().removed.contains(&established.peer.node) {
             established.connection.close(Refusal::Removed.code(), b"");
             return Err(TransportError::Refused { address, refusal: Refusal::Removed });
         }

@@ -34,10 +34,12 @@ pub enum Refusal {
     Abandoned,
     /// A frame was longer than the conversation allows.
     FrameTooLong,
+    /// The certificate is a manager's, the node is none any more.
+    NoLongerManager,
 }
 
 impl Refusal {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::NoCertificate,
         Self::WrongRole,
         Self::OtherCluster,
@@ -48,6 +50,7 @@ impl Refusal {
         Self::ShuttingDown,
         Self::Abandoned,
         Self::FrameTooLong,
+        Self::NoLongerManager,
     ];
 
     pub(super) fn code(self) -> VarInt {
@@ -62,6 +65,7 @@ impl Refusal {
             Self::ShuttingDown => 8,
             Self::Abandoned => 9,
             Self::FrameTooLong => 10,
+            Self::NoLongerManager => 11,
         })
     }
 
@@ -87,6 +91,7 @@ impl std::fmt::Display for Refusal {
             Self::ShuttingDown => "it is shutting down (try another manager)",
             Self::Abandoned => "it gave up the request (see its log)",
             Self::FrameTooLong => "the message is longer than the conversation allows",
+            Self::NoLongerManager => "this node is not a manager any more (promote it with: swarm node promote)",
         })
     }
 }

@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use swarm_core::WallTime;
+use swarm_core::trust::KnownManagers;
 use tokio::runtime::Runtime;
 
 use super::*;
+use crate::trust::testing::now;
 
 /// A server in its own runtime. Ending the runtime ends the server as SIGKILL would: no packet
 /// says goodbye.
@@ -140,6 +143,37 @@ async fn a_removed_node_is_cut_off_and_stays_out() {
     assert!(removed(&end), "{end}");
     let again = client.call(address, Expect::Manager, &CONTROL, "x", WITHIN).await.unwrap_err();
     assert!(removed(&again), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_demoted_manager_is_cut_off_from_managers_conversations_only() {
+    let cluster = TestCluster::new(1);
+    let (server, address) = bind(cluster.manager(10));
+    let _control = serve_echo(&server, &CONTROL);
+    let _raft = server.serve(&RAFT, |_peer: Peer, mut stream: Stream| async move {
+        let _ = stream.receive().await;
+    });
+    let (client, _) = bind(cluster.manager(11));
+    let (_, mut stream) = client.open(address, Expect::Manager, &RAFT, WITHIN).await.unwrap();
+    stream.send("hello").await.unwrap();
+    let others = BTreeSet::from([NodeId(10)]);
+    let as_of = |hours: i64| WallTime(now().0 + hours * 3_600_000);
+    server.set_managers(Some(KnownManagers { nodes: others.clone(), as_of: as_of(1) }));
+    let demoted =
+        |error: &TransportError| matches!(error, TransportError::Refused { refusal: Refusal::NoLongerManager, .. });
+    let end = stream.receive().await.unwrap_err();
+    assert!(demoted(&end), "{end}");
+    let again = client.open(address, Expect::Manager, &RAFT, WITHIN).await.unwrap_err();
+    assert!(demoted(&again), "{again}");
+    let reply = client.call(address, Expect::Manager, &CONTROL, "still a node", WITHIN).await;
+    assert_eq!(reply.unwrap(), echo_of(11, "still a node"));
+    // A copy of the store older than the certificate does not judge.
+    server.set_managers(Some(KnownManagers { nodes: others, as_of: as_of(-1) }));
+    let deadline = Instant::now() + WITHIN;
+    while client.open(address, Expect::Manager, &RAFT, WITHIN).await.is_err() {
+        assert!(Instant::now() < deadline, "it is not let in again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
