@@ -7,6 +7,7 @@ use crate::lookup;
 use crate::routes::unknown_below;
 use axum::http::StatusCode;
 use swarm_core::control;
+use swarm_core::model::NodeRole;
 use swarm_core::store::View;
 
 const FILTERS: [&str; 6] = ["id", "label", "name", "membership", "role", "node.label"];
@@ -61,6 +62,10 @@ async fn update(mut call: Call, name: &str) -> Outcome {
     let spec = read_node_spec(call.object().await?)?;
     let view = call.view().await?;
     let node = find(&call, &view, name)?;
+    if node.spec.role == NodeRole::Manager && spec.role == NodeRole::Worker {
+        let answering = call.ports.cluster.answering().await;
+        control::check_demotion(&view, &node, |other| answering.contains(&other))?;
+    }
     let txn = control::update_node(&view, node.id, version, spec, call.ports.cluster.now())?;
     call.submit(txn).await?;
     empty(StatusCode::OK)

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use swarm_core::model::{self, Availability, ClusterSpec};
 use swarm_core::store::{Conflict, Event, Txn, View};
@@ -194,6 +194,13 @@ pub type LogRecords = BoxStream<'static, Result<LogRecord, Failure>>;
 pub trait Cluster: Send + Sync + 'static {
     /// This node's place in the swarm, now.
     fn status(&self) -> SwarmStatus;
+
+    /// The managers that answer when they are asked now.
+    fn answering(&self) -> BoxFuture<'_, BTreeSet<NodeId>> {
+        let reachable = self.status().managers.into_iter().filter(|manager| manager.reachable);
+        let reachable = reachable.map(|manager| manager.node).collect();
+        Box::pin(async move { reachable })
+    }
 
     /// A linearizable snapshot: everything acknowledged before the call is in it.
     fn read(&self) -> BoxFuture<'_, Result<View, Unavailable>>;

@@ -17,7 +17,7 @@ pub use cluster::{JoinRotation, rotate_join_secrets, update_cluster, validate_cl
 pub use content::{create_config, create_secret, remove_config, remove_secret, update_config, update_secret};
 pub use names::fresh_service_name;
 pub use network::{create_network, predefined_networks, remove_network};
-pub use node::{remove_node, update_node};
+pub use node::{check_demotion, remove_node, update_node};
 pub use service::{create_service, remove_service, rollback_service, update_service};
 pub use validate::{name_pattern_holds, validate_service};
 

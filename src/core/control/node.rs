@@ -24,7 +24,7 @@ pub fn update_node(view: &View, id: NodeId, version: u64, spec: NodeSpec, now: W
     }
     let mut preconditions = vec![Precondition::Version(ObjectRef::Node(id), version)];
     if old.spec.role == NodeRole::Manager && spec.role == NodeRole::Worker {
-        check_demotion(view, old)?;
+        check_demotion(view, old, |_| true)?;
         // Two managers demoted at once by two users must not both pass on the same snapshot.
         let others = managers(view).filter(|node| node.id != id);
         preconditions.extend(others.map(|node| Precondition::Version(ObjectRef::Node(node.id), node.meta.version)));
@@ -48,14 +48,17 @@ fn managers(view: &View) -> impl Iterator<Item = &Arc<Node>> {
     view.nodes().filter(|node| node.spec.role == NodeRole::Manager)
 }
 
-fn check_demotion(view: &View, node: &Node) -> Result<(), Refusal> {
+/// Whether the managers left without `node` would have a quorum. The store learns of a death some seconds late, so
+/// whoever can ask them now gives `answers`.
+pub fn check_demotion(view: &View, node: &Node, answers: impl Fn(NodeId) -> bool) -> Result<(), Refusal> {
     let left: Vec<_> = managers(view).filter(|other| other.id != node.id).collect();
     if left.is_empty() {
         return Err(Refusal::NotNow("attempting to demote the last manager of the swarm".to_owned()));
     }
     // A manager on its way in has no vote yet.
     let voters: Vec<_> = left.iter().filter(|other| other.raft.is_some_and(|raft| raft.voter)).collect();
-    let reachable = voters.iter().filter(|other| other.status.state == NodeState::Ready).count();
+    let there = |other: &&&&Arc<Node>| other.status.state == NodeState::Ready && answers(other.id);
+    let reachable = voters.iter().filter(there).count();
     if reachable < voters.len() / 2 + 1 {
         return Err(Refusal::NotNow(format!(
             "can't demote node {}: only {reachable} of the {} managers left are reachable, which would be a loss of quorum",

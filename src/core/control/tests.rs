@@ -74,6 +74,12 @@ impl World {
         self.put(vec![Object::from(node)]);
     }
 
+    fn manager_is(&mut self, id: u128, state: NodeState) {
+        let status = NodeStatus { state, ..NodeStatus::default() };
+        let changes = vec![Change::NodeStatus { node: NodeId(id), status }];
+        self.commit(Txn { changes, ..Txn::default() }).unwrap();
+    }
+
     fn demote(&self, id: u128) -> Result<Txn, Refusal> {
         let node = Arc::clone(self.view().node(NodeId(id)).unwrap());
         let spec = NodeSpec { role: NodeRole::Worker, ..node.spec.clone() };
@@ -383,6 +389,22 @@ fn a_demotion_that_loses_quorum_is_refused() {
     world.manager(3, NodeState::Down);
     assert!(world.demote(1).unwrap_err().to_string().contains("loss of quorum"));
     assert!(world.demote(3).is_ok());
+}
+
+#[test]
+fn a_manager_that_does_not_answer_counts_as_lost_before_the_store_knows() {
+    let mut world = World::new();
+    for id in 1..=3 {
+        world.manager(id, NodeState::Ready);
+    }
+    let check = |id: u128| {
+        let node = Arc::clone(world.view().node(NodeId(id)).unwrap());
+        check_demotion(&world.view(), &node, |other| other != NodeId(3))
+    };
+    let late = check(1).unwrap_err().to_string();
+    assert!(check(3).is_ok());
+    world.manager_is(3, NodeState::Down);
+    assert_eq!(late, world.demote(1).unwrap_err().to_string(), "the same words as later");
 }
 
 #[test]

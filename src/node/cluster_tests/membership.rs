@@ -52,6 +52,22 @@ async fn a_killed_node_comes_back_under_its_id() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_that_has_just_died_does_not_answer() {
+    let mut hosts = cluster(8, &[NodeRole::Manager, NodeRole::Manager]).await;
+    let view = hosts[0].until("three voters", |view| voters(view) == 3).await;
+    let ids: Vec<NodeId> = hosts.iter().map(Host::id).collect();
+    let member = hosts[0].node().status().member.unwrap();
+    let writer = member.writer.unwrap();
+    assert_eq!(writer.answering(&member.addresses).await, ids.iter().copied().collect());
+    hosts[2].kill().await;
+    let answering = writer.answering(&member.addresses).await;
+    assert_eq!(answering, ids[..2].iter().copied().collect());
+    let own = view.node(ids[0]).unwrap();
+    let refusal = swarm_core::control::check_demotion(&view, own, |node| answering.contains(&node)).unwrap_err();
+    assert!(refusal.to_string().contains("only 1 of the 2 managers left are reachable"), "{refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_leaves_is_down_at_once_and_can_join_again() {
     let hosts = cluster(4, &[NodeRole::Worker]).await;
     let id = hosts[1].id();

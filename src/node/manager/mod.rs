@@ -12,6 +12,7 @@ mod members;
 mod orchestrate;
 mod peers;
 mod raft;
+mod reach;
 mod sessions;
 mod snapshot;
 mod write;

@@ -11,6 +11,7 @@ use node::clock::Clock;
 use node::manager::{News, WriteError, Writer};
 use node::node::{MemberStatus, Node, NodeError};
 use node::transport::QUIC_PORT;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use swarm_core::model;
 use swarm_core::store::{Txn, View};
@@ -99,6 +100,16 @@ impl Cluster for BoundCluster {
             }
         }
         out
+    }
+
+    fn answering(&self) -> BoxFuture<'_, BTreeSet<NodeId>> {
+        Box::pin(async move {
+            match self.writer() {
+                Ok((member, writer)) => writer.answering(&member.addresses).await,
+                // Nothing can be written without one, whoever answers.
+                Err(_) => BTreeSet::new(),
+            }
+        })
     }
 
     fn read(&self) -> BoxFuture<'_, Result<View, Unavailable>> {
