@@ -6,6 +6,7 @@ use crate::json::{read_node_spec, role_name, write_node};
 use crate::lookup;
 use crate::routes::unknown_below;
 use axum::http::StatusCode;
+use swarm_core::Sensitive;
 use swarm_core::control;
 use swarm_core::model::NodeRole;
 use swarm_core::store::View;
@@ -71,11 +72,19 @@ async fn update(mut call: Call, name: &str) -> Outcome {
     empty(StatusCode::OK)
 }
 
+fn random_key(call: &Call) -> Sensitive<[u8; 32]> {
+    let half = || call.ports.cluster.random().to_be_bytes();
+    let mut key = [0; 32];
+    key[..16].copy_from_slice(&half());
+    key[16..].copy_from_slice(&half());
+    Sensitive::new(key)
+}
+
 async fn remove(call: Call, name: &str) -> Outcome {
     let force = call.query.flag("force");
     crate::services::decide_and_submit(&call, |view, now| {
         let node = find(&call, view, name)?;
-        Ok(control::remove_node(view, node.id, force, now)?)
+        Ok(control::remove_node(view, node.id, force, random_key(&call), now)?)
     })
     .await?;
     empty(StatusCode::OK)

@@ -4,7 +4,8 @@ use super::validate::{labels, name_pattern_holds};
 use super::{Refusal, check_version, invalid, txn};
 use crate::model::*;
 use crate::store::{Change, Object, ObjectRef, Precondition, Txn, View};
-use crate::{NodeId, WallTime};
+use crate::trust::begin_gossip_rotation;
+use crate::{NodeId, Sensitive, WallTime};
 use std::sync::Arc;
 
 /// Characters of a node's name: it is a host name (RFC 1035).
@@ -69,8 +70,14 @@ pub fn check_demotion(view: &View, node: &Node, answers: impl Fn(NodeId) -> bool
     Ok(())
 }
 
-/// Forgets a node: one that is down, or any worker with `force`.
-pub fn remove_node(view: &View, id: NodeId, force: bool, now: WallTime) -> Result<Txn, Refusal> {
+/// Forgets a node: one that is down, or any worker with `force`. It knows the gossip keys; `key`, random, is the next.
+pub fn remove_node(
+    view: &View,
+    id: NodeId,
+    force: bool,
+    key: Sensitive<[u8; 32]>,
+    now: WallTime,
+) -> Result<Txn, Refusal> {
     let node = find(view, id)?;
     let name = node.display_name();
     if node.spec.role == NodeRole::Manager || node.raft.is_some() {
@@ -82,5 +89,10 @@ pub fn remove_node(view: &View, id: NodeId, force: bool, now: WallTime) -> Resul
         return Err(Refusal::NotNow(format!("node {name} is not down and can't be removed")));
     }
     let object = ObjectRef::Node(id);
-    Ok(txn(now, vec![Precondition::Version(object, node.meta.version)], vec![Change::Delete(object)]))
+    let mut removal = txn(now, vec![Precondition::Version(object, node.meta.version)], vec![Change::Delete(object)]);
+    if let Some((precondition, rotation)) = begin_gossip_rotation(view, key) {
+        removal.preconditions.push(precondition);
+        removal.changes.push(rotation);
+    }
+    Ok(removal)
 }

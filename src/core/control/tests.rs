@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 const NOW: WallTime = WallTime(1_700_000_000_000);
 
+fn key() -> Sensitive<[u8; 32]> {
+    Sensitive::new([5; 32])
+}
+
 fn spec(name: &str) -> ServiceSpec {
     let container = ContainerSpec { image: "redis:7".to_owned(), ..ContainerSpec::default() };
     ServiceSpec {
@@ -422,7 +426,7 @@ fn of_two_demotions_decided_at_once_one_is_taken() {
 fn a_node_is_removed_only_when_down_or_forced_and_never_as_a_manager() {
     let mut world = World::new();
     world.manager(1, NodeState::Down);
-    let refusal = remove_node(&world.view(), NodeId(1), true, NOW).unwrap_err();
+    let refusal = remove_node(&world.view(), NodeId(1), true, key(), NOW).unwrap_err();
     assert!(refusal.to_string().contains("It must be demoted to worker before removal"));
     let mut worker = (**world.view().node(NodeId(1)).unwrap()).clone();
     worker.id = NodeId(2);
@@ -430,9 +434,9 @@ fn a_node_is_removed_only_when_down_or_forced_and_never_as_a_manager() {
     worker.spec.role = NodeRole::Worker;
     worker.status.state = NodeState::Ready;
     world.put(vec![Object::from(worker)]);
-    let refusal = remove_node(&world.view(), NodeId(2), false, NOW).unwrap_err();
+    let refusal = remove_node(&world.view(), NodeId(2), false, key(), NOW).unwrap_err();
     assert!(refusal.to_string().ends_with("is not down and can't be removed"));
-    assert!(remove_node(&world.view(), NodeId(2), true, NOW).is_ok());
+    assert!(remove_node(&world.view(), NodeId(2), true, key(), NOW).is_ok());
 }
 
 #[test]

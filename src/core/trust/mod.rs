@@ -7,12 +7,14 @@
 
 mod admission;
 mod base36;
+mod gossip_keys;
 mod policy;
 mod standing;
 mod token;
 mod validity;
 
 pub use admission::{JoinRefusal, admit};
+pub use gossip_keys::{GOSSIP_KEYS_LEARNED, begin_gossip_rotation, continue_gossip_rotation};
 pub use policy::{
     CertSpec, IssueRefusal, IssueRequest, KnownNode, Requester, may_issue, organizational_unit, role_of_unit,
 };

@@ -103,7 +103,9 @@ async fn a_removed_node_stops_its_tasks_and_is_turned_away() {
     assert_eq!(hosts[1].engine.running().len(), 1);
     let writer = hosts[0].writer().await;
     let view = writer.read().await.unwrap();
-    let txn = swarm_core::control::remove_node(&view, id, true, WallTime(0)).unwrap();
+    let old_key = view.cluster().unwrap().gossip_keys[0].clone();
+    let key = Sensitive::new([9; 32]);
+    let txn = swarm_core::control::remove_node(&view, id, true, key.clone(), WallTime(0)).unwrap();
     writer.submit(&txn).await.unwrap();
     let stopped = async {
         while !hosts[1].engine.running().is_empty() {
@@ -112,6 +114,11 @@ async fn a_removed_node_stops_its_tasks_and_is_turned_away() {
     };
     timeout(SOON, stopped).await.expect("its tasks are stopped");
     assert!(state_of(&writer.feed.view(), id).is_none(), "it does not come back by itself");
+    // It knows the old gossip key: the others change to the new one. By its time the removal was long ago.
+    let keys = |view: &View| -> Vec<_> { view.cluster().unwrap().gossip_keys.iter().map(|k| k.key.clone()).collect() };
+    hosts[0]
+        .until("the new key seals, the old one opens", |view| keys(view) == [key.clone(), old_key.key.clone()])
+        .await;
     hosts[1].node().leave(true).await.unwrap();
 }
 

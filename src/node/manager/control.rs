@@ -6,11 +6,12 @@ use super::raft::ProposeError;
 use super::write::{WriteError, Writer};
 use crate::clock::Clock;
 use crate::transport::Peer;
-use crate::trust::PeerIdentity;
+use crate::trust::{PeerIdentity, random_bytes};
 use bytes::Bytes;
 use std::sync::Arc;
 use swarm_core::model::NodeRole;
 use swarm_core::store::{Change, Conflict, ObjectRef, Precondition, Txn};
+use swarm_core::trust::begin_gossip_rotation;
 use swarm_core::{NodeId, Sensitive};
 use wire::pb::control::{FailureKind, reply::Reply, request::Request};
 use wire::{Message, Wire, pb};
@@ -151,6 +152,11 @@ impl Answering {
                 return failure(FailureKind::NoLeader, &reason);
             }
         }
+        self.strike_off(peer).await
+    }
+
+    /// Writes that a node is gone, and begins to change the gossip keys it knows.
+    async fn strike_off(&self, peer: PeerIdentity) -> Reply {
         let wall = self.clock.wall();
         let view = self.writer.feed.view();
         let change = match view.node(peer.node) {
@@ -161,8 +167,17 @@ impl Answering {
             Some(node) => super::sessions::left(peer.node, wall, node.status.addr),
             None => return Reply::Left(pb::control::Left {}),
         };
-        let changes = vec![change];
-        match self.writer.propose(&Txn { wall, changes, ..Txn::default() }).await {
+        let Ok(key) = random_bytes() else {
+            return failure(FailureKind::NoLeader, "the system gave no random bytes");
+        };
+        let rotation = begin_gossip_rotation(&view, Sensitive::new(key));
+        let (preconditions, mut changes): (Vec<_>, Vec<_>) = rotation.into_iter().unzip();
+        changes.push(change);
+        match self.writer.propose(&Txn { wall, preconditions, changes, ..Txn::default() }).await {
+            // Someone wrote of the cluster meanwhile: the node asks again.
+            Err(WriteError::Refused(Conflict::OutOfSequence { .. })) => {
+                failure(FailureKind::NoLeader, "the cluster was changed at the same moment")
+            }
             Ok(_) => Reply::Left(pb::control::Left {}),
             Err(error) => refused(&error),
         }

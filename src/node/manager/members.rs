@@ -1,6 +1,7 @@
 //! The leader's care for the group of managers: learners that have caught up become voters, managers that
 //! were demoted or removed leave the group, and the store says who is in it.
 
+use super::keys;
 use super::leader::LeaderParts;
 use super::raft::Member;
 use std::collections::BTreeSet;
@@ -28,6 +29,7 @@ pub async fn run(term: u64, parts: LeaderParts) {
                 }
             }
             correct(term, &parts, &view).await;
+            keys::go_on(term, &parts, &view).await;
         }
         sleep(LOOK).await;
         while let Some(ended) = changes.try_join_next() {

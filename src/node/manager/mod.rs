@@ -6,6 +6,7 @@
 mod addresses;
 mod control;
 mod join;
+mod keys;
 mod leader;
 mod machine;
 mod members;
