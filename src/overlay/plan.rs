@@ -171,7 +171,9 @@ impl Plan {
             };
             if service.mode == EndpointMode::Vip {
                 for vip in &service.vips {
+                    // On the network of published ports an address would open all ports to every task there.
                     if let Some(network) = by_id.get(&vip.network).and_then(|id| self.networks.get_mut(id))
+                        && !network.net.ingress
                         && let Some(addr) = v4(vip.addr)
                     {
                         network.services.insert(addr, Backends { addrs: on(vip.network), port: None });
