@@ -6,8 +6,8 @@ use crate::error::FabricError;
 use crate::record::Record;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use swarm_core::fabric::{FabricEndpoint, FabricPeer, FabricState};
-use swarm_core::model::{EndpointMode, Protocol, PublishMode};
+use swarm_core::fabric::{FabricEndpoint, FabricPeer, FabricService, FabricState};
+use swarm_core::model::{EndpointMode, PortConfig, Protocol, PublishMode};
 use swarm_core::{NetworkId, NodeId, ServiceId};
 
 /// Transport of a published port that can be carried.
@@ -61,6 +61,17 @@ pub(crate) struct NetworkPlan {
     pub remote: BTreeMap<Ipv4Addr, NodeId>,
     /// Addresses attached here.
     pub local: BTreeSet<Ipv4Addr>,
+}
+
+impl NetworkPlan {
+    /// The uplink's ports are a space of their own: the same number may be published at two addresses
+    /// of the host. The own number if it is free, else the highest free one, which is the least likely
+    /// to be somebody's own.
+    fn free_link_port(&self, (_, transport, number): HostPort) -> Option<u16> {
+        let used =
+            |p: u16| self.published.contains_key(&(transport, p)) || self.host_ports.contains_key(&(transport, p));
+        std::iter::once(number).chain((1..=u16::MAX).rev()).find(|p| !used(*p))
+    }
 }
 
 /// Where a port of the host leads.
@@ -181,30 +192,32 @@ impl Plan {
                 }
             }
             let Some((ingress_id, overlay_id)) = ingress else { continue };
-            for port in service.ports.iter().filter(|p| p.mode == PublishMode::Ingress && p.published_port != 0) {
-                let transport = match Transport::new(port.protocol, port.published_port) {
-                    Ok(transport) => transport,
-                    Err(error) => {
-                        self.errors.push(error);
-                        continue;
-                    }
-                };
-                if let Some(network) = self.networks.get_mut(&overlay_id) {
-                    let backends = Backends { addrs: on(ingress_id), port: Some(port.target_port) };
-                    network.published.insert((transport, port.published_port), backends);
-                }
-                let forward = Forward { overlay_id, link_port: port.published_port, owner: None };
-                self.add_port(port.host_ip, transport, port.published_port, forward);
-            }
+            self.publish(service, overlay_id, &on(ingress_id));
         }
     }
 
-    fn add_port(&mut self, host_ip: Option<IpAddr>, transport: Transport, port: u16, forward: Forward) {
-        match host_ip.filter(|ip| !ip.is_unspecified()) {
-            None => drop(self.ports.insert((None, transport, port), forward)),
-            Some(IpAddr::V4(ip)) => drop(self.ports.insert((Some(ip), transport, port), forward)),
+    /// The published ports of `service`, whose tasks are at `addrs` on the network of published ports.
+    fn publish(&mut self, service: &FabricService, overlay_id: u32, addrs: &[Ipv4Addr]) {
+        for port in service.ports.iter().filter(|p| p.mode == PublishMode::Ingress && p.published_port != 0) {
+            let Some(at) = self.host_port(port) else { continue };
+            let Some(network) = self.networks.get_mut(&overlay_id) else { continue };
+            let Some(link_port) = network.free_link_port(at) else { continue };
+            let backends = Backends { addrs: addrs.to_vec(), port: Some(port.target_port) };
+            network.published.insert((at.1, link_port), backends);
+            self.ports.insert(at, Forward { overlay_id, link_port, owner: None });
+        }
+    }
+
+    /// The port of the host `port` asks for; `None`, and an error noted, for what cannot be carried.
+    fn host_port(&mut self, port: &PortConfig) -> Option<HostPort> {
+        let number = port.published_port;
+        let transport = Transport::new(port.protocol, number).map_err(|error| self.errors.push(error)).ok()?;
+        match port.host_ip.filter(|ip| !ip.is_unspecified()) {
+            None => Some((None, transport, number)),
+            Some(IpAddr::V4(ip)) => Some((Some(ip), transport, number)),
             Some(IpAddr::V6(ip)) => {
-                self.errors.push(FabricError::Unsupported(format!("the published port {port} of the address {ip}")));
+                self.errors.push(FabricError::Unsupported(format!("the published port {number} of the address {ip}")));
+                None
             }
         }
     }
@@ -219,26 +232,12 @@ impl Plan {
         }
         let Some(way) = legs.iter().find(|l| l.default) else { return };
         for port in record.spec.host_ports.iter().filter(|p| p.mode == PublishMode::Host && p.published_port != 0) {
-            let transport = match Transport::new(port.protocol, port.published_port) {
-                Ok(transport) => transport,
-                Err(error) => {
-                    self.errors.push(error);
-                    continue;
-                }
-            };
+            let Some(at) = self.host_port(port) else { continue };
             let overlay_id = way.net.overlay_id;
             let Some(network) = self.networks.get_mut(&overlay_id) else { continue };
-            // The uplink's ports are a space of their own: the same number may be published at two
-            // addresses of the host. The own number if it is free, else the next free one.
-            let free = |p: &u16| {
-                !network.published.contains_key(&(transport, *p)) && !network.host_ports.contains_key(&(transport, *p))
-            };
-            let Some(link_port) = (port.published_port..=u16::MAX).chain(1..port.published_port).find(free) else {
-                continue;
-            };
-            network.host_ports.insert((transport, link_port), (way.addr, port.target_port));
-            let forward = Forward { overlay_id, link_port, owner: Some(record.id.clone()) };
-            self.add_port(port.host_ip, transport, port.published_port, forward);
+            let Some(link_port) = network.free_link_port(at) else { continue };
+            network.host_ports.insert((at.1, link_port), (way.addr, port.target_port));
+            self.ports.insert(at, Forward { overlay_id, link_port, owner: Some(record.id.clone()) });
         }
     }
 }

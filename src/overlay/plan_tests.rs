@@ -1,7 +1,7 @@
 use super::*;
 use crate::api::AttachSpec;
-use swarm_core::fabric::{FabricNetwork, FabricService};
-use swarm_core::model::{PortConfig, TaskAttachment, VirtualIp};
+use swarm_core::fabric::FabricNetwork;
+use swarm_core::model::{TaskAttachment, VirtualIp};
 use swarm_core::{ServiceId, TaskId};
 
 const ME: NodeId = NodeId(1);
@@ -136,6 +136,28 @@ fn the_same_port_at_two_addresses_of_the_host_reaches_two_tasks() {
     // The ingress port of the same number keeps its own.
     assert_eq!(plan.ports[&(None, Transport::Tcp, 8080)].link_port, 8080);
     assert!(!plan.networks[&9].host_ports.contains_key(&(Transport::Tcp, 8080)));
+}
+
+#[test]
+fn the_same_ingress_port_at_two_addresses_of_the_host_reaches_two_services() {
+    let mut state = state();
+    let other = FabricService { name: "other".into(), ..state.services[&ServiceId(1)].clone() };
+    state.services.insert(ServiceId(2), FabricService { vips: Vec::new(), ..other });
+    for (id, ip) in [(1, "127.0.0.1"), (2, "192.0.2.1")] {
+        let service = state.services.get_mut(&ServiceId(id)).expect("service");
+        service.ports = vec![port(8080, PublishMode::Ingress, Some(ip)), port(8081, PublishMode::Ingress, Some(ip))];
+    }
+    state.endpoints.insert(TaskId(5), FabricEndpoint { service: ServiceId(2), ..endpoint(OTHER, 40, &[9], true) });
+    let plan = Plan::new(&state, ME, [].iter());
+    let tasks = |ip: [u8; 4], number: u16| -> Vec<u8> {
+        let forward = &plan.ports[&(Some(Ipv4Addr::from(ip)), Transport::Tcp, number)];
+        let published = &plan.networks[&9].published[&(Transport::Tcp, forward.link_port)];
+        published.addrs.iter().map(|a| a.octets()[3]).collect()
+    };
+    for number in [8080, 8081] {
+        assert_eq!(tasks([127, 0, 0, 1], number), [5, 6]);
+        assert_eq!(tasks([192, 0, 2, 1], number), [40]);
+    }
 }
 
 #[test]

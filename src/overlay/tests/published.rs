@@ -147,6 +147,23 @@ async fn a_port_published_at_one_address_answers_there_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_services_share_a_port_number_at_two_addresses() {
+    let mut lab = Lab::new(1).await;
+    lab.network(INGRESS, false);
+    for (id, ip) in [(1, "127.0.0.1"), (2, "192.0.2.1")] {
+        let mut port = port(8080, Protocol::Tcp, PublishMode::Ingress);
+        port.host_ip = Some(ip.parse().expect("address"));
+        lab.service(id, &format!("s{id}"), EndpointMode::Vip, &[], vec![port]);
+        let at = [(INGRESS, [10, 0, INGRESS, 10 + id as u8])];
+        lab.endpoint(id, id, 1, &at);
+        lab::serve(&lab.attach(1, id, &at).await.netns, 80, &format!("t{id}"));
+    }
+    lab.apply().await;
+    assert_eq!(greet(&lab.host(1).netns, (Ipv4Addr::LOCALHOST, 8080)).expect("greeted").0, "t1");
+    assert_eq!(greet(&lab.outside, (lab.host(1).addr(), 8080)).expect("greeted").0, "t2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_of_another_process_is_left_to_it_and_taken_when_it_ends() {
     let mut lab = Lab::new(1).await;
     let other = inside(&lab.host(1).netns.clone(), || std::net::TcpListener::bind("0.0.0.0:8080").expect("bind"));
