@@ -9,7 +9,8 @@
 //! - `hairpin`: tasks here that may be picked for their own connection; they see the gateway then.
 //! - replies of tasks to clients that came in by another node are marked and routed into the tunnel.
 //!
-//! On the host, table `swarm_<tag>`: ports of the host -> ports of the uplinks; the tasks' way out.
+//! On the host, table `swarm_<tag>`: ports of the host -> ports of the uplinks; the tasks' way out;
+//! nothing else goes to an uplink.
 
 use crate::api::Net4;
 use crate::names::{NETWORK_TABLE, TUN, UPLINK};
@@ -241,6 +242,12 @@ pub(crate) fn host_base(table: &str, link_prefix: &str, own: Option<Ipv4Addr>) -
     line!(s, "oifname \"{link_prefix}*\" ip saddr 127.0.0.0/8 {source}");
     line!(s, "oifname \"{link_prefix}*\" ip saddr @links {source}");
     line!(s, "oifname != \"{link_prefix}*\" ip saddr @links masquerade\n}}");
+    // What goes to a network was sent to a port of the host or answers a task. An uplink's own address,
+    // which neighbours and tasks of other networks can send to, would get around where a port is bound.
+    line!(s, "chain forward {{\ntype filter hook forward priority filter; policy accept;");
+    line!(s, "oifname \"{link_prefix}*\" ct state established,related accept");
+    line!(s, "oifname \"{link_prefix}*\" ct status dnat accept");
+    line!(s, "oifname \"{link_prefix}*\" drop\n}}");
     line!(s, "}}");
     s
 }

@@ -2,7 +2,8 @@
 
 mod lab;
 
-use lab::{INGRESS, Lab, greet, port};
+use lab::{INGRESS, Lab, greet, inside, port, run};
+use std::net::{IpAddr, Ipv4Addr};
 use swarm_core::model::{EndpointMode, Protocol, PublishMode};
 
 /// An address on the network of published ports.
@@ -32,4 +33,36 @@ async fn a_published_service_is_open_to_other_tasks_at_its_published_ports_only(
             assert_eq!(greet(from, (lab.host(host).addr(), 8080)).expect("greeted").0, "t1");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_at_loopback_is_not_reached_by_the_address_behind_it() {
+    let mut lab = Lab::new(1).await;
+    lab.network(1, false);
+    lab.network(INGRESS, false);
+    let mut at_loopback = port(8080, Protocol::Tcp, PublishMode::Ingress);
+    at_loopback.host_ip = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let open = port(8081, Protocol::Tcp, PublishMode::Ingress);
+    lab.service(1, "web", EndpointMode::Vip, &[], vec![at_loopback, open]);
+    lab.task(1, 1, &ingress(11)).await;
+    lab.endpoint(2, 7, 1, &[(1, [10, 0, 1, 5])]);
+    let stranger = lab.attach(1, 2, &[(1, [10, 0, 1, 5])]).await.netns;
+    lab.apply().await;
+    // A neighbour on the host's wire needs no more than a route through it.
+    inside(&lab.outside, || run("ip route add 169.254.192.0/18 via 192.0.2.1"));
+    let routes = inside(&lab.host(1).netns, || run("ip -o route show scope link"));
+    let links = routes.lines().filter_map(|l| l.split(' ').next()?.parse().ok()).collect::<Vec<Ipv4Addr>>();
+    assert_eq!(links.len(), 2, "{routes}");
+    for link in links {
+        for from in [&stranger, &lab.outside] {
+            let reached = greet(from, (link, 8080));
+            assert!(reached.is_err(), "{link}: {reached:?}");
+        }
+    }
+    assert_eq!(greet(&lab.host(1).netns, (Ipv4Addr::LOCALHOST, 8080)).expect("greeted").0, "t1");
+    for from in [&stranger, &lab.outside, &lab.host(1).netns] {
+        assert_eq!(greet(from, (lab.host(1).addr(), 8081)).expect("greeted").0, "t1");
+    }
+    lab::serve(&lab.outside, 80, "out");
+    assert_eq!(greet(&stranger, (Ipv4Addr::new(192, 0, 2, 100), 80)).expect("greeted").0, "out");
 }
