@@ -28,6 +28,18 @@ pub enum FabricError {
     /// `nft` refused a rule set.
     #[error("nft refused the rules of {what}: {message}")]
     Nft { what: String, message: String },
+    /// Another firewall of the host does not take our rules: what its chain drops does not pass.
+    #[error(
+        "the firewall chain {chain} cannot be changed to pass the packets of containers: let it accept forwarded \
+         packets from and to the links {links} (firewalld: NftablesTableOwner=no in /etc/firewalld/firewalld.conf, \
+         then restart it)"
+    )]
+    Firewall {
+        chain: String,
+        links: String,
+        #[source]
+        source: Box<FabricError>,
+    },
     /// `nft` is needed and not there.
     #[error("the program nft is missing: install the package nftables")]
     NftMissing(#[source] io::Error),

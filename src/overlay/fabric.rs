@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use swarm_core::fabric::FabricState;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// Requests that may wait; callers wait when there are more. Each takes milliseconds.
 const REQUESTS_MAX: usize = 256;
@@ -153,7 +154,13 @@ async fn run(
         }
     };
     let mut unsettled = 0;
+    let mut next_tick = Instant::now() + TICK;
     loop {
+        // Requests may never pause for so long that a wait for them ends.
+        if Instant::now() >= next_tick {
+            manager.tick().await;
+            next_tick = Instant::now() + TICK;
+        }
         // What attaching and detaching leave for later is done once for all that wait together.
         unsettled += 1;
         if inbox.is_empty() || unsettled >= TOGETHER_MAX {
@@ -161,8 +168,8 @@ async fn run(
             unsettled = 0;
         }
         // Whoever asked and did not wait for the answer has lost nothing but the answer.
-        match tokio::time::timeout(TICK, inbox.recv()).await {
-            Err(_) => manager.tick().await,
+        match tokio::time::timeout_at(next_tick, inbox.recv()).await {
+            Err(_) => {}
             Ok(None) => return,
             Ok(Some(Request::Apply(state, answer))) => drop(answer.send(manager.apply(state).await)),
             Ok(Some(Request::Attach(id, spec, answer))) => drop(answer.send(manager.attach(&id, *spec).await)),

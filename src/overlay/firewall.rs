@@ -41,36 +41,48 @@ fn forward_chains(listing: &Value) -> Vec<Chain> {
         .collect()
 }
 
-/// Makes every foreign firewall of `host` pass packets of links that start with `prefix`.
-pub(crate) fn open(host: &Netns, prefix: &str) -> Result<()> {
-    for chain in forward_chains(&nft::list(host, &["list", "chains"])?) {
-        let Chain { family, table, name } = &chain;
-        let listing = nft::list(host, &["list", "chain", family, table, name])?;
-        let missing: Vec<&str> = ["iifname", "oifname"]
+/// Makes every foreign firewall of `host` pass packets of links that start with `prefix`. What refuses
+/// is returned: a chain that its owner keeps to itself says nothing about the others.
+pub(crate) fn open(host: &Netns, prefix: &str) -> Vec<FabricError> {
+    each(host, prefix, true, |Chain { family, table, name }, listing| {
+        ["iifname", "oifname"]
             .into_iter()
-            .filter(|side| handles(&listing, prefix, Some(*side)).is_empty())
-            .collect();
-        let script: String = missing
-            .iter()
+            .filter(|side| handles(listing, prefix, Some(*side)).is_empty())
             .map(|side| format!("insert rule {family} {table} {name} {side} \"{prefix}*\" counter accept\n"))
-            .collect();
-        nft::apply(host, &format!("the chain {table} {name}"), &script)?;
-    }
-    legacy(host, prefix, true)
+            .collect()
+    })
 }
 
 /// Takes back what `open` did.
-pub(crate) fn close(host: &Netns, prefix: &str) -> Result<()> {
-    for chain in forward_chains(&nft::list(host, &["list", "chains"])?) {
-        let Chain { family, table, name } = &chain;
-        let listing = nft::list(host, &["list", "chain", family, table, name])?;
-        let script: String = handles(&listing, prefix, None)
+pub(crate) fn close(host: &Netns, prefix: &str) -> Vec<FabricError> {
+    each(host, prefix, false, |Chain { family, table, name }, listing| {
+        handles(listing, prefix, None)
             .iter()
             .map(|handle| format!("delete rule {family} {table} {name} handle {handle}\n"))
-            .collect();
-        nft::apply(host, &format!("the chain {table} {name}"), &script)?;
-    }
-    legacy(host, prefix, false)
+            .collect()
+    })
+}
+
+/// Applies to each foreign chain what `script` makes of its listing; then the same for iptables-legacy.
+fn each(host: &Netns, prefix: &str, wanted: bool, script: impl Fn(&Chain, &Value) -> String) -> Vec<FabricError> {
+    let chains = match nft::list(host, &["list", "chains"]) {
+        Ok(listing) => forward_chains(&listing),
+        Err(error) => return vec![error],
+    };
+    let change = |chain: &Chain| {
+        let Chain { family, table, name } = chain;
+        let listing = nft::list(host, &["list", "chain", family, table, name])?;
+        nft::apply(host, &format!("the chain {table} {name}"), &script(chain, &listing))
+    };
+    let closed = |chain: &Chain, source| FabricError::Firewall {
+        chain: format!("{} {}", chain.table, chain.name),
+        links: format!("{prefix}*"),
+        source: Box::new(source),
+    };
+    let mut errors: Vec<FabricError> =
+        chains.iter().filter_map(|chain| change(chain).err().map(|e| closed(chain, e))).collect();
+    errors.extend(legacy(host, prefix, wanted).err());
+    errors
 }
 
 /// Handles of our rules in a listed chain: those that name our links, as nft or iptables-nft write them.
@@ -121,6 +133,51 @@ fn legacy(host: &Netns, prefix: &str, wanted: bool) -> Result<()> {
 mod tests {
     use super::*;
 
+    /// As firewalld keeps its table: nobody else may change it while its owner lives.
+    struct Owner(std::process::Child);
+
+    impl Owner {
+        fn new(place: &Netns, script: &[u8]) -> Self {
+            let mut nft = Command::new("nft");
+            nft.arg("-i").stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+            let mut owner = Self(place.enter(|| nft.spawn()).expect("entered").expect("nft"));
+            std::io::Write::write_all(owner.0.stdin.as_mut().expect("piped"), script).expect("written");
+            let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            while forward_chains(&nft::list(place, &["list", "chains"]).expect("listing")).is_empty() {
+                assert!(std::time::Instant::now() < end, "the table does not come");
+            }
+            owner
+        }
+    }
+
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            let _ = self.0.kill().and_then(|()| self.0.wait());
+        }
+    }
+
+    #[test]
+    fn a_chain_nobody_may_change_is_told_of_and_the_others_are_opened() {
+        let dir = tempfile::tempdir().expect("directory");
+        let path = dir.path().join("ns");
+        let place = Netns::create(&path).expect("a namespace: these tests need root");
+        let chain = "chain passing { type filter hook forward priority 0; policy drop; };";
+        let owner = Owner::new(&place, format!("table inet a_first {{ flags owner; {chain} }}\n").as_bytes());
+        let other = "table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }";
+        nft::apply(&place, "a test", other).expect("rules");
+        let errors = open(&place, "swtest-");
+        let listing = nft::list(&place, &["list", "ruleset"]).expect("listing");
+        let opened = handles(&listing, "swtest-", None).len();
+        let closed = close(&place, "swtest-");
+        drop(owner);
+        Netns::remove(&path).expect("removed");
+        assert_eq!(opened, 2, "the chain that can be changed was not");
+        let [error] = errors.as_slice() else { panic!("{errors:?}") };
+        let text = crate::error::chain(error);
+        assert!(text.contains("a_first passing") && text.contains("swtest-*") && text.contains("firewalld"), "{text}");
+        assert!(closed.is_empty(), "{closed:?}");
+    }
+
     #[test]
     fn foreign_chains_get_our_rules_once_and_lose_them_again() {
         let dir = tempfile::tempdir().expect("directory");
@@ -134,10 +191,12 @@ mod tests {
             (handles(&all, "swtest-", None).len(), objects(&all, "rule").count())
         };
         assert_eq!(count(), (0, 1));
-        open(&place, "swtest-").expect("opened");
-        open(&place, "swtest-").expect("opened again");
+        for _ in 0..2 {
+            let errors = open(&place, "swtest-");
+            assert!(errors.is_empty(), "{errors:?}");
+        }
         assert_eq!(count(), (4, 5));
-        close(&place, "swtest-").expect("closed");
+        assert!(close(&place, "swtest-").is_empty());
         assert_eq!(count(), (0, 1));
         Netns::remove(&path).expect("removed");
     }

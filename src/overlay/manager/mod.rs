@@ -56,6 +56,8 @@ pub(crate) struct Manager {
     host_content: Option<(Option<Ipv4Addr>, HostContent)>,
     /// The host may have a table of an earlier daemon.
     host_table_unknown: bool,
+    /// What was said last about others' firewalls.
+    firewalls_said: Vec<String>,
     mtu: u32,
     /// The way to the peers is to be looked at (again).
     mtu_unknown: bool,
@@ -93,6 +95,7 @@ impl Manager {
             ports: Ports::default(),
             host_content: None,
             host_table_unknown: true,
+            firewalls_said: Vec::new(),
             mtu: reconcile::MTU_DEFAULT,
             mtu_unknown: true,
             unsettled: false,

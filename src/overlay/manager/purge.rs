@@ -56,7 +56,7 @@ pub(crate) async fn purge(names: &Names, host: Option<(&Netns, &Netlink)>, state
             }
             Err(error) => keep(Err(error)),
         }
-        keep(firewall::close(place, &names.link_prefix()));
+        firewall::close(place, &names.link_prefix()).into_iter().for_each(|error| keep(Err(error)));
         keep(nft::apply(place, "this host", &rules::no_table(&names.host_table())));
     }
     for dir in [names.netns_dir(), names.record_dir()] {

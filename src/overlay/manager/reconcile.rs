@@ -128,9 +128,19 @@ impl Manager {
         let opens = network.link_addr.is_some();
         self.networks.insert(overlay_id, network);
         if opens {
-            firewall::open(&self.host, &self.names.link_prefix())?;
+            self.open_firewalls();
         }
         Ok(())
+    }
+
+    /// Others' firewalls are others': what cannot be changed there stops nothing here, and is said once.
+    fn open_firewalls(&mut self) {
+        let errors = firewall::open(&self.host, &self.names.link_prefix());
+        let said: Vec<String> = errors.iter().map(|error| crate::error::chain(error)).collect();
+        if said != self.firewalls_said {
+            said.iter().for_each(|error| tracing::warn!(%error, "a firewall of this host may stop containers"));
+            self.firewalls_said = said;
+        }
     }
 
     async fn remove_network(&mut self, overlay_id: u32) -> Result<()> {
@@ -239,7 +249,7 @@ impl Manager {
         self.mtu_unknown = true;
         let mut errors = self.reconcile().await;
         if self.networks.values().any(|n| n.link_addr.is_some()) {
-            errors.extend(firewall::open(&self.host, &self.names.link_prefix()).err());
+            self.open_firewalls();
         }
         for network in self.networks.values() {
             errors.extend(self.remove_stray_links(network).await.err());

@@ -111,6 +111,23 @@ async fn firewalls_that_drop_forwarded_packets_do_not_stop_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_firewall_that_was_reloaded_is_opened_again_while_requests_keep_coming() {
+    let mut lab = Lab::new(2).await;
+    let netns = lab.host(1).netns.clone();
+    inside(&netns, || run("iptables -P FORWARD DROP"));
+    published(&mut lab).await;
+    greet(&lab.outside, (lab.host(1).addr(), 8080)).expect("greeted");
+    inside(&netns, || run("iptables -F FORWARD"));
+    let end = std::time::Instant::now() + lab::PATIENCE;
+    while !inside(&netns, || run("iptables -S FORWARD")).contains("ACCEPT") {
+        lab.host(1).fabric().status().await.expect("status");
+        assert!(std::time::Instant::now() < end, "the firewall stays closed");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    greet(&lab.outside, (lab.host(1).addr(), 8080)).expect("greeted");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn new_clients_go_where_tasks_receive_and_are_refused_where_none_does() {
     let mut lab = Lab::new(3).await;
     published(&mut lab).await;
