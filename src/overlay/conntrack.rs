@@ -2,7 +2,8 @@
 //! them (ctnetlink: include/uapi/linux/netfilter/nfnetlink_conntrack.h in the kernel).
 //!
 //! The kernel can filter by whole tuples only; so the table is listed and each match is deleted by its
-//! own tuple and id. One namespace holds the connections of one network on one node.
+//! own tuple and id. One namespace holds the connections of one network on one node; the host's holds
+//! those to its ports.
 
 use crate::error::{FabricError, Result};
 use crate::netns::Netns;
@@ -19,6 +20,10 @@ const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_ID: u16 = 12;
 const CTA_TUPLE_IP: u16 = 1;
+const CTA_TUPLE_PROTO: u16 = 2;
+const CTA_PROTO_NUM: u16 = 1;
+const CTA_PROTO_SRC_PORT: u16 = 2;
+const CTA_PROTO_DST_PORT: u16 = 3;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_IP_V4_DST: u16 = 2;
 /// Bits of an attribute's type that are flags.
@@ -29,13 +34,15 @@ const GENMSG: usize = 4;
 /// Messages of one listing before we give up: the kernel ends it itself long before.
 const MESSAGES_MAX: usize = 4 << 20;
 
-/// The addresses of a tracked connection.
+/// A tracked connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Addresses {
+pub(crate) struct Tracked {
     pub orig_src: Ipv4Addr,
     pub orig_dst: Ipv4Addr,
     pub reply_src: Ipv4Addr,
     pub reply_dst: Ipv4Addr,
+    /// Of UDP: the port it was sent to, and the port that answers.
+    pub udp: Option<(u16, u16)>,
 }
 
 fn u16_at(b: &[u8], at: usize) -> Option<u16> {
@@ -67,16 +74,24 @@ fn pair(tuple: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr)> {
     Some((addr(CTA_IP_V4_SRC)?, addr(CTA_IP_V4_DST)?))
 }
 
-/// The addresses of one entry, and the attributes that name it.
-fn entry(attrs: &[u8]) -> Option<(Addresses, Vec<u8>)> {
-    let (orig_src, orig_dst) = pair(find(attrs, CTA_TUPLE_ORIG)?)?;
-    let (reply_src, reply_dst) = pair(find(attrs, CTA_TUPLE_REPLY)?)?;
+/// A port of a tuple of UDP, which is in network order.
+fn udp_port(tuple: &[u8], kind: u16) -> Option<u16> {
+    let proto = find(tuple, CTA_TUPLE_PROTO)?;
+    let udp = find(proto, CTA_PROTO_NUM)?.first().is_some_and(|n| i32::from(*n) == libc::IPPROTO_UDP);
+    udp.then(|| Some(u16::from_be_bytes(find(proto, kind)?.try_into().ok()?))).flatten()
+}
+
+/// One entry, and the attributes that name it.
+fn entry(attrs: &[u8]) -> Option<(Tracked, Vec<u8>)> {
+    let (orig, reply) = (find(attrs, CTA_TUPLE_ORIG)?, find(attrs, CTA_TUPLE_REPLY)?);
+    let ((orig_src, orig_dst), (reply_src, reply_dst)) = (pair(orig)?, pair(reply)?);
+    let udp = udp_port(orig, CTA_PROTO_DST_PORT).zip(udp_port(reply, CTA_PROTO_SRC_PORT));
     let mut name = Vec::new();
     for (_, whole, _) in attributes(attrs).filter(|(k, ..)| [CTA_TUPLE_ORIG, CTA_ID].contains(k)) {
         name.extend_from_slice(whole);
         name.resize(name.len().next_multiple_of(4), 0);
     }
-    Some((Addresses { orig_src, orig_dst, reply_src, reply_dst }, name))
+    Some((Tracked { orig_src, orig_dst, reply_src, reply_dst, udp }, name))
 }
 
 fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
@@ -116,7 +131,7 @@ fn exchange(socket: &Socket, request: &[u8], mut each: impl FnMut(u16, &[u8])) -
 }
 
 /// Deletes the connections of `place` that `gone` picks; returns how many.
-pub(crate) fn forget(place: &Netns, gone: impl Fn(&Addresses) -> bool) -> Result<usize> {
+pub(crate) fn forget(place: &Netns, gone: impl Fn(&Tracked) -> bool) -> Result<usize> {
     let err = |source| FabricError::Socket { what: "remove tracked connections".into(), source };
     let open = || {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
@@ -129,8 +144,8 @@ pub(crate) fn forget(place: &Netns, gone: impl Fn(&Addresses) -> bool) -> Result
     let dump = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
     exchange(&socket, &message(CT_GET, dump, &[]), |kind, attrs| {
         if kind == CT_NEW
-            && let Some((addresses, name)) = entry(attrs)
-            && gone(&addresses)
+            && let Some((tracked, name)) = entry(attrs)
+            && gone(&tracked)
         {
             names.push(name);
         }
@@ -176,7 +191,8 @@ mod tests {
         let gone = Ipv4Addr::new(127, 0, 0, 2);
         assert_eq!(forget(&place, |a| a.reply_src == gone).expect("forgotten"), 1);
         assert_eq!(forget(&place, |a| a.reply_src == gone).expect("forgotten"), 0);
-        assert_eq!(forget(&place, |a| a.orig_dst == Ipv4Addr::new(127, 0, 0, 3)).expect("forgotten"), 1);
+        let other = |c: &Tracked| c.orig_dst == Ipv4Addr::new(127, 0, 0, 3) && c.udp == Some((9, 9));
+        assert_eq!(forget(&place, other).expect("forgotten"), 1);
         Netns::remove(&path).expect("removed");
     }
 

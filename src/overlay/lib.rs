@@ -34,6 +34,7 @@ mod record;
 mod resolver;
 mod rules;
 mod shard;
+mod stale;
 mod status;
 mod tun;
 

@@ -32,8 +32,8 @@ macro_rules! line {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NetworkContent {
     services: BTreeMap<Ipv4Addr, Backends>,
-    published: BTreeMap<LinkPort, Backends>,
-    host_ports: BTreeMap<LinkPort, (Ipv4Addr, u16)>,
+    pub published: BTreeMap<LinkPort, Backends>,
+    pub host_ports: BTreeMap<LinkPort, (Ipv4Addr, u16)>,
     hairpin: BTreeSet<Ipv4Addr>,
 }
 

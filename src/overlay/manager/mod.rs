@@ -38,6 +38,15 @@ struct Attachment {
     resolver: Option<Resolver>,
 }
 
+/// Tracked connections that must end.
+#[derive(Default)]
+struct Forget {
+    /// Addresses of tasks that went.
+    addrs: BTreeSet<Ipv4Addr>,
+    /// Ports came, went or lead elsewhere.
+    ports: bool,
+}
+
 /// All state of the fabric.
 pub(crate) struct Manager {
     options: FabricOptions,
@@ -63,8 +72,8 @@ pub(crate) struct Manager {
     mtu_unknown: bool,
     /// Attachments came or went since the last pass.
     unsettled: bool,
-    /// Addresses of tasks that went, by network.
-    pending_forget: BTreeMap<u32, BTreeSet<Ipv4Addr>>,
+    /// By network, until its rules are those of the plan.
+    pending_forget: BTreeMap<u32, Forget>,
 }
 
 impl Manager {

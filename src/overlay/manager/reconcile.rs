@@ -3,8 +3,9 @@
 //! The order matters: peers and networks before the rules that send packets to them, rules before what
 //! they no longer name is removed.
 
-use super::Manager;
+use super::{Forget, Manager};
 use crate::api::Net4;
+use crate::conntrack::Tracked;
 use crate::error::{FabricError, Result};
 use crate::network::Network;
 use crate::plan::{NetworkPlan, Plan};
@@ -40,13 +41,14 @@ impl Manager {
         }
         errors.extend(peers.err());
         for network in plan.networks.values() {
-            if let Err(error) = self.sync_network(network).await {
-                errors.push(error);
+            match self.sync_network(network).await {
+                Ok(()) => self.forget_connections(network.net.overlay_id),
+                // The old rules would lead the next packet to the same place: forgotten with the new ones.
+                Err(error) => errors.push(error),
             }
         }
         self.sync_host(&plan, &mut errors);
-        let gone = std::mem::take(&mut self.pending_forget);
-        self.forget_connections(&gone);
+        self.pending_forget.retain(|id, _| self.networks.contains_key(id));
         self.unsettled = false;
         let gone: Vec<u32> = self.networks.keys().filter(|id| !plan.networks.contains_key(id)).copied().collect();
         for overlay_id in gone {
@@ -71,6 +73,7 @@ impl Manager {
                     let lost: Vec<Ipv4Addr> =
                         network.routes.iter().filter(|(_, s)| **s == slot).map(|(a, _)| *a).collect();
                     network.routes.retain(|_, s| *s != slot);
+                    self.pending_forget.entry(network.net.overlay_id).or_default().addrs.extend(&lost);
                     let changes = lost.into_iter().map(|a| (a, None)).collect();
                     self.shard.send(Command::Routes { overlay_id: network.net.overlay_id, changes })?;
                 }
@@ -146,6 +149,7 @@ impl Manager {
     async fn remove_network(&mut self, overlay_id: u32) -> Result<()> {
         self.shard.send(Command::RemoveNetwork { overlay_id })?;
         self.networks.remove(&overlay_id);
+        self.pending_forget.remove(&overlay_id);
         Network::remove(&self.host(), overlay_id).await
     }
 
@@ -158,37 +162,44 @@ impl Manager {
             .filter_map(|(addr, node)| self.peers.get(node).map(|(slot, _)| (*addr, *slot)))
             .collect();
         let Some(network) = self.networks.get_mut(&overlay_id) else { return Ok(()) };
-        let gone: BTreeSet<Ipv4Addr> = network.routes.keys().filter(|a| !wanted.contains_key(a)).copied().collect();
-        let mut changes: Vec<(Ipv4Addr, Option<u32>)> = gone.iter().map(|a| (*a, None)).collect();
+        let pending = self.pending_forget.entry(overlay_id).or_default();
+        // An address that moved to another node is another task's.
+        pending.addrs.extend(network.routes.iter().filter(|(a, s)| wanted.get(a) != Some(s)).map(|(a, _)| *a));
+        let gone = network.routes.keys().filter(|a| !wanted.contains_key(a));
+        let mut changes: Vec<(Ipv4Addr, Option<u32>)> = gone.map(|a| (*a, None)).collect();
         changes.extend(wanted.iter().filter(|(a, s)| network.routes.get(a) != Some(s)).map(|(a, s)| (*a, Some(*s))));
         if !changes.is_empty() {
             self.shard.send(Command::Routes { overlay_id, changes })?;
             network.routes = wanted;
         }
         let content = NetworkContent::new(plan);
-        let mut forget = gone;
         if network.content.as_ref() != Some(&content) {
             if network.content.as_ref().is_some_and(|now| now.refuses_less_in(&content)) {
-                forget.insert(network.net.gateway);
+                pending.addrs.insert(network.net.gateway);
             }
+            pending.ports |= network.content.as_ref().is_none_or(|now| now.moves_ports_in(&content));
             network.set_content(content)?;
-        }
-        if !forget.is_empty() {
-            self.forget_connections(&[(overlay_id, forget)].into());
         }
         Ok(())
     }
 
     /// Connections to addresses that are gone go on nowhere: their next packet must find another task.
-    fn forget_connections(&self, gone: &BTreeMap<u32, BTreeSet<Ipv4Addr>>) {
-        for (overlay_id, addrs) in gone {
-            let Some(network) = self.networks.get(overlay_id) else { continue };
-            let forgotten = conntrack::forget(&network.place, |c| {
-                addrs.contains(&c.reply_src) || addrs.contains(&c.orig_src) || addrs.contains(&c.orig_dst)
-            });
-            if let Err(error) = forgotten {
-                tracing::warn!(error = %crate::error::chain(&error), network = network.net.name, "stale connections stay");
-            }
+    /// So must those to ports that lead elsewhere now.
+    fn forget_connections(&mut self, overlay_id: u32) {
+        let Some(Forget { addrs, ports }) = self.pending_forget.remove(&overlay_id) else { return };
+        let Some(network) = self.networks.get(&overlay_id) else { return };
+        if addrs.is_empty() && !ports {
+            return;
+        }
+        let misled = |c: &Tracked| match (&network.content, network.link_addr) {
+            (Some(content), Some(link)) => ports && content.misleads(c, link),
+            (None, _) | (_, None) => false,
+        };
+        let forgotten = conntrack::forget(&network.place, |c| {
+            addrs.contains(&c.reply_src) || addrs.contains(&c.orig_src) || addrs.contains(&c.orig_dst) || misled(c)
+        });
+        if let Err(error) = forgotten {
+            tracing::warn!(error = %crate::error::chain(&error), network = network.net.name, "stale connections stay");
         }
     }
 
@@ -225,8 +236,9 @@ impl Manager {
         if content == HostContent::default() {
             if self.host_content.is_some() || self.host_table_unknown {
                 nft::apply(&self.host, "this host", &rules::no_table(&table))?;
-                self.host_content = None;
+                let old = self.host_content.take().map(|(_, old)| old);
                 self.host_table_unknown = false;
+                self.forget_host_connections(&old.unwrap_or_default(), &content);
             }
             return Ok(());
         }
@@ -239,10 +251,34 @@ impl Manager {
             }
         };
         nft::apply(&self.host, "this host", &script)?;
-        self.host_content = Some((own, content));
+        let old = self.host_content.replace((own, content.clone())).map(|(_, old)| old);
         self.host_table_unknown = false;
+        self.forget_host_connections(&old.unwrap_or_default(), &content);
         Ok(())
     }
+
+    /// After a change from `old` to `new`: senders to ports of the host that lead elsewhere now.
+    fn forget_host_connections(&self, old: &HostContent, new: &HostContent) {
+        if new.ports == old.ports {
+            return;
+        }
+        let forgotten = self
+            .host_addresses()
+            .and_then(|local| conntrack::forget(&self.host, |c| new.misleads(c, &local, &old.links)));
+        if let Err(error) = forgotten {
+            tracing::warn!(error = %crate::error::chain(&error), "stale connections to ports of this host stay");
+        }
+    }
+
+    fn host_addresses(&self) -> Result<BTreeSet<Ipv4Addr>> {
+        let list = || -> nix::Result<BTreeSet<Ipv4Addr>> {
+            Ok(nix::ifaddrs::getifaddrs()?.filter_map(|a| Some(a.address?.as_sockaddr_in()?.ip())).collect())
+        };
+        let failed =
+            |e: nix::errno::Errno| FabricError::Socket { what: "list the host's addresses".into(), source: e.into() };
+        self.host.enter(list)?.map_err(failed)
+    }
+
     /// What must be looked at from time to time: others' firewalls are reloaded, routes change, a
     /// port in use becomes free.
     pub async fn tick(&mut self) {

@@ -61,7 +61,7 @@ impl Manager {
         let Some(attachment) = self.attachments.remove(id) else { return Ok(()) };
         let record = attachment.record;
         for leg in record.legs()? {
-            self.pending_forget.entry(leg.net.overlay_id).or_default().insert(leg.addr);
+            self.pending_forget.entry(leg.net.overlay_id).or_default().addrs.insert(leg.addr);
         }
         self.unsettled = true;
         container::unwire(&self.names, &record, &self.networks).await?;

@@ -256,3 +256,64 @@ async fn two_daemons_share_a_host_without_touching_each_other() {
     assert_ne!(greet(&lab.outside, (lab.host(1).addr(), 8080)).expect("greeted").0, "second");
     greet(&lab.host(1).netns, (Ipv4Addr::LOCALHOST, 8080)).expect("greeted");
 }
+
+/// A client that goes on sending from one socket, as syslog and telemetry do: its connection is
+/// tracked and never ends by itself.
+fn steady(netns: &std::path::Path, to: (Ipv4Addr, u16)) -> impl Fn() -> Option<String> + use<> {
+    let socket = inside(netns, || std::net::UdpSocket::bind("0.0.0.0:0").expect("bind"));
+    socket.set_read_timeout(Some(std::time::Duration::from_millis(200))).expect("set");
+    move || {
+        socket.send_to(b"x", to).expect("sent");
+        let mut buffer = [0; 64];
+        let bytes = socket.recv(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..bytes]).split(' ').next().unwrap_or("").to_owned())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_steady_udp_sender_follows_a_port_that_is_published_changed_and_taken_back() {
+    let mut lab = Lab::new(2).await;
+    // Something with a way out, so that the host tracks connections.
+    lab.network(1, false);
+    lab.attach(1, 9, &[(1, [10, 0, 1, 9])]).await;
+    lab.apply().await;
+    let ask = steady(&lab.outside, (lab.host(1).addr(), 8080));
+    assert_eq!(ask(), None);
+    lab.network(INGRESS, false);
+    let mut ports = vec![port(8080, Protocol::Udp, PublishMode::Ingress)];
+    lab.service(1, "log", EndpointMode::Vip, &[], ports.clone());
+    let task = lab.task(1, 2, &[(INGRESS, [10, 0, 9, 11])]).await;
+    lab::serve(&task, 81, "t1-81");
+    lab.apply().await;
+    lab::wait("the published port", || (ask()? == "t1").then_some(()));
+    ports[0].target_port = 81;
+    lab.service(1, "log", EndpointMode::Vip, &[], ports.clone());
+    lab.apply().await;
+    lab::wait("the new port of the task", || (ask()? == "t1-81").then_some(()));
+    lab.service(1, "log", EndpointMode::Vip, &[], Vec::new());
+    lab.apply().await;
+    lab::wait("the end", || ask().is_none().then_some(()));
+    lab.service(1, "log", EndpointMode::Vip, &[], ports);
+    lab.apply().await;
+    lab::wait("the port published again", || (ask()? == "t1-81").then_some(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_steady_udp_sender_reaches_the_next_task_at_a_host_port() {
+    let mut lab = Lab::new(1).await;
+    lab.network(1, false);
+    // It keeps the network, and what is tracked there, over the end of the first task.
+    lab.attach(1, 9, &[(1, [10, 0, 1, 9])]).await;
+    let ask = steady(&lab.outside, (lab.host(1).addr(), 8080));
+    for n in 1..=2u8 {
+        let mut spec = lab.spec(&[(1, [10, 0, 1, 10 + n])]);
+        spec.host_ports = vec![port(8080, Protocol::Udp, PublishMode::Host)];
+        let task = lab.host(1).fabric().attach(TaskId(n.into()), spec).await.expect("attached");
+        lab::serve(&task.netns, 80, &format!("t{n}"));
+        lab::wait("the task", || (ask()? == format!("t{n}")).then_some(()));
+        lab.host(1).fabric().detach(TaskId(n.into())).await.expect("detached");
+        lab::wait("its end", || ask().is_none().then_some(()));
+        // It goes on while nobody is there.
+        (0..3).for_each(|_| assert_eq!(ask(), None));
+    }
+}
