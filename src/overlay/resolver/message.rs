@@ -9,8 +9,9 @@ use swarm_core::dns::{Answer, Question, Zones};
 
 /// Bytes of an answer over UDP unless the client says more (RFC 1035, section 4.2.1).
 const UDP_BYTES_DEFAULT: usize = 512;
-/// Bytes of a DNS header.
+/// Bytes of a DNS header, and the bit in its third that tells a response from a question.
 const HEADER_BYTES: usize = 12;
+const RESPONSE_BIT: u8 = 0x80;
 
 /// A well-formed question.
 #[derive(Debug)]
@@ -37,13 +38,17 @@ impl Request {
     /// Reads a question.
     ///
     /// # Errors
-    /// The answer to something that is none (empty when not even that can be said).
+    /// The answer to something that is none. Empty: there must be none, because not even that can be
+    /// said, or because it is a response itself, and two servers would talk for ever.
     pub fn parse(bytes: &[u8]) -> Result<Self, Vec<u8>> {
         let refuse = |id, code| Message::error_msg(id, OpCode::Query, code).to_vec().unwrap_or_default();
-        let Some(id) = bytes.first_chunk::<2>().filter(|_| bytes.len() >= HEADER_BYTES) else {
+        let Some([a, b, flags]) = bytes.first_chunk::<3>().filter(|_| bytes.len() >= HEADER_BYTES) else {
             return Err(Vec::new());
         };
-        let id = u16::from_be_bytes(*id);
+        if flags & RESPONSE_BIT != 0 {
+            return Err(Vec::new());
+        }
+        let id = u16::from_be_bytes([*a, *b]);
         let Ok(message) = Message::from_vec(bytes) else {
             return Err(refuse(id, ResponseCode::FormErr));
         };
@@ -214,10 +219,12 @@ mod tests {
 
     #[test]
     fn rubbish_is_answered_as_such_or_not_at_all() {
-        assert!(Request::parse(b"short").expect_err("refused").is_empty());
-        let refusal = Request::parse(&[0xff; 40]).expect_err("refused");
+        for silent in [&b""[..], b"short", &[0xff; 40], &[0x80; 12]] {
+            assert!(Request::parse(silent).expect_err("refused").is_empty(), "{silent:?}");
+        }
+        let refusal = Request::parse(&[0x7f; 40]).expect_err("refused");
         let refusal = Message::from_vec(&refusal).expect("decoded");
-        assert_eq!(refusal.metadata.id, 0xffff);
+        assert_eq!(refusal.metadata.id, 0x7f7f);
         assert_ne!(refusal.metadata.response_code, ResponseCode::NoError);
     }
 }

@@ -131,9 +131,14 @@ async fn serve_udp(socket: Arc<UdpSocket>, shared: Arc<Shared>) {
                 continue;
             }
         };
+        // Answers to our own address come back to us.
+        if from.ip() == ADDRESS {
+            continue;
+        }
         let query = &buffer[..bytes];
         let request = match Request::parse(query) {
             Ok(request) => request,
+            Err(answer) if answer.is_empty() => continue,
             Err(answer) => {
                 // A client that has gone misses nothing.
                 let _ = socket.send_to(&answer, from).await;
@@ -185,6 +190,7 @@ async fn serve_connection(mut stream: TcpStream, shared: &Shared) -> io::Result<
         let mut query = vec![0; usize::from(length)];
         tokio::time::timeout(CONNECTION_IDLE, stream.read_exact(&mut query)).await??;
         let answer = match Request::parse(&query) {
+            Err(answer) if answer.is_empty() => return Ok(()),
             Err(answer) => answer,
             Ok(request) => match shared.answer(&request) {
                 Some(reply) => request.encode(&reply, usize::from(u16::MAX)),

@@ -160,6 +160,28 @@ async fn a_container_may_run_a_name_server_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_container_cannot_make_its_name_server_talk_to_itself() {
+    let (_lab, task) = lab_with_services().await;
+    let packets = || {
+        let text = std::fs::read_to_string("/proc/thread-self/net/dev").expect("links");
+        let lo = text.lines().find_map(|l| l.trim().strip_prefix("lo:")).expect("loopback");
+        lo.split_whitespace().nth(1).and_then(|n| n.parse::<u64>().ok()).expect("a number")
+    };
+    let sent = inside(&task, || {
+        // Answers to this address and port are questions to the server.
+        let socket = UdpSocket::bind(SERVER).expect("bind");
+        let before = packets();
+        for bytes in [query("web.", RecordType::A), Vec::new(), vec![0xff; 40]] {
+            socket.send_to(&bytes, SERVER).expect("sent");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        packets() - before
+    });
+    assert!(sent <= 6, "{sent} packets");
+    assert_eq!(addresses(&ask(&task, "web.", RecordType::A)), ["10.0.1.2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn on_an_internal_network_the_world_has_no_names() {
     let mut lab = Lab::new(1).await;
     lab.network(1, true);
