@@ -42,6 +42,9 @@ const EVENTS: usize = 64;
 /// Bytes WireGuard and our header add to a packet.
 const OVERHEAD_BYTES: usize = 32 + HEADER_BYTES;
 
+/// The type of the message that asks for, or brings, a cookie (WireGuard paper, section 5.4.7).
+const COOKIE_REPLY: u8 = 3;
+
 const TOKEN_SOCKET: u64 = u64::MAX;
 const TOKEN_WAKE: u64 = u64::MAX - 1;
 
@@ -289,6 +292,9 @@ impl Paths {
             self.drops.malformed += 1;
             return;
         };
+        // Only what the peer alone can have sent moves its endpoint. Cookies prove nothing, neither one
+        // that came nor one that is asked for.
+        let cookie_came = self.socket.datagram(i, bytes).first() == Some(&COOKIE_REPLY);
         let mut first = true;
         loop {
             self.make_room();
@@ -300,17 +306,20 @@ impl Paths {
             first = false;
             match peer.tunn.decapsulate(Some(from.ip()), data, &mut self.incoming) {
                 TunnResult::Done => {
-                    peer.endpoint = from;
+                    if !cookie_came {
+                        peer.endpoint = from;
+                    }
                     return;
                 }
                 TunnResult::WriteToNetwork(answer) => {
                     let bytes = answer.len();
-                    // A cookie (type 3) answers what is not authenticated yet: that moves no endpoint.
-                    if answer.first() != Some(&3) {
-                        peer.endpoint = from;
-                    }
+                    let cookie_asked = answer.first() == Some(&COOKIE_REPLY);
                     self.socket.space()[..bytes].copy_from_slice(answer);
                     self.socket.queue(bytes, from);
+                    if cookie_asked {
+                        return;
+                    }
+                    peer.endpoint = from;
                 }
                 TunnResult::WriteToTunnelV4(packet, _) => {
                     peer.endpoint = from;
@@ -477,3 +486,7 @@ impl Paths {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "path_tests.rs"]
+mod tests;
