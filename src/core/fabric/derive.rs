@@ -1,7 +1,7 @@
 //! From committed state to what one node's network must look like.
 
 use super::{FabricEndpoint, FabricNetwork, FabricPeer, FabricService, FabricState};
-use crate::model::{Health, NetworkDriver, PublishMode, Service, Task, TaskState};
+use crate::model::{Health, NetworkDriver, Node, NodeState, PublishMode, Service, Task, TaskState};
 use crate::store::View;
 use crate::{NetworkId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,20 +27,28 @@ pub fn derive(view: &View, me: NodeId) -> FabricState {
     FabricState { index: view.index(), peers: peers(view, me), networks, services, endpoints }
 }
 
+/// One per key: a host that left and joined again is two nodes with one key, and two tunnels with one
+/// key cut each other off. The one in use is not down; of several the newest.
 fn peers(view: &View, me: NodeId) -> BTreeMap<NodeId, FabricPeer> {
-    let others = view.nodes().filter(|node| node.id != me);
-    others
-        .filter_map(|node| {
-            let description = node.description.as_ref()?;
-            if description.wireguard_port == 0 {
-                return None;
-            }
-            let peer = FabricPeer {
-                name: node.display_name(),
-                endpoint: SocketAddr::new(node.status.addr?, description.wireguard_port),
-                wireguard_key: description.wireguard_key,
-            };
-            Some((node.id, peer))
+    let own_key = view.node(me).and_then(|node| node.description.as_ref()).map(|d| d.wireguard_key);
+    let mut by_key: BTreeMap<[u8; 32], &Node> = BTreeMap::new();
+    for node in view.nodes().filter(|node| node.id != me) {
+        let Some(description) = node.description.as_ref().filter(|d| d.wireguard_port != 0) else { continue };
+        if node.status.addr.is_none() || own_key == Some(description.wireguard_key) {
+            continue;
+        }
+        let kept = by_key.entry(description.wireguard_key).or_insert(node);
+        let rank = |node: &Node| (node.status.state != NodeState::Down, node.meta.created.index);
+        if rank(node) > rank(kept) {
+            *kept = node;
+        }
+    }
+    by_key
+        .into_iter()
+        .filter_map(|(wireguard_key, node)| {
+            let port = node.description.as_ref()?.wireguard_port;
+            let endpoint = SocketAddr::new(node.status.addr?, port);
+            Some((node.id, FabricPeer { name: node.display_name(), endpoint, wireguard_key }))
         })
         .collect()
 }
@@ -118,9 +126,45 @@ fn receives(view: &View, task: &Task) -> bool {
         Health::None | Health::Healthy => true,
         Health::Starting | Health::Unhealthy => false,
     });
-    let node_up = task
-        .node
-        .and_then(|node| view.node(node))
-        .is_some_and(|node| node.status.state != crate::model::NodeState::Down);
+    let node_up = task.node.and_then(|node| view.node(node)).is_some_and(|node| node.status.state != NodeState::Down);
     task.status.state == TaskState::Running && task.desired == TaskState::Running && healthy && node_up
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Meta, NodeDescription, NodeRole, NodeSpec, NodeStatus};
+    use crate::store::{Object, Store};
+    use crate::{Stamp, WallTime};
+
+    fn node(id: u128, key: u8, state: NodeState, created: u64) -> Object {
+        let description = NodeDescription { wireguard_key: [key; 32], wireguard_port: 4789, ..Default::default() };
+        Object::from(Node {
+            id: NodeId(id),
+            meta: Meta { created: Stamp { index: created, wall: WallTime(0) }, ..Meta::default() },
+            spec: NodeSpec::default(),
+            description: Some(description),
+            status: NodeStatus { state, addr: "192.0.2.1".parse().ok(), ..NodeStatus::default() },
+            raft: None,
+            certificate_role: NodeRole::Worker,
+        })
+    }
+
+    fn seen(me: u128, nodes: Vec<Object>) -> Vec<u128> {
+        peers(&Store::restore(9, nodes).view(), NodeId(me)).keys().map(|id| id.0).collect()
+    }
+
+    #[test]
+    fn a_host_that_left_and_joined_again_is_one_peer() {
+        let (down, ready) = (NodeState::Down, NodeState::Ready);
+        // Whichever id is the smaller one.
+        for (old, new) in [(2, 3), (3, 2)] {
+            let nodes =
+                || vec![node(1, 1, ready, 1), node(old, 2, down, 2), node(new, 2, ready, 3), node(4, 4, down, 4)];
+            assert_eq!(seen(1, nodes()), [new, 4]);
+            assert_eq!(seen(new, nodes()), [1, 4], "its own former node is nobody");
+            let both_down = vec![node(1, 1, ready, 1), node(old, 2, down, 2), node(new, 2, down, 3)];
+            assert_eq!(seen(1, both_down), [new]);
+        }
+    }
 }
