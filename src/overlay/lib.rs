@@ -21,6 +21,7 @@ mod container;
 mod error;
 mod fabric;
 mod firewall;
+mod forwarding;
 pub mod keys;
 mod manager;
 mod names;

@@ -73,6 +73,11 @@ impl Names {
         self.run_dir.join("attachments")
     }
 
+    /// Which links the host had when forwarding was turned on for ours.
+    pub fn forwarding(&self) -> PathBuf {
+        self.run_dir.join("forwarding")
+    }
+
     pub fn network_netns(&self, overlay_id: u32) -> PathBuf {
         self.netns_dir().join(format!("net-{overlay_id}"))
     }

@@ -6,7 +6,7 @@
 use crate::error::{FabricError, Result};
 use crate::netns::Netns;
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkInfo};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
 use rtnetlink::packet_route::rule::RuleAction;
 use rtnetlink::{Error, Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
@@ -21,6 +21,7 @@ pub(crate) struct Link {
     pub index: u32,
     pub name: String,
     pub mtu: u32,
+    pub bridge: bool,
 }
 
 /// Requests to one namespace.
@@ -60,11 +61,14 @@ impl Netlink {
     }
 
     fn link_of(message: &rtnetlink::packet_route::link::LinkMessage) -> Link {
-        let mut link = Link { index: message.header.index, name: String::new(), mtu: 0 };
+        let mut link = Link { index: message.header.index, name: String::new(), mtu: 0, bridge: false };
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+                LinkAttribute::LinkInfo(info) => {
+                    link.bridge = info.iter().any(|i| matches!(i, LinkInfo::Kind(InfoKind::Bridge)));
+                }
                 _ => {}
             }
         }

@@ -13,7 +13,7 @@ use crate::names::{Names, TUN, UPLINK, fnv};
 use crate::netlink::{Link, Netlink};
 use crate::netns::Netns;
 use crate::rules::{self, NetworkContent, REPLY_MARK, REPLY_TABLE};
-use crate::{nft, tun};
+use crate::{forwarding, nft, tun};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -135,8 +135,8 @@ impl Network {
         host.netlink.route_direct(addr, 32, &outer, MAIN_TABLE).await?;
         self.netlink.route_direct(LINK_HOST, 32, &inner, MAIN_TABLE).await?;
         self.netlink.route_via(Ipv4Addr::UNSPECIFIED, 0, LINK_HOST, &inner, None).await?;
+        forwarding::turn_on(host.place, host.netlink, host.names).await?;
         host.place.sysctl(&[
-            ("ipv4/ip_forward".into(), "1"),
             // Connections of the host to its own loopback address leave by this link after DNAT.
             // Only this link: what stands behind it is ours and never lets such packets in.
             (format!("ipv4/conf/{name}/route_localnet"), "1"),

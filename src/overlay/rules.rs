@@ -183,9 +183,7 @@ pub(crate) fn network_diff(net: &Net4, old: &NetworkContent, new: &NetworkConten
     diff_elements(&mut s, NETWORK_TABLE, "host_ports", &old.host_ports, &new.host_ports, element, |(addr, port)| {
         format!(" : {addr} . {port}")
     });
-    let as_map = |set: &BTreeSet<Ipv4Addr>| set.iter().map(|a| (*a, ())).collect::<BTreeMap<_, _>>();
-    let (old, new) = (as_map(&old.hairpin), as_map(&new.hairpin));
-    diff_elements(&mut s, NETWORK_TABLE, "hairpin", &old, &new, |a| format!("{a} . {a}"), |()| String::new());
+    diff_set(&mut s, NETWORK_TABLE, "hairpin", &old.hairpin, &new.hairpin, |a| format!("{a} . {a}"));
     s
 }
 
@@ -210,6 +208,19 @@ fn diff_elements<K: Ord, V: PartialEq>(
     }
 }
 
+/// The same for a set.
+fn diff_set<K: Ord>(
+    s: &mut String,
+    table: &str,
+    set: &str,
+    old: &BTreeSet<K>,
+    new: &BTreeSet<K>,
+    key: impl Fn(&K) -> String,
+) {
+    let [old, new] = [old, new].map(|set| set.iter().map(|k| (k, ())).collect::<BTreeMap<_, _>>());
+    diff_elements(s, table, set, &old, &new, |k| key(k), |()| String::new());
+}
+
 /// The changing content of the host's table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HostContent {
@@ -217,6 +228,8 @@ pub(crate) struct HostContent {
     pub ports: BTreeMap<HostPort, (Ipv4Addr, u16)>,
     /// Addresses of all uplinks.
     pub links: BTreeSet<Ipv4Addr>,
+    /// Links of the host that nothing passes between.
+    pub apart: BTreeSet<String>,
 }
 
 /// The host's table, without content; replaces one that is there. `own` is the address tasks see for
@@ -228,6 +241,7 @@ pub(crate) fn host_base(table: &str, link_prefix: &str, own: Option<Ipv4Addr>) -
     line!(s, "map ports {{ type inet_proto . inet_service : ipv4_addr . inet_service; }}");
     line!(s, "map ports_at {{ type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; }}");
     line!(s, "set links {{ type ipv4_addr; }}");
+    line!(s, "set apart {{ type ifname; }}");
     line!(s, "chain publish {{");
     line!(s, "dnat ip to ip daddr . meta l4proto . th dport map @ports_at");
     line!(s, "dnat ip to meta l4proto . th dport map @ports\n}}");
@@ -247,7 +261,11 @@ pub(crate) fn host_base(table: &str, link_prefix: &str, own: Option<Ipv4Addr>) -
     line!(s, "chain forward {{\ntype filter hook forward priority filter; policy accept;");
     line!(s, "oifname \"{link_prefix}*\" ct state established,related accept");
     line!(s, "oifname \"{link_prefix}*\" ct status dnat accept");
-    line!(s, "oifname \"{link_prefix}*\" drop\n}}");
+    line!(s, "oifname \"{link_prefix}*\" drop");
+    // But for what another's rules send that way, which they mean to pass.
+    line!(s, "iifname @apart oifname @apart ct state established,related accept");
+    line!(s, "iifname @apart oifname @apart ct status dnat accept");
+    line!(s, "iifname @apart oifname @apart drop\n}}");
     line!(s, "}}");
     s
 }
@@ -271,9 +289,8 @@ pub(crate) fn host_diff(table: &str, old: &HostContent, new: &HostContent) -> St
     for (map, at) in [("ports", false), ("ports_at", true)] {
         diff_elements(&mut s, table, map, &part(old, at), &part(new, at), key, |(a, p)| format!(" : {a} . {p}"));
     }
-    let as_map = |set: &BTreeSet<Ipv4Addr>| set.iter().map(|a| (*a, ())).collect::<BTreeMap<_, _>>();
-    let (old, new) = (as_map(&old.links), as_map(&new.links));
-    diff_elements(&mut s, table, "links", &old, &new, ToString::to_string, |()| String::new());
+    diff_set(&mut s, table, "links", &old.links, &new.links, ToString::to_string);
+    diff_set(&mut s, table, "apart", &old.apart, &new.apart, |name| format!("\"{name}\""));
     s
 }
 

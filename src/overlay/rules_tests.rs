@@ -64,6 +64,7 @@ fn nft_takes_every_rule_set_and_every_change_of_it() {
         host.ports.insert((None, Transport::Tcp, 80), (Ipv4Addr::new(169, 254, 192, 2), 80));
         host.ports.insert((Some(Ipv4Addr::LOCALHOST), Transport::Udp, 81), (Ipv4Addr::new(169, 254, 192, 2), 81));
         host.links.insert(Ipv4Addr::new(169, 254, 192, 2));
+        host.apart.extend(["eth0".to_owned(), "eth1.5@x".to_owned()]);
         run(&host_diff("swarm_t", &HostContent::default(), &host));
         run(&host_diff("swarm_t", &host, &HostContent::default()));
     }

@@ -8,7 +8,7 @@ use crate::netns::Netns;
 use crate::network::Network;
 use crate::ports::Ports;
 use crate::shard::Command;
-use crate::{firewall, nft, rules};
+use crate::{firewall, forwarding, nft, rules};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -57,6 +57,7 @@ pub(crate) async fn purge(names: &Names, host: Option<(&Netns, &Netlink)>, state
             Err(error) => keep(Err(error)),
         }
         firewall::close(place, &names.link_prefix()).into_iter().for_each(|error| keep(Err(error)));
+        keep(forwarding::turn_off(place, netlink, names).await);
         keep(nft::apply(place, "this host", &rules::no_table(&names.host_table())));
     }
     for dir in [names.netns_dir(), names.record_dir()] {

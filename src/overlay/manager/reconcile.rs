@@ -11,7 +11,7 @@ use crate::network::Network;
 use crate::plan::{NetworkPlan, Plan};
 use crate::rules::{self, HostContent, NetworkContent};
 use crate::shard::Command;
-use crate::{conntrack, firewall, nft};
+use crate::{conntrack, firewall, forwarding, nft};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use swarm_core::NodeId;
@@ -217,6 +217,9 @@ impl Manager {
                     if forward.owner.is_none() && source.kind() == std::io::ErrorKind::AddrNotAvailable => {}
                 Err(error) => errors.push(error),
             }
+        }
+        if !content.links.is_empty() {
+            content.apart = forwarding::apart(&self.names);
         }
         if let Err(error) = self.write_host(self.own_addr(plan), content) {
             errors.push(error);

@@ -66,3 +66,40 @@ async fn a_port_at_loopback_is_not_reached_by_the_address_behind_it() {
     lab::serve(&lab.outside, 80, "out");
     assert_eq!(greet(&stranger, (Ipv4Addr::new(192, 0, 2, 100), 80)).expect("greeted").0, "out");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_in_two_networks_does_not_become_a_way_between_them() {
+    let mut lab = Lab::new(2).await;
+    let (one, two) = (lab.host(1).netns.clone(), lab.host(2).netns.clone());
+    let forwards = || inside(&one, || std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").expect("read"));
+    inside(&one, || std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").expect("written"));
+    // A second wire from host 1 to host 2, where another machine would be.
+    let name = two.file_name().expect("name").to_string_lossy().into_owned();
+    inside(&one, || {
+        run(&format!("ip link add wire type veth peer name wire netns {name}"));
+        run("ip addr add 203.0.113.1/24 dev wire");
+        run("ip link set wire up");
+    });
+    inside(&two, || {
+        run("ip addr add 203.0.113.2/24 dev wire");
+        run("ip link set wire up");
+        run("ip route replace 192.0.2.100 via 203.0.113.1 src 203.0.113.2");
+    });
+    inside(&lab.outside, || run("ip route add 203.0.113.0/24 via 192.0.2.1"));
+    lab::serve(&two, 81, "inner");
+    let inner = (Ipv4Addr::new(203, 0, 113, 2), 81);
+    assert!(greet(&lab.outside, inner).is_err(), "the host forwarded before");
+    lab.network(1, false);
+    let task = lab.attach(1, 1, &[(1, [10, 0, 1, 5])]).await.netns;
+    lab.apply().await;
+    for restarted in [false, true] {
+        if restarted {
+            lab.restart(1).await;
+        }
+        assert_eq!(forwards().trim(), "1");
+        assert!(greet(&lab.outside, inner).is_err(), "restarted: {restarted}");
+        assert_eq!(greet(&task, inner).expect("greeted"), ("inner".into(), Ipv4Addr::new(203, 0, 113, 1)));
+    }
+    lab.host(1).fabric().teardown().await.expect("torn down");
+    assert_eq!(forwards().trim(), "0");
+}
