@@ -8,6 +8,7 @@ mod events;
 mod net;
 mod notes;
 mod prepare;
+mod probe;
 mod pulling;
 mod secrets;
 mod spec;
@@ -24,12 +25,11 @@ use crate::agent::engine::{
 use crate::agent::health;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use runtime::Containers;
 use runtime::container::{Error, LogOptions, Status};
 use runtime::image::ImageStore;
 use runtime::shim::{Exit, Output};
-use runtime::spec::ProcessSpec;
 use runtime::volumes::Volumes;
-use runtime::{Containers, container::ExecStreams};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -37,15 +37,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use swarm_core::TaskId;
 use swarm_core::model::{Health, PublishMode, Task};
-use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 /// Label that names a task as people see it (as Docker's).
 pub const NAME_LABEL: &str = "com.docker.swarm.task.name";
 /// Label that names the task of a container (as Docker's).
 pub const TASK_LABEL: &str = "com.docker.swarm.task.id";
-/// Output of a health check that is kept (as Docker).
-const PROBE_OUTPUT_BYTES: usize = 4096;
 
 /// The engine of this host.
 #[derive(Clone)]
@@ -195,7 +192,7 @@ impl Engine for LocalEngine {
     fn probe(&self, task: TaskId, test: Vec<String>, limit: Duration) -> BoxFuture<'static, Probe> {
         let containers = self.containers.clone();
         Box::pin(async move {
-            match timeout(limit, run_probe(&containers, &container_id(task), &test)).await {
+            match timeout(limit, probe::run(&containers, &container_id(task), &test)).await {
                 Ok(Ok(probe)) => probe,
                 Ok(Err(error)) => Probe { healthy: false, output: error.0 },
                 Err(_) => Probe {
@@ -274,34 +271,6 @@ impl Engine for LocalEngine {
             Ok(Box::pin(lines) as LogLines)
         })
     }
-}
-
-/// One run: `CMD` runs the words, `CMD-SHELL` a line of shell.
-async fn run_probe(containers: &Containers, id: &str, test: &[String]) -> Result<Probe, EngineError> {
-    let args: Vec<String> = match test.split_first() {
-        Some((kind, words)) if kind == "CMD" => words.to_vec(),
-        Some((kind, words)) if kind == "CMD-SHELL" => {
-            vec!["/bin/sh".to_owned(), "-c".to_owned(), words.join(" ")]
-        }
-        Some((kind, _)) => return Err(EngineError(format!("health check of unknown kind {kind}"))),
-        None => return Err(EngineError("empty health check".to_owned())),
-    };
-    let spec = containers.spec(id).map_err(|error| line(&error))?;
-    let process = ProcessSpec { args, tty: false, ends_with_caller: true, ..spec.process };
-    let mut handle = containers.exec(id, &process).await.map_err(|error| line(&error))?;
-    let mut output = Vec::new();
-    if let ExecStreams::Pipes { stdin, stdout, stderr } = &mut handle.streams {
-        drop(stdin.take());
-        for stream in [stdout.take(), stderr.take()].into_iter().flatten() {
-            let mut part = Vec::new();
-            // A broken pipe ends the output, not the check.
-            let _ = stream.take(PROBE_OUTPUT_BYTES as u64).read_to_end(&mut part).await;
-            output.append(&mut part);
-        }
-    }
-    let exit = handle.wait().await.map_err(|error| line(&error))?;
-    output.truncate(PROBE_OUTPUT_BYTES);
-    Ok(Probe { healthy: exit.code == 0, output: String::from_utf8_lossy(&output).trim().to_owned() })
 }
 
 /// Ports a task opens on its own node.
