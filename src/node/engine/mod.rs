@@ -4,6 +4,7 @@
 //! Everything here can be called again after a crash in the middle.
 
 mod contents;
+mod ending;
 mod events;
 mod net;
 mod notes;
@@ -22,7 +23,6 @@ use crate::agent::engine::{
     Contents, Engine, EngineError, Exited, Found, LogLine, LogLines, LogQuery, NotStarted, Prepared, Probe, Progress,
     Started,
 };
-use crate::agent::health;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use runtime::Containers;
@@ -128,7 +128,7 @@ impl Engine for LocalEngine {
         let engine = self.clone();
         Box::pin(async move {
             let id = container_id(task);
-            engine.containers.start(&id).await.map_err(not_started)?;
+            ending::start(&engine.containers, &id).await.map_err(not_started)?;
             engine.tell("start", &id, &[]);
             let pid = match engine.containers.status(&id).await {
                 Ok(Status::Running { pid, .. } | Status::Created { pid } | Status::Paused { pid, .. }) => pid,
@@ -142,19 +142,12 @@ impl Engine for LocalEngine {
         let engine = self.clone();
         Box::pin(async move {
             let id = container_id(task);
-            match engine.containers.wait(&id).await {
-                Ok(exit) => {
-                    if exit.oom_killed {
-                        engine.tell("oom", &id, &[]);
-                    }
-                    engine.tell("die", &id, &[("exitCode", exit.code.to_string())]);
-                    exited(exit)
-                }
-                Err(error) => {
-                    let error = format!("the container was lost: {}", crate::error::chain(&error));
-                    Exited { code: 255, oom_killed: false, error }
-                }
+            let exit = ending::end_of(&engine.containers, &id).await;
+            if exit.oom_killed {
+                engine.tell("oom", &id, &[]);
             }
+            engine.tell("die", &id, &[("exitCode", exit.code.to_string())]);
+            exited(exit)
         })
     }
 
@@ -212,23 +205,7 @@ impl Engine for LocalEngine {
 
     fn find(&self, task: Arc<Task>) -> BoxFuture<'static, Found> {
         let containers = self.containers.clone();
-        Box::pin(async move {
-            let id = container_id(task.id);
-            match containers.status(&id).await {
-                Ok(Status::Running { pid, .. } | Status::Paused { pid, .. }) => {
-                    let spec = containers.spec(&id).ok();
-                    let image = spec.and_then(|spec| Notes::of(&spec).health);
-                    let health = health::merge(task.spec.container.health_check.as_ref(), image);
-                    Found::Running { container_id: id, pid: u32::try_from(pid).unwrap_or(0), health }
-                }
-                Ok(Status::Exited(exit)) => Found::Exited(exited(exit)),
-                // Not started, or nothing: it is made anew.
-                Ok(Status::Created { .. }) | Err(_) => match containers.exit(&id) {
-                    Ok(Some(exit)) => Found::Exited(exited(exit)),
-                    Ok(None) | Err(_) => Found::Nothing,
-                },
-            }
-        })
+        Box::pin(async move { ending::find(&containers, &task).await })
     }
 
     fn tasks(&self) -> BoxFuture<'static, Vec<TaskId>> {

@@ -272,7 +272,8 @@ impl Containers {
         waiting.await.map_err(|_| Error::Timeout(id.to_owned()))?
     }
 
-    /// Waits for the end. At once for a container that has ended.
+    /// Waits for the end. At once for a container that has ended. On an error it may still run; with
+    /// [`Error::NotFound`] its shim is gone, and nobody else will see to it: see [`Self::put_down`].
     pub async fn wait(&self, id: &str) -> Result<Exit> {
         if let Some(exit) = self.exit(id)? {
             return Ok(exit);
@@ -284,10 +285,12 @@ impl Containers {
         match answer {
             Ok(Response::Exited { exit }) => Ok(exit),
             Ok(Response::Failed { message, .. }) => Err(Error::Refused { id: id.to_owned(), message }),
-            // The shim went between the two looks, having left its record; or it was killed and left none.
-            Ok(Response::Done | Response::State { .. } | Response::Running { .. }) | Err(_) => {
-                self.exit(id)?.ok_or_else(|| Error::NotFound(id.to_owned()))
+            Ok(Response::Done | Response::State { .. } | Response::Running { .. }) => {
+                Err(Error::Refused { id: id.to_owned(), message: "the shim gave a strange answer".to_owned() })
             }
+            // The shim went between the two looks, having left its record; or it was killed and left none. Or it was
+            // not even asked, for want of descriptors here, which says nothing of it.
+            Err(error) => self.exit(id)?.ok_or_else(|| self.link_error(id, error)),
         }
     }
 
@@ -331,14 +334,12 @@ impl Containers {
         Ok(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// How it ended; `None` while it has not.
+    /// How it ended; `None` while it has not, and when the host went down before the record was on disk.
     pub fn exit(&self, id: &str) -> Result<Option<Exit>> {
         check_id(id)?;
         let path = self.state_dir(id).join(EXIT_FILE);
         match std::fs::read(&path) {
-            Ok(text) => {
-                serde_json::from_slice(&text).map(Some).map_err(|error| io_error("understand", &path)(error.into()))
-            }
+            Ok(text) => Ok(serde_json::from_slice(&text).ok()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(io_error("read", &path)(error)),
         }

@@ -1,5 +1,6 @@
 //! Finding the containers again after the daemon, or the host, was away.
 
+use std::io;
 use std::time::Duration;
 
 use super::{Containers, Error, Exit, KILL_MS_MAX, Result, Status, blocking, io_error, write_private};
@@ -48,8 +49,28 @@ impl Containers {
         Ok(out)
     }
 
+    /// Ends a container of which nothing can be learned any more: kills its processes, and its shim unless that
+    /// records the end. Returns how it ended, once nothing of it runs; on an error something may. An unknown id is
+    /// success.
+    pub async fn put_down(&self, id: &str) -> Result<Exit> {
+        let cgroup = self.cgroup(id)?;
+        let killed = blocking(move || {
+            if cgroup.is_frozen() {
+                cgroup.freeze(false)?; // On v1 a frozen process does not even die.
+            }
+            cgroup.kill()
+        });
+        if self.exit(id)?.is_none() {
+            killed.await??;
+        }
+        match self.bury(id).await? {
+            Found::Ended(exit) | Found::Lost(exit) => Ok(exit),
+            Found::Alive(_) => Err(Error::Running(id.to_owned())),
+        }
+    }
+
     async fn bury(&self, id: &str) -> Result<Found> {
-        self.end_silent_shim(id).await;
+        self.end_silent_shim(id).await?;
         if let Some(exit) = self.exit(id)? {
             return Ok(Found::Ended(exit));
         }
@@ -67,19 +88,30 @@ impl Containers {
         };
         let path = self.state_dir(id).join(EXIT_FILE);
         let text = serde_json::to_vec(&exit).map_err(|error| io_error("write", &path)(error.into()))?;
-        write_private(&path, &text).map_err(io_error("write", &path))?;
+        // Whole or not at all, as the shim does it; not the shim's name for it.
+        let partial = path.with_extension("new");
+        match write_private(&partial, &text).and_then(|()| std::fs::rename(&partial, &path)) {
+            // Deleted meanwhile, or never made.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            written => written.map_err(io_error("write", &path))?,
+        }
         Ok(Found::Lost(exit))
     }
 
     /// A shim between its container's end and its own, or one that lost its socket: it gets time to end.
-    async fn end_silent_shim(&self, id: &str) {
-        let Ok(text) = std::fs::read_to_string(self.run_dir(id).join(PID_FILE)) else { return };
+    async fn end_silent_shim(&self, id: &str) -> Result<()> {
+        let path = self.run_dir(id).join(PID_FILE);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(io_error("read", &path)(error)),
+        };
         let mut numbers = text.split_whitespace();
         let (Some(pid), Some(start)) = (
             numbers.next().and_then(|text| text.parse::<i32>().ok()),
             numbers.next().and_then(|text| text.parse::<u64>().ok()),
         ) else {
-            return;
+            return Ok(());
         };
         let alive = || crate::shim::start_time(pid) == Some(start);
         let give_up = tokio::time::Instant::now() + Duration::from_millis(KILL_MS_MAX / 4);
@@ -91,5 +123,6 @@ impl Containers {
             // SAFETY: plain numbers; process id and start time together name the shim.
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
+        Ok(())
     }
 }

@@ -30,6 +30,12 @@ fn kill(mut daemon: Child) {
     daemon.wait().expect("wait");
 }
 
+/// A process that ended and waits for its parent runs no more.
+fn runs(pid: i32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.contains("State:") && !status.contains("State:\tZ")
+}
+
 async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let waiting = tokio::time::timeout(LONG, async {
         while !holds() {
@@ -81,12 +87,46 @@ async fn a_container_whose_shim_was_killed_is_cleaned_up_and_reported_lost() {
     });
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim), nix::sys::signal::SIGKILL).expect("kill");
     assert!(waiting.await.expect("task").is_err(), "a waiter is told that nothing is known");
-    assert!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "the program runs on until somebody looks");
+    assert!(runs(pid), "the program runs on until somebody looks");
     let found = host.containers.recover().await.expect("recover");
     assert!(matches!(&found[0].found, Found::Lost(exit) if exit.error.is_some()), "{found:?}");
+    assert!(!runs(pid), "nothing of it runs");
     assert!(cgroup_dirs(&format!("{}/a", host.cgroup_parent)).is_empty());
     assert!(!host.containers.exit("a").expect("exit").expect("recorded").oom_killed);
     host.containers.delete("a").await.expect("delete");
+}
+
+#[tokio::test]
+async fn a_container_that_is_put_down_runs_no_more_whatever_its_shim_does() {
+    let host = Host::new().await;
+    for (id, signal) in [("killed", libc::SIGKILL), ("silent", libc::SIGSTOP), ("well", libc::SIGCONT)] {
+        host.run(id, &host.shell("echo up; trap '' TERM; while :; do sleep 1; done")).await;
+        host.until_logged(id, "up").await;
+        let Ok(Status::Running { pid, .. }) = host.containers.status(id).await else { panic!("not running") };
+        let text = std::fs::read_to_string(host.dir.path().join(format!("run/{id}/shim.pid"))).expect("shim.pid");
+        let shim: i32 = text.split_whitespace().next().and_then(|text| text.parse().ok()).expect("a number");
+        // SAFETY: plain numbers; the shim is this test's own.
+        unsafe { libc::kill(shim, signal) };
+        let exit = tokio::time::timeout(LONG, host.containers.put_down(id)).await.expect("in time").expect(id);
+        assert_eq!((exit.code, exit.error.is_some()), (137, id != "well"), "{id}: {exit:?}");
+        assert!(!runs(pid), "{id}: the program is gone");
+        assert_eq!(host.containers.exit(id).expect("exit"), Some(exit.clone()), "{id}");
+        assert_eq!(host.containers.put_down(id).await.expect("once more"), exit, "{id}");
+        host.containers.delete(id).await.expect("delete");
+    }
+    host.containers.put_down("unknown").await.expect("there is nothing of it");
+    assert!(host.containers.list().expect("list").is_empty());
+}
+
+#[tokio::test]
+async fn a_record_that_was_not_written_to_its_end_is_none() {
+    let host = Host::new().await;
+    host.run("a", &host.shell("exit 3")).await;
+    assert_eq!(host.wait("a").await.code, 3);
+    std::fs::write(host.dir.path().join("state/a/exit.json"), "").expect("write");
+    assert_eq!(host.containers.exit("a").expect("exit"), None);
+    let exit = host.containers.put_down("a").await.expect("put down");
+    assert_eq!(host.containers.exit("a").expect("exit"), Some(exit));
 }
 
 #[tokio::test]
