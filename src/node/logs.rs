@@ -1,9 +1,11 @@
 //! Logs of tasks from whatever node runs them: every node serves its own, managers ask.
 
+pub mod merge;
+
 use crate::agent::engine::{Engine, LogLine, LogQuery};
 use crate::transport::{Endpoint, Expect, LOGS, Peer, ServeGuard, Stream};
 use futures_util::StreamExt;
-use futures_util::stream::{BoxStream, SelectAll};
+use futures_util::stream::{BoxStream, select_all};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +64,7 @@ async fn answer(engine: Arc<dyn Engine>, stream: Stream) {
     }
 }
 
-async fn gather(engine: &dyn Engine, frame: &[u8]) -> Result<SelectAll<TaskLines>, String> {
+async fn gather(engine: &dyn Engine, frame: &[u8]) -> Result<TaskLines, String> {
     let request = LogsRequest::decode(frame).map_err(|error| error.to_string())?;
     if request.tasks.len() > TASKS_MAX {
         return Err(format!(
@@ -78,7 +80,7 @@ async fn gather(engine: &dyn Engine, frame: &[u8]) -> Result<SelectAll<TaskLines
         since_ns: request.since,
         until_ns: request.until,
     };
-    let mut all = SelectAll::new();
+    let mut all = Vec::new();
     for task in request.tasks {
         let task = TaskId::from_wire(task).map_err(|error| error.to_string())?;
         // A task that never had a container has no log: that is an empty one.
@@ -87,7 +89,11 @@ async fn gather(engine: &dyn Engine, frame: &[u8]) -> Result<SelectAll<TaskLines
             all.push(Box::pin(lines) as TaskLines);
         }
     }
-    Ok(all)
+    // What is followed has no end, and a silent task would hold up the others.
+    if query.follow {
+        return Ok(Box::pin(select_all(all)));
+    }
+    Ok(merge::by_time(all, |line| line.as_ref().ok().map(|(_, line)| line.time_ns)))
 }
 
 fn record(task: TaskId, line: LogLine) -> Reply {

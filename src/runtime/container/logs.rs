@@ -100,14 +100,13 @@ struct Reader {
 
 impl Reader {
     async fn run(&mut self, watch: Option<Watch>) -> io::Result<()> {
-        let files = self.files();
+        let dir = self.dir.clone();
+        let files = blocking(move || Ok(log_files(&dir))).await?;
         match self.options.tail {
             Some(count) => {
                 let dir = self.dir.clone();
                 let options = self.options;
-                let found = tokio::task::spawn_blocking(move || tail(&dir, files, &options, count))
-                    .await
-                    .map_err(io::Error::other)??;
+                let found = blocking(move || tail(&dir, files, &options, count)).await?;
                 self.file = found.file;
                 for line in found.lines {
                     if !self.give(line).await {
@@ -117,7 +116,7 @@ impl Reader {
             }
             None => {
                 for path in files {
-                    self.open(&path)?;
+                    self.open(path).await?;
                     if !self.drain().await? {
                         return Ok(());
                     }
@@ -130,34 +129,32 @@ impl Reader {
         }
     }
 
-    /// Existing log files, oldest first.
-    fn files(&self) -> Vec<PathBuf> {
-        log_files(&self.dir)
-    }
-
-    fn open(&mut self, path: &Path) -> io::Result<()> {
-        match File::open(path) {
+    async fn open(&mut self, path: PathBuf) -> io::Result<()> {
+        let opened = blocking(move || match File::open(path) {
             Ok(file) => {
                 let number = file.metadata()?.ino();
-                self.file = Some((file, number));
-                self.rest.clear();
-                Ok(())
+                Ok(Some((file, number)))
             }
             // Rotated away between the listing and now.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        });
+        if let Some(file) = opened.await? {
+            self.file = Some(file);
+            self.rest.clear();
         }
+        Ok(())
     }
 
     async fn follow(&mut self, mut watch: Watch) -> io::Result<()> {
         loop {
             // First the record, then the log: what is in the log by now is all there will be.
-            let ended = self.dir.join(EXIT_FILE).exists();
-            let gone = !self.dir.exists();
+            let dir = self.dir.clone();
+            let over = blocking(move || Ok(dir.join(EXIT_FILE).exists() || !dir.exists())).await?;
             if !self.drain().await? || !self.next_file().await? {
                 return Ok(());
             }
-            if ended || gone {
+            if over {
                 return Ok(());
             }
             tokio::select! {
@@ -171,11 +168,10 @@ impl Reader {
     async fn next_file(&mut self) -> io::Result<bool> {
         loop {
             let current = self.file.as_ref().map(|(_, number)| *number);
-            let files: Vec<(PathBuf, u64)> = self
-                .files()
-                .into_iter()
-                .filter_map(|path| Some((path.clone(), std::fs::metadata(path).ok()?.ino())))
-                .collect();
+            let dir = self.dir.clone();
+            let numbered = |path: PathBuf| Some((path.clone(), std::fs::metadata(path).ok()?.ino()));
+            let listed = blocking(move || Ok(log_files(&dir).into_iter().filter_map(numbered).collect()));
+            let files: Vec<(PathBuf, u64)> = listed.await?;
             let position = files.iter().position(|(_, number)| Some(*number) == current);
             let next = match position {
                 Some(position) => files.get(position + 1),
@@ -187,7 +183,7 @@ impl Reader {
             if !self.drain().await? {
                 return Ok(false);
             }
-            self.open(&path.clone())?;
+            self.open(path.clone()).await?;
             if !self.drain().await? {
                 return Ok(false);
             }
@@ -196,14 +192,19 @@ impl Reader {
 
     /// Reads to the end of the file. False when nobody listens or `until` has passed.
     async fn drain(&mut self) -> io::Result<bool> {
-        let mut piece = vec![0u8; PIECE_BYTES];
         loop {
-            let Some((file, _)) = &mut self.file else { return Ok(true) };
-            let count = file.read(&mut piece)?;
-            if count == 0 {
+            let Some((mut file, number)) = self.file.take() else { return Ok(true) };
+            let reading = blocking(move || {
+                let mut piece = Vec::new();
+                file.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
+                Ok((file, piece))
+            });
+            let (file, piece) = reading.await?;
+            self.file = Some((file, number));
+            if piece.is_empty() {
                 return Ok(true);
             }
-            self.rest.extend_from_slice(&piece[..count]);
+            self.rest.extend_from_slice(&piece);
             let mut rest = std::mem::take(&mut self.rest);
             let mut begin = 0;
             while let Some(length) = rest[begin..].iter().position(|byte| *byte == b'\n') {
@@ -255,6 +256,12 @@ fn parse(line: &[u8]) -> Option<LogLine> {
     Some(LogLine { stream, time_ns: parse_rfc3339(&entry.time)?, bytes: entry.log.into_bytes().into() })
 }
 
+/// Disks may be slow: their work is on threads of its own, one piece at a time, so that a slow reader holds none.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// Existing log files, oldest first.
 fn log_files(dir: &Path) -> Vec<PathBuf> {
     let mut numbered: Vec<(u32, PathBuf)> = std::fs::read_dir(dir)
         .into_iter()

@@ -2,10 +2,15 @@
 
 use api::ports::{Failure, LogOptions, LogRecord, LogRecords, LogSelector, LogSource, LogStream};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use node::agent::engine::LogQuery;
+use node::logs::TaskLine;
+use node::logs::merge::by_time;
 use node::manager::Writer;
 use node::node::MemberStatus;
+use node::transport::Endpoint;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use swarm_core::model::Task;
 use swarm_core::store::View;
 use swarm_core::{NodeId, ServiceId, TaskId};
@@ -25,20 +30,17 @@ pub async fn records(
     let (records, gathered) = mpsc::channel(AHEAD);
     let follow = options.follow;
     let gatherer = Gatherer { member, writer, selector, options, records };
+    if !follow {
+        // The log has an end: the records of all nodes are put in one order, as they are read.
+        let nodes = gatherer.nodes(&view, &mut BTreeSet::new());
+        let streams = join_all(nodes.into_iter().map(read)).await;
+        return Ok(by_time(streams, |record| record.as_ref().ok().map(|record| record.time_ns)));
+    }
     tokio::spawn(gatherer.run(view));
     let stream = futures_util::stream::unfold(gathered, |mut gathered| async {
         gathered.recv().await.map(|record| (record, gathered))
     });
-    if follow {
-        return Ok(stream.boxed());
-    }
-    // Not followed, the log has an end: the records of all nodes are put in one order.
-    let mut all: Vec<_> = stream.collect().await;
-    all.sort_by_key(|record| match record {
-        Ok(record) => record.time_ns,
-        Err(_) => i64::MAX,
-    });
-    Ok(futures_util::stream::iter(all).boxed())
+    Ok(stream.boxed())
 }
 
 struct Gatherer {
@@ -77,55 +79,12 @@ impl Gatherer {
         self.options.follow && matches!(self.selector, LogSelector::Service(_))
     }
 
-    fn begin(&self, view: &View, read: &mut BTreeSet<TaskId>, readers: &mut tokio::task::JoinSet<()>) {
-        let mut by_node: BTreeMap<NodeId, Vec<(TaskId, ServiceId)>> = BTreeMap::new();
-        let mut add = |task: &Task| {
-            // Before a container exists there is no log to read.
-            let begun = task.status.state >= swarm_core::model::TaskState::Starting;
-            if let (Some(node), true) = (task.node, begun)
-                && read.insert(task.id)
-            {
-                by_node.entry(node).or_default().push((task.id, task.service));
-            }
-        };
-        match self.selector {
-            LogSelector::Service(service) => view.tasks_of_service(service).for_each(|task| add(task)),
-            LogSelector::Task(task) => view.task(task).into_iter().for_each(|task| add(task)),
-        }
-        for (node, tasks) in by_node {
-            let Some(address) = self.member.addresses.of(view, node) else { continue };
-            let query = LogQuery {
-                follow: self.options.follow,
-                stdout: self.options.stdout,
-                stderr: self.options.stderr,
-                tail: self.options.tail,
-                since_ns: self.options.since_ns,
-                until_ns: self.options.until_ns,
-            };
-            let (endpoint, records) = (self.member.endpoint.clone(), self.records.clone());
+    fn begin(&self, view: &View, read_already: &mut BTreeSet<TaskId>, readers: &mut tokio::task::JoinSet<()>) {
+        for node in self.nodes(view, read_already) {
+            let records = self.records.clone();
             readers.spawn(async move {
-                let ids: Vec<TaskId> = tasks.iter().map(|(task, _)| *task).collect();
-                let services: BTreeMap<TaskId, ServiceId> = tasks.into_iter().collect();
-                let mut lines = match node::logs::fetch(&endpoint, node, address, &ids, &query).await {
-                    Ok(lines) => lines,
-                    Err(words) => {
-                        let failure = Failure::Unavailable(format!("logs of node {node} are not available: {words}"));
-                        let _ = records.send(Err(failure)).await;
-                        return;
-                    }
-                };
-                while let Some(line) = lines.next().await {
-                    let record = line.map_err(Failure::Unavailable).and_then(|(task, line)| {
-                        let service = services.get(&task).copied();
-                        let service = service
-                            .ok_or_else(|| Failure::Internal(format!("node {node} sent a log nobody asked for")))?;
-                        Ok(LogRecord {
-                            time_ns: line.time_ns,
-                            stream: if line.stderr { LogStream::Stderr } else { LogStream::Stdout },
-                            source: Some(LogSource { node, service, task }),
-                            line: line.data,
-                        })
-                    });
+                let mut lines = read(node).await;
+                while let Some(record) = lines.next().await {
                     if records.send(record).await.is_err() {
                         return;
                     }
@@ -133,4 +92,69 @@ impl Gatherer {
             });
         }
     }
+
+    /// The nodes to ask about the tasks that are not read already.
+    fn nodes(&self, view: &View, read_already: &mut BTreeSet<TaskId>) -> Vec<NodeLog> {
+        let mut by_node: BTreeMap<NodeId, BTreeMap<TaskId, ServiceId>> = BTreeMap::new();
+        let mut add = |task: &Task| {
+            // Before a container exists there is no log to read.
+            let begun = task.status.state >= swarm_core::model::TaskState::Starting;
+            if let (Some(node), true) = (task.node, begun)
+                && read_already.insert(task.id)
+            {
+                by_node.entry(node).or_default().insert(task.id, task.service);
+            }
+        };
+        match self.selector {
+            LogSelector::Service(service) => view.tasks_of_service(service).for_each(|task| add(task)),
+            LogSelector::Task(task) => view.task(task).into_iter().for_each(|task| add(task)),
+        }
+        let query = LogQuery {
+            follow: self.options.follow,
+            stdout: self.options.stdout,
+            stderr: self.options.stderr,
+            tail: self.options.tail,
+            since_ns: self.options.since_ns,
+            until_ns: self.options.until_ns,
+        };
+        let one = |(node, services)| {
+            let address = self.member.addresses.of(view, node)?;
+            Some(NodeLog { endpoint: self.member.endpoint.clone(), node, address, services, query: query.clone() })
+        };
+        by_node.into_iter().filter_map(one).collect()
+    }
+}
+
+/// What one node is asked for.
+struct NodeLog {
+    endpoint: Endpoint,
+    node: NodeId,
+    address: SocketAddr,
+    services: BTreeMap<TaskId, ServiceId>,
+    query: LogQuery,
+}
+
+/// Its records; a node that is away is one error.
+async fn read(log: NodeLog) -> LogRecords {
+    let NodeLog { endpoint, node, address, services, query } = log;
+    let ids: Vec<TaskId> = services.keys().copied().collect();
+    let lines = match node::logs::fetch(&endpoint, node, address, &ids, &query).await {
+        Ok(lines) => lines,
+        Err(words) => {
+            let failure = Failure::Unavailable(format!("logs of node {node} are not available: {words}"));
+            return futures_util::stream::iter([Err(failure)]).boxed();
+        }
+    };
+    let record = move |line: Result<TaskLine, String>| {
+        let (task, line) = line.map_err(Failure::Unavailable)?;
+        let service = services.get(&task).copied();
+        let service = service.ok_or_else(|| Failure::Internal(format!("node {node} sent a log nobody asked for")))?;
+        Ok(LogRecord {
+            time_ns: line.time_ns,
+            stream: if line.stderr { LogStream::Stderr } else { LogStream::Stdout },
+            source: Some(LogSource { node, service, task }),
+            line: line.data,
+        })
+    };
+    lines.map(record).boxed()
 }
