@@ -162,7 +162,7 @@ impl Engine for LocalEngine {
                 .unwrap_or(libc::SIGTERM);
             if let Err(error) = containers.stop(&id, signal, grace).await {
                 tracing::warn!(%task, error = %crate::error::chain(&error), "a container did not stop as asked; killing it");
-                let _ = containers.kill(&id).await;
+                ending::put_down(&containers, &id).await;
             }
         })
     }

@@ -40,8 +40,11 @@ impl Link {
 
     /// One request, one answer, whenever it comes.
     pub(super) async fn converse(&mut self, request: &Request) -> io::Result<Response> {
-        self.send(request, &[]).await?;
-        self.answer().await
+        match self.send(request, &[]).await {
+            Ok(()) => self.answer().await,
+            // Refused before it was heard: the reason may have come already.
+            Err(error) => self.answer().await.map_err(|_| error),
+        }
     }
 
     /// Sends a request, with descriptors.

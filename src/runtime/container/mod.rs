@@ -41,6 +41,8 @@ const CREATE_MS_MAX: u64 = 65_000;
 const SHIMS_END_MS_MAX: u64 = 3_000;
 /// Between two looks for that, in milliseconds: the kernel announces an emptied v1 cgroup to nobody.
 const SHIMS_LOOK_MS: u64 = 10;
+/// Longest wait for a shim to say that it has killed, in milliseconds, before it is done without it.
+const KILL_ANSWER_MS_MAX: u64 = 2_000;
 /// Longest wait for the end of a killed container, in milliseconds; only a process stuck in the kernel takes longer.
 const KILL_MS_MAX: u64 = 10_000;
 
@@ -244,32 +246,40 @@ impl Containers {
         if !grace.is_zero() {
             match self.signal(id, signal).await {
                 Ok(()) => {}
-                Err(Error::NotFound(_)) => return waiting.await,
-                Err(error) => return Err(error),
+                // Refused, such as a signal there is not.
+                Err(error @ Error::Refused { .. }) => return Err(error),
+                Err(_) => return self.kill(id).await,
             }
             if self.cgroup(id)?.is_frozen() {
                 self.cgroup(id)?.freeze(false)?;
             }
-            if let Ok(exit) = timeout(grace, &mut waiting).await {
-                return exit;
+            if let Ok(Ok(exit)) = timeout(grace, &mut waiting).await {
+                return Ok(exit);
             }
         }
         self.kill(id).await
     }
 
-    /// SIGKILL to every process of the container. Returns how it ended; one that has ended already is success.
+    /// SIGKILL to every process of the container, also without its shim. Returns how it ended; one that has ended
+    /// already is success.
     pub async fn kill(&self, id: &str) -> Result<Exit> {
         let cgroup = self.cgroup(id)?;
-        match self.demand(id, &Request::Signal { signal: libc::SIGKILL, pid: None, all: false }).await {
-            Ok(()) => {}
-            Err(Error::NotFound(_)) if self.exit(id)?.is_some() => {}
-            Err(error) => return Err(error),
+        if !self.state_dir(id).is_dir() {
+            return Err(Error::NotFound(id.to_owned()));
+        }
+        let request = Request::Signal { signal: libc::SIGKILL, pid: None, all: false };
+        let asked = timeout(Duration::from_millis(KILL_ANSWER_MS_MAX), self.demand(id, &request)).await;
+        if !matches!(asked, Ok(Ok(()))) {
+            return self.put_down(id).await;
         }
         if cgroup.is_frozen() {
             cgroup.freeze(false)?; // On v1 a frozen process does not even die.
         }
-        let waiting = timeout(Duration::from_millis(KILL_MS_MAX), self.wait(id));
-        waiting.await.map_err(|_| Error::Timeout(id.to_owned()))?
+        match timeout(Duration::from_millis(KILL_MS_MAX), self.wait(id)).await {
+            Ok(Ok(exit)) => Ok(exit),
+            Ok(Err(_)) => self.put_down(id).await,
+            Err(_) => Err(Error::Timeout(id.to_owned())),
+        }
     }
 
     /// Waits for the end. At once for a container that has ended. On an error it may still run; with
@@ -307,6 +317,7 @@ impl Containers {
                 true => Status::Paused { pid, started_at_ms },
                 false => Status::Running { pid, started_at_ms },
             }),
+            Ok(Response::Failed { message, .. }) => Err(Error::Refused { id: id.to_owned(), message }),
             Ok(_) => Err(Error::Refused { id: id.to_owned(), message: "the shim gave a strange answer".to_owned() }),
             Err(error) => self.exit(id)?.map(Status::Exited).ok_or(error),
         }

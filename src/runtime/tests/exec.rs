@@ -2,7 +2,7 @@
 
 mod support;
 
-use runtime::container::{Error, ExecHandle, ExecStreams, Exit, FdStream};
+use runtime::container::{Error, ExecHandle, ExecStreams, Exit, FdStream, Status};
 use runtime::spec::ProcessSpec;
 use support::{Host, LONG};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -79,6 +79,54 @@ async fn many_execs_at_once_each_get_their_own_answer() {
         let (exit, out, _) = task.await.expect("task");
         assert_eq!((exit.code, out), (number as i32, format!("{number}\n")));
     }
+}
+
+#[tokio::test]
+async fn a_container_full_of_execs_that_hang_is_still_stopped() {
+    let host = sleeping().await;
+    let mut hung = Vec::new();
+    for _ in 0..130 {
+        match tokio::time::timeout(LONG, host.containers.exec("a", &process(&["sleep", "1000"])))
+            .await
+            .expect("in time")
+        {
+            Ok(handle) => hung.push(handle),
+            Err(Error::Refused { message, .. }) => assert!(message.contains("by exec"), "{message}"),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert_eq!(hung.len(), 96);
+    assert!(matches!(host.containers.status("a").await, Ok(Status::Running { .. })));
+    let exit = host.containers.stop("a", libc::SIGTERM, std::time::Duration::from_millis(50)).await.expect("stop");
+    assert_eq!(exit.code, 137);
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_refused_with_words_and_the_container_is_still_killed() {
+    let host = sleeping().await;
+    // The way of the daemon: an address has at most 108 bytes.
+    let run = std::fs::File::open(host.dir.path().join("run/a")).expect("run directory");
+    let address = format!("/proc/self/fd/{}/shim.sock", std::os::fd::AsRawFd::as_raw_fd(&run));
+    let silent: Vec<_> =
+        (0..128).map(|_| std::os::unix::net::UnixStream::connect(&address).expect("connect")).collect();
+    match host.containers.status("a").await {
+        Err(Error::Refused { message, .. }) => assert!(message.contains("128 connections"), "{message}"),
+        other => panic!("{other:?}"),
+    }
+    let exit = tokio::time::timeout(LONG, host.containers.kill("a")).await.expect("in time").expect("kill");
+    assert_eq!(exit.code, 137);
+    drop(silent);
+}
+
+#[tokio::test]
+async fn a_container_is_killed_although_its_shim_stands_still() {
+    let host = sleeping().await;
+    let text = std::fs::read_to_string(host.dir.path().join("run/a/shim.pid")).expect("shim.pid");
+    let shim: i32 = text.split_whitespace().next().and_then(|text| text.parse().ok()).expect("a number");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim), nix::sys::signal::SIGSTOP).expect("stop");
+    let exit = tokio::time::timeout(LONG, host.containers.kill("a")).await.expect("in time").expect("kill");
+    assert!(exit.error.is_some(), "{exit:?}");
+    assert!(host.containers.processes("a").expect("processes").is_empty());
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ impl Shim {
             fds.push(poll_fd(fd, events));
             slots.push(slot);
         };
-        if self.clients.len() < CLIENTS_MAX && self.exit.is_none() {
+        if self.exit.is_none() {
             add(self.listener.as_raw_fd(), libc::POLLIN, Slot::Listener);
         }
         add(self.signals.as_raw_fd(), libc::POLLIN, Slot::Signals);
@@ -237,8 +237,13 @@ impl Shim {
 
     fn accept(&mut self) {
         if let Ok((stream, _)) = self.listener.accept()
-            && let Ok(client) = Client::new(stream, self.next_client)
+            && let Ok(mut client) = Client::new(stream, self.next_client)
         {
+            if self.clients.len() >= CLIENTS_MAX {
+                // Told rather than kept waiting: a daemon that hears nothing takes the shim for dead.
+                refuse(&mut client, 0, &format!("{CLIENTS_MAX} connections are open already: try again"));
+                return client.write();
+            }
             self.next_client += 1;
             self.clients.push(client);
         }

@@ -15,6 +15,10 @@ use crate::spec::ProcessSpec;
 
 /// Exec'd processes that may be starting at a time; each is a helper with a few megabytes for some milliseconds.
 const STARTING_MAX: usize = 16;
+/// Exec'd processes, and attached clients. Together well below the connections there may be: those left are for whoever
+/// stops the container or waits for its end.
+const EXECS_MAX: usize = 96;
+const ATTACHED_MAX: usize = 8;
 
 impl Shim {
     pub(super) fn client(&mut self, number: u64, events: i16) {
@@ -80,7 +84,12 @@ impl Shim {
             Request::Signal { signal, pid, all } => self.signal(index, signal, pid, all),
             Request::Exec { process } => self.exec(index, &process),
             Request::Attach { stdin, stdout, stderr } => {
+                let attached =
+                    self.clients.iter().filter(|client| matches!(client.role, Role::Attached { .. })).count();
                 let client = &mut self.clients[index];
+                if attached >= ATTACHED_MAX {
+                    return refuse(client, 0, &format!("{ATTACHED_MAX} clients are attached already"));
+                }
                 client.answer(&Response::Done);
                 client.role = Role::Attached { stdin, stdout, stderr };
             }
@@ -138,6 +147,9 @@ impl Shim {
         }
         if self.cgroup.is_frozen() {
             return refuse(client, 0, "the container is paused: unpause it first");
+        }
+        if self.execs.len() + self.starting.len() >= EXECS_MAX {
+            return refuse(client, 0, &format!("{EXECS_MAX} processes were started in it by exec and run still"));
         }
         if self.starting.len() >= STARTING_MAX {
             return refuse(client, 0, &format!("{STARTING_MAX} processes are being started already: try again"));
