@@ -100,13 +100,11 @@ struct Reader {
 
 impl Reader {
     async fn run(&mut self, watch: Option<Watch>) -> io::Result<()> {
-        let dir = self.dir.clone();
-        let files = blocking(move || Ok(log_files(&dir))).await?;
         match self.options.tail {
             Some(count) => {
                 let dir = self.dir.clone();
                 let options = self.options;
-                let found = blocking(move || tail(&dir, files, &options, count)).await?;
+                let found = blocking(move || tail(&dir, &options, count)).await?;
                 self.file = found.file;
                 for line in found.lines {
                     if !self.give(line).await {
@@ -115,11 +113,8 @@ impl Reader {
                 }
             }
             None => {
-                for path in files {
-                    self.open(path).await?;
-                    if !self.drain().await? {
-                        return Ok(());
-                    }
+                if !self.next_file().await? {
+                    return Ok(());
                 }
             }
         }
@@ -127,23 +122,6 @@ impl Reader {
             Some(watch) => self.follow(watch).await,
             None => Ok(()),
         }
-    }
-
-    async fn open(&mut self, path: PathBuf) -> io::Result<()> {
-        let opened = blocking(move || match File::open(path) {
-            Ok(file) => {
-                let number = file.metadata()?.ino();
-                Ok(Some((file, number)))
-            }
-            // Rotated away between the listing and now.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        });
-        if let Some(file) = opened.await? {
-            self.file = Some(file);
-            self.rest.clear();
-        }
-        Ok(())
     }
 
     async fn follow(&mut self, mut watch: Watch) -> io::Result<()> {
@@ -164,26 +142,17 @@ impl Reader {
         }
     }
 
-    /// Moves on when the log was rotated, as often as it was. False when nobody listens.
+    /// Reads on behind the present file, as often as the log was rotated. False when nobody listens.
     async fn next_file(&mut self) -> io::Result<bool> {
         loop {
-            let current = self.file.as_ref().map(|(_, number)| *number);
-            let dir = self.dir.clone();
-            let numbered = |path: PathBuf| Some((path.clone(), std::fs::metadata(path).ok()?.ino()));
-            let listed = blocking(move || Ok(log_files(&dir).into_iter().filter_map(numbered).collect()));
-            let files: Vec<(PathBuf, u64)> = listed.await?;
-            let position = files.iter().position(|(_, number)| Some(*number) == current);
-            let next = match position {
-                Some(position) => files.get(position + 1),
-                // The file read last has been removed: go on with the oldest there is.
-                None => files.first(),
-            };
-            let Some((path, _)) = next else { return Ok(true) };
+            let (dir, current) = (self.dir.clone(), self.file.as_ref().map(|(_, number)| *number));
+            let Some(next) = blocking(move || successor(&dir, current)).await? else { return Ok(true) };
             // The rest of the old one, written between the last look and its rotation.
             if !self.drain().await? {
                 return Ok(false);
             }
-            self.open(path.clone()).await?;
+            self.file = Some(next);
+            self.rest.clear();
             if !self.drain().await? {
                 return Ok(false);
             }
@@ -278,6 +247,39 @@ fn log_files(dir: &Path) -> Vec<PathBuf> {
     numbered.into_iter().map(|(_, path)| path).collect()
 }
 
+/// A log file and its number; `None` when it was rotated away since it was listed.
+fn open(path: &Path) -> io::Result<Option<(File, u64)>> {
+    match File::open(path) {
+        Ok(file) => {
+            let number = file.metadata()?.ino();
+            Ok(Some((file, number)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The file behind the one of this number: the oldest, when that has been removed or there is none yet.
+fn successor(dir: &Path, current: Option<u64>) -> io::Result<Option<(File, u64)>> {
+    let look = || -> Vec<(PathBuf, u64)> {
+        let numbered = |path: PathBuf| Some((path.clone(), std::fs::metadata(path).ok()?.ino()));
+        log_files(dir).into_iter().filter_map(numbered).collect()
+    };
+    let mut files = look();
+    loop {
+        // Names change during a rotation, one after the other: only what is seen twice is true.
+        let again = look();
+        if again == files {
+            let position = files.iter().position(|(_, number)| Some(*number) == current);
+            let Some((path, number)) = files.get(position.map_or(0, |position| position + 1)) else { return Ok(None) };
+            if let Some(next) = open(path)?.filter(|(_, opened)| opened == number) {
+                return Ok(Some(next));
+            }
+        }
+        files = again;
+    }
+}
+
 struct Tail {
     lines: VecDeque<LogLine>,
     /// The newest file, positioned behind what was read.
@@ -285,24 +287,21 @@ struct Tail {
 }
 
 /// The last `count` wanted entries, read backwards from the newest file.
-fn tail(dir: &Path, mut files: Vec<PathBuf>, options: &LogOptions, count: usize) -> io::Result<Tail> {
+fn tail(dir: &Path, options: &LogOptions, count: usize) -> io::Result<Tail> {
     let mut out = Tail { lines: VecDeque::new(), file: None };
-    if files.is_empty() {
-        files = log_files(dir);
-    }
-    for path in files.iter().rev() {
-        let mut file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
+    let mut seen = Vec::new();
+    for path in log_files(dir).iter().rev() {
+        let Some((mut file, number)) = open(path)? else { continue };
+        if seen.contains(&number) {
+            continue; // Renamed since the look at the one before.
+        }
+        seen.push(number);
         let end = whole_entries_end(&mut file)?;
         if count > out.lines.len() {
             backwards(&mut file, end, options, count, &mut out.lines)?;
         }
         if out.file.is_none() {
             file.seek(SeekFrom::Start(end))?;
-            let number = file.metadata()?.ino();
             out.file = Some((file, number));
         }
         if out.lines.len() >= count {
