@@ -45,15 +45,26 @@ pub(crate) struct LogWriter {
     limits: LogLimits,
     file: Option<File>,
     size: u64,
+    /// Lines that could not be written since the last that could, and whether a part of one was.
+    lost: u64,
+    torn: bool,
     /// Bytes of a line whose end has not come.
     partial: [Vec<u8>; 2],
 }
 
 impl LogWriter {
     pub(crate) fn open(dir: PathBuf, limits: LogLimits) -> io::Result<Self> {
-        let file = File::options().create(true).append(true).open(dir.join(LOG_FILE))?;
-        let size = file.metadata()?.len();
-        Ok(Self { dir, limits, file: Some(file), size, partial: [Vec::new(), Vec::new()] })
+        let mut log =
+            Self { dir, limits, file: None, size: 0, lost: 0, torn: false, partial: [Vec::new(), Vec::new()] };
+        log.reopen()?;
+        Ok(log)
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        let file = File::options().create(true).append(true).open(self.dir.join(LOG_FILE))?;
+        self.size = file.metadata()?.len();
+        self.file = Some(file);
+        Ok(())
     }
 
     /// Takes output as it comes and writes its whole lines.
@@ -93,10 +104,34 @@ impl LogWriter {
         if self.limits.max_size > 0 && self.size > 0 && self.size + entries.len() as u64 > self.limits.max_size {
             self.rotate();
         }
-        let written = self.file.as_mut().map(|file| file.write_all(entries));
-        if matches!(written, Some(Ok(()))) {
-            self.size += entries.len() as u64;
+        if self.file.is_none() {
+            let _ = self.reopen(); // Or at the next line.
         }
+        let mut bytes = self.notice();
+        bytes.extend_from_slice(entries);
+        match self.file.as_mut().map(|file| file.write_all(&bytes)) {
+            Some(Ok(())) => {
+                self.size += bytes.len() as u64;
+                (self.lost, self.torn) = (0, false);
+            }
+            failed => {
+                self.lost += entries.iter().filter(|byte| **byte == b'\n').count() as u64;
+                self.torn |= failed.is_some();
+            }
+        }
+    }
+
+    /// What a reader is told of lines that are missing here; empty when none are.
+    fn notice(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if self.lost > 0 {
+            if self.torn {
+                out.push(b'\n');
+            }
+            let words = format!("{} lines before this one are lost: the log could not be written\n", self.lost);
+            entry(&mut out, words.as_bytes(), Output::Stderr, &rfc3339_nanos(now_ns()));
+        }
+        out
     }
 
     /// log.json -> log.json.1 -> ... ; the oldest goes.
@@ -112,8 +147,8 @@ impl LogWriter {
         for number in (0..last).rev() {
             let _ = std::fs::rename(path(number), path(number + 1));
         }
-        self.file = File::options().create(true).append(true).open(path(0)).ok();
-        self.size = 0;
+        self.file = None;
+        let _ = self.reopen(); // Or at the next line.
     }
 }
 
@@ -218,6 +253,38 @@ mod tests {
         assert!(files.iter().all(|file| file.metadata().expect("meta").len() <= 500));
         let newest = std::fs::read_to_string(dir.path().join(LOG_FILE)).expect("read");
         assert!(newest.contains("line 99"));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_opened_after_a_rotation_goes_on_when_it_can() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let mut log = writer(dir.path(), LogLimits { max_size: 100, max_files: 2 });
+        log.write(Output::Stdout, b"one\n");
+        // Nothing can be made there: what was rotated away is in the way, and a directory in place of the log.
+        std::fs::create_dir_all(dir.path().join("log.json.1/full")).expect("mkdir");
+        std::fs::remove_file(dir.path().join(LOG_FILE)).expect("remove");
+        std::fs::create_dir_all(dir.path().join(LOG_FILE).join("full")).expect("mkdir");
+        for line in ["two\n", "three\n"] {
+            log.write(Output::Stdout, line.as_bytes());
+        }
+        std::fs::remove_dir_all(dir.path().join("log.json.1")).expect("remove");
+        std::fs::remove_dir_all(dir.path().join(LOG_FILE)).ok();
+        for line in ["four\n", "five\n"] {
+            log.write(Output::Stdout, line.as_bytes());
+        }
+        let texts = [format!("{LOG_FILE}.1"), LOG_FILE.to_owned()]
+            .map(|name| std::fs::read_to_string(dir.path().join(name)).unwrap_or_default());
+        let entries = texts.concat();
+        let logs: Vec<String> = entries
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("json"))
+            .map(|entry| entry["log"].as_str().expect("text").to_owned())
+            .collect();
+        assert_eq!(
+            logs,
+            ["2 lines before this one are lost: the log could not be written\n", "four\n", "five\n"],
+            "{entries}"
+        );
     }
 
     #[test]
