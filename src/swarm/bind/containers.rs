@@ -3,7 +3,7 @@
 use api::ports::{ContainerMount, ContainerNetwork, ContainerRecord, ContainerState};
 use node::engine::{LocalEngine, NAME_LABEL, Notes, TASK_LABEL};
 use runtime::container::Status;
-use runtime::spec::{ContainerSpec, Mount, MountKind};
+use runtime::spec::{ContainerSpec, Mount};
 
 /// The container `id`; `None` when it went meanwhile.
 pub async fn record(engine: &LocalEngine, id: String) -> Option<ContainerRecord> {

@@ -14,7 +14,6 @@ use node::node::Node;
 use runtime::container::LogOptions as RuntimeLogOptions;
 use runtime::image::{Image, ImportOptions, Reference, Removed};
 use runtime::shim::Output;
-use runtime::spec::MountKind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
