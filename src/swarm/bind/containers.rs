@@ -102,7 +102,7 @@ fn add_status(record: &mut ContainerRecord, status: Option<Status>) {
 mod tests {
     use super::*;
     use runtime::container::Exit;
-    use runtime::spec::Propagation;
+    use runtime::spec::{MountKind, Propagation};
     use std::path::PathBuf;
 
     fn bind(target: &str, source: &str) -> Mount {
