@@ -23,15 +23,26 @@ pub fn allocate_networks(view: &View, limit: usize) -> Vec<Change> {
     waiting.sort_by_key(|n| (n.spec.ipam.is_empty(), n.meta.created.index, n.id));
     let mut taken = Taken::of(view);
     let mut changes = Vec::new();
+    let mut refused = Vec::new();
     for network in waiting.into_iter().take(limit) {
-        let (allocation, reason) = match taken.serve(view, network) {
-            Ok(allocation) => (Some(allocation), String::new()),
-            Err(reason) if reason == network.pending_reason => continue,
-            Err(reason) => (None, reason),
-        };
-        changes.push(Change::NetworkAllocated { network: network.id, allocation, reason });
+        match taken.serve(view, network) {
+            Ok(given) => changes.push(allocated(network, Some(given), String::new())),
+            Err(_) => refused.push(network),
+        }
+    }
+    // Said when all are served: the words name what is in the way then, and stay the same until that changes.
+    for network in refused {
+        if let Err(reason) = taken.serve(view, network)
+            && reason != network.pending_reason
+        {
+            changes.push(allocated(network, None, reason));
+        }
     }
     changes
+}
+
+fn allocated(network: &Network, allocation: Option<NetworkAllocation>, reason: String) -> Change {
+    Change::NetworkAllocated { network: network.id, allocation, reason }
 }
 
 /// What networks and hosts hold.
@@ -59,7 +70,9 @@ impl Taken {
     fn serve(&mut self, view: &View, network: &Network) -> Result<NetworkAllocation, String> {
         let (subnet, gateway) = match network.spec.ipam.first() {
             Some(asked) => {
-                if let Some((other, name)) = self.subnets.iter().find(|(other, _)| overlap(other, &asked.subnet)) {
+                let in_the_way = self.subnets.iter().filter(|(other, _)| overlap(other, &asked.subnet));
+                // Always the same one of several.
+                if let Some((other, name)) = in_the_way.min_by_key(|(net, _)| *net) {
                     return Err(format!("subnet {} overlaps with {other} of network \"{name}\"", asked.subnet));
                 }
                 (asked.subnet.trunc(), asked.gateway)
