@@ -272,7 +272,7 @@ async fn stop(call: Call, id: &str) -> Outcome {
         "" => None,
         text => Some(text.parse().map_err(|_| ApiError::bad(format!("t: \"{text}\" is not a number of seconds")))?),
     };
-    call.ports.local.stop(&container.id, timeout_s).await?;
+    call.ports.local.stop(&container.id, call.query.text("signal"), timeout_s).await?;
     empty(StatusCode::NO_CONTENT)
 }
 

@@ -549,9 +549,10 @@ pub trait Local: Send + Sync + 'static {
         not_implemented("signalling a container")
     }
 
-    /// Stops a container: its stop signal, then SIGKILL after `timeout_s` (`None`: its own).
-    fn stop<'a>(&'a self, id: &'a str, timeout_s: Option<u64>) -> Answer<'a, ()> {
-        let _ = (id, timeout_s);
+    /// Stops a container: `signal` by name or number (empty: its own), then SIGKILL after `timeout_s` (`None`: its
+    /// own; negative: never).
+    fn stop<'a>(&'a self, id: &'a str, signal: &'a str, timeout_s: Option<i64>) -> Answer<'a, ()> {
+        let _ = (id, signal, timeout_s);
         not_implemented("stopping a container")
     }
 

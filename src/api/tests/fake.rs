@@ -305,6 +305,8 @@ pub struct FakeLocal {
     /// Bytes of what was loaded or imported last.
     pub uploaded: Arc<Mutex<Vec<u8>>>,
     pub pulled_with: Mutex<Option<RegistryAuth>>,
+    /// Signal and time of the containers that were stopped.
+    pub stopped_with: Mutex<Vec<(String, Option<i64>)>>,
 }
 
 pub fn image(reference: &str) -> ImageRecord {
@@ -426,6 +428,11 @@ impl Local for FakeLocal {
     fn containers(&self) -> Answer<'_, Vec<ContainerRecord>> {
         let containers = self.containers.lock().unwrap().clone();
         Box::pin(async { Ok(containers) })
+    }
+
+    fn stop<'a>(&'a self, _: &'a str, signal: &'a str, timeout_s: Option<i64>) -> Answer<'a, ()> {
+        self.stopped_with.lock().unwrap().push((signal.to_owned(), timeout_s));
+        Box::pin(async { Ok(()) })
     }
 
     fn exec<'a>(&'a self, _: &'a str, request: ExecRequest) -> Answer<'a, ExecSession> {

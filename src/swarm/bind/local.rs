@@ -20,6 +20,9 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
+/// Time a container has to stop when nobody says (as Docker).
+const GRACE: Duration = Duration::from_secs(10);
+
 /// This host.
 #[derive(Clone)]
 pub struct BoundLocal {
@@ -243,8 +246,7 @@ impl Local for BoundLocal {
         Box::pin(async move {
             let number = match signal {
                 "" => libc::SIGKILL,
-                name => runtime::signals::signal_number(name)
-                    .ok_or_else(|| Failure::Invalid(format!("invalid signal: {name}")))?,
+                name => signal_number(name)?,
             };
             self.engine.containers.signal(id, number).await.map_err(|error| Failure::Conflict(error.to_string()))?;
             self.engine.tell("kill", id, &[("signal", number.to_string())]);
@@ -252,11 +254,14 @@ impl Local for BoundLocal {
         })
     }
 
-    fn stop<'a>(&'a self, id: &'a str, timeout_s: Option<u64>) -> Answer<'a, ()> {
+    fn stop<'a>(&'a self, id: &'a str, signal: &'a str, timeout_s: Option<i64>) -> Answer<'a, ()> {
         Box::pin(async move {
             let spec = self.engine.containers.spec(id).map_err(|error| Failure::NotFound(error.to_string()))?;
-            let signal = runtime::signals::signal_number(&spec.stop_signal).unwrap_or(libc::SIGTERM);
-            let grace = Duration::from_secs(timeout_s.unwrap_or(10));
+            let signal = match signal {
+                "" => runtime::signals::signal_number(&spec.stop_signal).unwrap_or(libc::SIGTERM),
+                name => signal_number(name)?,
+            };
+            let grace = grace(timeout_s);
             self.engine.containers.stop(id, signal, grace).await.map(drop).map_err(|error| internal(&error))
         })
     }
@@ -313,6 +318,19 @@ impl BoundLocal {
     }
 }
 
+fn signal_number(name: &str) -> Result<i32, Failure> {
+    runtime::signals::signal_number(name).ok_or_else(|| Failure::Invalid(format!("invalid signal: {name}")))
+}
+
+/// How long a container that is stopped may take (API `ContainerStop`, "t").
+fn grace(timeout_s: Option<i64>) -> Duration {
+    match timeout_s {
+        None => GRACE,
+        // -1 in Docker's words: it is never killed.
+        Some(seconds) => u64::try_from(seconds).map_or(Duration::MAX, Duration::from_secs),
+    }
+}
+
 fn volume_record(volume: runtime::volumes::Volume, users: i64) -> VolumeRecord {
     VolumeRecord {
         name: volume.name,
@@ -336,4 +354,18 @@ fn named(name: &str) -> BTreeMap<String, String> {
 
 fn driver() -> BTreeMap<String, String> {
     [("driver".to_owned(), "local".to_owned())].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_given_the_time_that_was_asked_for() {
+        assert_eq!(grace(None), Duration::from_secs(10));
+        assert_eq!(grace(Some(0)), Duration::ZERO);
+        assert_eq!(grace(Some(-1)), Duration::MAX);
+        assert!(matches!(signal_number("SIGNOPE"), Err(Failure::Invalid(_))));
+        assert_eq!(signal_number("INT"), Ok(libc::SIGINT));
+    }
 }
