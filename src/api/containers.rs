@@ -4,7 +4,7 @@ use crate::call::{Call, Outcome, empty, ok};
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::json::{Fields, rfc3339_ns, strings, write_port};
-use crate::ports::{ContainerMount, ContainerNetwork, ContainerRecord, ContainerState};
+use crate::ports::{ContainerMount, ContainerNetwork, ContainerRecord, ContainerState, HealthRun};
 use crate::routes::unknown_below;
 use crate::{Server, exec, logs};
 use axum::http::StatusCode;
@@ -197,9 +197,20 @@ pub async fn find_running(call: &Call, text: &str) -> Result<ContainerRecord, Ap
     }
 }
 
+fn write_health_run(run: &HealthRun) -> Value {
+    json!({
+        "Start": rfc3339_ns(run.started_ns),
+        "End": rfc3339_ns(run.ended_ns),
+        "ExitCode": run.exit_code,
+        "Output": run.output,
+    })
+}
+
 fn write_state(container: &ContainerRecord) -> Value {
-    let health = (container.health != Health::None)
-        .then(|| json!({ "Status": container.health.as_str(), "FailingStreak": 0, "Log": [] }));
+    let health = (container.health != Health::None).then(|| {
+        let log: Vec<Value> = container.health_log.iter().map(write_health_run).collect();
+        json!({ "Status": container.health.as_str(), "FailingStreak": container.health_failures, "Log": log })
+    });
     Fields::new()
         .set("Status", state_word(container.state))
         .set("Running", container.state == ContainerState::Running)

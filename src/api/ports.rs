@@ -401,6 +401,9 @@ pub struct ContainerRecord {
     pub oom_killed: bool,
     pub error: String,
     pub health: model::Health,
+    /// Runs of its health check that failed, one after the other, and the last of all, oldest first.
+    pub health_failures: u32,
+    pub health_log: Vec<HealthRun>,
     /// Nanoseconds since 1970; 0: not yet.
     pub created_ns: i64,
     pub started_ns: i64,
@@ -415,6 +418,17 @@ pub struct ContainerRecord {
     pub mounts: Vec<ContainerMount>,
     pub networks: Vec<ContainerNetwork>,
     pub ports: Vec<model::PortConfig>,
+}
+
+/// API `HealthcheckResult`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthRun {
+    /// Nanoseconds since 1970.
+    pub started_ns: i64,
+    pub ended_ns: i64,
+    /// -1 when it did not run to its end.
+    pub exit_code: i64,
+    pub output: String,
 }
 
 /// API `MountPoint`.

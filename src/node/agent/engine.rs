@@ -143,8 +143,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Runs the check once, within `timeout`.
     fn probe(&self, task: TaskId, test: Vec<String>, timeout: Duration) -> BoxFuture<'static, Probe>;
 
-    /// A verdict of the health check of a container that runs.
-    fn judged(&self, task: TaskId, health: Health);
+    /// The verdict on a container that runs after a run of its health check, and how many runs failed one after the
+    /// other.
+    fn judged(&self, task: TaskId, health: Health, failures: u32);
 
     /// What is there of this task.
     fn find(&self, task: Arc<Task>) -> BoxFuture<'static, Found>;

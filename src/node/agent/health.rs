@@ -48,7 +48,7 @@ pub async fn watch(
     let start_interval = nonzero(config.start_interval, START_INTERVAL).min(interval);
     let retries = config.retries.filter(|count| *count > 0).unwrap_or(RETRIES);
     let (mut failures, mut verdict) = (0u32, Health::Starting);
-    engine.judged(task, verdict);
+    engine.judged(task, verdict, failures);
     loop {
         let starting = verdict == Health::Starting && started.elapsed() < start_period;
         sleep(if starting { start_interval } else { interval }).await;
@@ -61,13 +61,14 @@ pub async fn watch(
         } else {
             failures = failures.saturating_add(1);
             if failures < retries {
+                engine.judged(task, verdict, failures);
                 continue;
             }
             Health::Unhealthy
         };
+        engine.judged(task, next, failures);
         if next != verdict {
             verdict = next;
-            engine.judged(task, verdict);
             if verdicts.send((task, verdict, probe.output)).await.is_err() {
                 return;
             }

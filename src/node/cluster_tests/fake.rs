@@ -146,7 +146,7 @@ impl Engine for Shared {
         Box::pin(async { Probe { healthy: true, output: String::new() } })
     }
 
-    fn judged(&self, _: TaskId, _: Health) {}
+    fn judged(&self, _: TaskId, _: Health, _: u32) {}
 
     fn find(&self, task: Arc<Task>) -> BoxFuture<'static, Found> {
         let engine = self.0.clone();

@@ -14,7 +14,7 @@ mod pulling;
 mod secrets;
 mod spec;
 
-pub use events::{Event, Events};
+pub use events::{Check, Checks, Event, Events};
 pub use net::{Net, NetSettings};
 pub use notes::{NetworkNote, Notes};
 pub use secrets::SecretFiles;
@@ -37,7 +37,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use swarm_core::TaskId;
 use swarm_core::model::{Health, PublishMode, Task};
-use tokio::time::timeout;
 
 /// Label that names a task as people see it (as Docker's).
 pub const NAME_LABEL: &str = "com.docker.swarm.task.name";
@@ -183,21 +182,17 @@ impl Engine for LocalEngine {
     }
 
     fn probe(&self, task: TaskId, test: Vec<String>, limit: Duration) -> BoxFuture<'static, Probe> {
-        let containers = self.containers.clone();
+        let (containers, events) = (self.containers.clone(), self.events.clone());
         Box::pin(async move {
-            match timeout(limit, probe::run(&containers, &container_id(task), &test)).await {
-                Ok(Ok(probe)) => probe,
-                Ok(Err(error)) => Probe { healthy: false, output: error.0 },
-                Err(_) => Probe {
-                    healthy: false,
-                    output: format!("health check exceeded its timeout of {} s", limit.as_secs_f32()),
-                },
-            }
+            let check = probe::check(&containers, &container_id(task), &test, limit).await;
+            let probe = Probe { healthy: check.exit_code == 0, output: check.output.trim().to_owned() };
+            events.checked(task, check);
+            probe
         })
     }
 
-    fn judged(&self, task: TaskId, health: Health) {
-        if self.events.set_health(task, health) && matches!(health, Health::Healthy | Health::Unhealthy) {
+    fn judged(&self, task: TaskId, health: Health, failures: u32) {
+        if self.events.set_health(task, health, failures) && matches!(health, Health::Healthy | Health::Unhealthy) {
             let action = format!("health_status: {}", health.as_str());
             self.tell(&action, &container_id(task), &[]);
         }

@@ -1,20 +1,37 @@
 //! One run of a health check.
 
+use super::events::{Check, now_ns};
 use super::line;
-use crate::agent::engine::{EngineError, Probe};
+use crate::agent::engine::EngineError;
 use runtime::Containers;
 use runtime::container::ExecStreams;
 use runtime::spec::ProcessSpec;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::timeout;
 
 /// Output that is kept (as Docker).
 const OUTPUT_BYTES: usize = 4096;
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 4096;
 
-/// `CMD` runs the words, `CMD-SHELL` a line of shell.
-pub(super) async fn run(containers: &Containers, id: &str, test: &[String]) -> Result<Probe, EngineError> {
+/// Code of a check that did not run to its end (as Docker).
+const NOT_RUN: i32 = -1;
+
+/// Runs the check and never fails: what goes wrong is its result.
+pub(super) async fn check(containers: &Containers, id: &str, test: &[String], limit: Duration) -> Check {
+    let started_ns = now_ns();
+    let (exit_code, output) = match timeout(limit, run(containers, id, test)).await {
+        Ok(Ok(ended)) => ended,
+        Ok(Err(error)) => (NOT_RUN, error.0),
+        Err(_) => (NOT_RUN, format!("health check exceeded its timeout of {} s", limit.as_secs_f32())),
+    };
+    Check { started_ns, ended_ns: now_ns(), exit_code, output }
+}
+
+/// Its exit code and its output. `CMD` runs the words, `CMD-SHELL` a line of shell.
+async fn run(containers: &Containers, id: &str, test: &[String]) -> Result<(i32, String), EngineError> {
     let args: Vec<String> = match test.split_first() {
         Some((kind, words)) if kind == "CMD" => words.to_vec(),
         Some((kind, words)) if kind == "CMD-SHELL" => {
@@ -32,7 +49,7 @@ pub(super) async fn run(containers: &Containers, id: &str, test: &[String]) -> R
         output = beginning(stdout.take(), stderr.take()).await;
     }
     let exit = handle.wait().await.map_err(|error| line(&error))?;
-    Ok(Probe { healthy: exit.code == 0, output: String::from_utf8_lossy(&output).trim().to_owned() })
+    Ok((exit.code, String::from_utf8_lossy(&output).into_owned()))
 }
 
 /// The first bytes of both streams, as they come. Both are read to their ends: a program whose output nobody reads
@@ -56,7 +73,6 @@ async fn beginning<R: AsyncRead + Unpin>(stdout: Option<R>, stderr: Option<R>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use tokio::io::{AsyncWriteExt, duplex};
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Containers as the API shows them.
 
-use api::ports::{ContainerMount, ContainerNetwork, ContainerRecord, ContainerState};
-use node::engine::{LocalEngine, NAME_LABEL, Notes, TASK_LABEL};
+use api::ports::{ContainerMount, ContainerNetwork, ContainerRecord, ContainerState, HealthRun};
+use node::engine::{Check, LocalEngine, NAME_LABEL, Notes, TASK_LABEL};
 use runtime::container::Status;
 use runtime::spec::{ContainerSpec, Mount};
 
@@ -13,10 +13,17 @@ pub async fn record(engine: &LocalEngine, id: String) -> Option<ContainerRecord>
     let mut record = described(id, spec);
     record.created_ns = created_ns;
     if let (Some(task), Some(Status::Running { .. })) = (record.task, &status) {
-        record.health = engine.events.health(task);
+        let checks = engine.events.checks(task);
+        (record.health, record.health_failures) = (checks.verdict, checks.failures);
+        record.health_log = checks.log.into_iter().map(health_run).collect();
     }
     add_status(&mut record, status);
     Some(record)
+}
+
+fn health_run(check: Check) -> HealthRun {
+    let Check { started_ns, ended_ns, exit_code, output } = check;
+    HealthRun { started_ns, ended_ns, exit_code: i64::from(exit_code), output }
 }
 
 fn ns(ms: u64) -> i64 {
