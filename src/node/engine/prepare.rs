@@ -1,6 +1,6 @@
 //! Making a task ready, and removing what it had.
 
-use super::pulling::Pulling;
+use super::pulling::{Pulling, telling_silence};
 use super::{LocalEngine, Notes, blocking, container_id, container_line, contents, host_ports, line, spec};
 use crate::agent::engine::{Contents, EngineError, Prepared, Progress};
 use crate::agent::health;
@@ -9,7 +9,7 @@ use runtime::image::{Image, PullProgress, PullState, Reference, RegistryAuth};
 use runtime::spec::{Mount, MountKind, Network, Propagation};
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use swarm_core::TaskId;
 use swarm_core::model::{Task, clean_path};
@@ -44,7 +44,8 @@ impl LocalEngine {
             Some(auth) => RegistryAuth::from_auth_config(auth.expose()).map_err(|e| EngineError(e.one_line()))?,
             None => None,
         };
-        let (telling, pulling) = (progress.words.clone(), Mutex::new(Pulling::new(&name)));
+        let (telling, pulling) = (progress.words.clone(), Arc::new(Mutex::new(Pulling::new(&name))));
+        let steps = pulling.clone();
         let events = self.events.clone();
         let tell = move |step: PullProgress| {
             if matches!(step.state, PullState::Downloaded { .. }) {
@@ -57,6 +58,7 @@ impl LocalEngine {
             }
         };
         let ensured = self.images.ensure(&reference, None, auth.as_ref(), tell);
+        let ensured = telling_silence(ensured, steps, reference.registry(), &progress.words);
         // Dropping a pull ends it; a registry that does not answer would hold it for minutes.
         match progress.given_up.run_until_cancelled(ensured).await {
             Some(image) => image.map(drop).map_err(|error| EngineError(error.one_line())),

@@ -2,10 +2,17 @@
 
 use runtime::image::{PullProgress, PullState};
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 /// Between two reports: each is a write in the cluster's store.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// Time in which a registry answers; after it, people are told what is waited for.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// How far one layer is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +44,16 @@ impl Pulling {
         if early || self.told.as_ref().is_some_and(|(_, told)| *told == words) {
             return None;
         }
+        self.told = Some((now, words.clone()));
+        Some(words)
+    }
+
+    /// Words on a registry of which nothing has come; `None` once it named the layers.
+    fn silent(&mut self, registry: &str, now: Instant) -> Option<String> {
+        if !self.layers.is_empty() {
+            return None;
+        }
+        let words = format!("pulling image {}: waiting for the registry {registry}", self.image);
         self.told = Some((now, words.clone()));
         Some(words)
     }
@@ -76,6 +93,25 @@ impl Pulling {
     }
 }
 
+/// Does `pull`, and says so when its registry is silent.
+pub(super) async fn telling_silence<T>(
+    pull: impl Future<Output = T>,
+    pulling: Arc<Mutex<Pulling>>,
+    registry: &str,
+    words: &mpsc::Sender<String>,
+) -> T {
+    let mut pull = pin!(pull);
+    if let Ok(done) = timeout(SILENCE, &mut pull).await {
+        return done;
+    }
+    let silent = pulling.lock().unwrap_or_else(PoisonError::into_inner).silent(registry, Instant::now());
+    if let Some(silent) = silent {
+        // Words that do not fit are dropped, as those on progress are.
+        let _ = words.try_send(silent);
+    }
+    pull.await
+}
+
 fn megabytes(bytes: u64) -> String {
     format!("{}.{}", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
 }
@@ -86,6 +122,23 @@ mod tests {
 
     fn step(layer: &str, state: PullState) -> PullProgress {
         PullProgress { layer: Some(layer.to_owned()), state }
+    }
+
+    #[tokio::test]
+    async fn a_registry_that_is_silent_is_named_once_and_one_that_answers_is_not() {
+        let later = Duration::from_millis(2500);
+        let (words, mut told) = mpsc::channel(8);
+        let pulling = Arc::new(Mutex::new(Pulling::new("reg.example/web:1")));
+        let silent = telling_silence(tokio::time::sleep(later), pulling.clone(), "reg.example", &words);
+        let answered = Arc::new(Mutex::new(Pulling::new("web:1")));
+        answered.lock().expect("lock").step(&step("a", PullState::Waiting), Instant::now());
+        tokio::join!(silent, telling_silence(tokio::time::sleep(later), answered, "docker.io", &words));
+        let waiting = "pulling image reg.example/web:1: waiting for the registry reg.example";
+        assert_eq!(told.try_recv().as_deref(), Ok(waiting));
+        assert!(told.try_recv().is_err());
+        let next = Instant::now() + PERIOD;
+        let words = pulling.lock().expect("lock").step(&step("a", PullState::Waiting), next);
+        assert_eq!(words.as_deref(), Some("pulling image reg.example/web:1: 0 of 1 layers"));
     }
 
     #[test]
