@@ -147,7 +147,8 @@ impl LogWriter {
         for number in (0..last).rev() {
             let _ = std::fs::rename(path(number), path(number + 1));
         }
-        self.file = None;
+        // Nothing is rotated again before there is a log: that would push out the old ones.
+        (self.file, self.size) = (None, 0);
         let _ = self.reopen(); // Or at the next line.
     }
 }
