@@ -98,6 +98,10 @@ fn visible_endpoint(view: &View, task: &Task, me: NodeId, on: &impl Fn(NetworkId
     if task.status.state < TaskState::Assigned || task.status.state.is_terminal() {
         return None;
     }
+    // On a node that is down it is nowhere: connections to it, begun or open, are forgotten and find another task.
+    if node != me && is_down(view, node) {
+        return None;
+    }
     // On the network of published ports other nodes reach what publishes; the rest is there for its way out.
     let publishes = || {
         let service = view.service(task.service);
@@ -126,16 +130,21 @@ fn receives(view: &View, task: &Task) -> bool {
         Health::None | Health::Healthy => true,
         Health::Starting | Health::Unhealthy => false,
     });
-    let node_up = task.node.and_then(|node| view.node(node)).is_some_and(|node| node.status.state != NodeState::Down);
-    task.status.state == TaskState::Running && task.desired == TaskState::Running && healthy && node_up
+    let there = task.node.is_some_and(|node| view.node(node).is_some() && !is_down(view, node));
+    task.status.state == TaskState::Running && task.desired == TaskState::Running && healthy && there
+}
+
+fn is_down(view: &View, node: NodeId) -> bool {
+    view.node(node).is_some_and(|node| node.status.state == NodeState::Down)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Meta, NodeDescription, NodeRole, NodeSpec, NodeStatus};
+    use crate::model::*;
     use crate::store::{Object, Store};
-    use crate::{Stamp, WallTime};
+    use crate::{ServiceId, Stamp, TaskId, WallTime};
+    use std::sync::Arc;
 
     fn node(id: u128, key: u8, state: NodeState, created: u64) -> Object {
         let description = NodeDescription { wireguard_key: [key; 32], wireguard_port: 4789, ..Default::default() };
@@ -166,5 +175,54 @@ mod tests {
             let both_down = vec![node(1, 1, ready, 1), node(old, 2, down, 2), node(new, 2, down, 3)];
             assert_eq!(seen(1, both_down), [new]);
         }
+    }
+
+    fn task(id: u128, node: NodeId) -> Object {
+        let network = NetworkId(7);
+        let addr = std::net::IpAddr::from([10, 0, 1, id as u8]);
+        Object::Task(Arc::new(Task {
+            id: TaskId(id),
+            meta: Meta::default(),
+            service: ServiceId(1),
+            slot: 1,
+            node: Some(node),
+            spec: Arc::default(),
+            spec_version: 1,
+            service_name: "web".to_owned(),
+            service_labels: Labels::new(),
+            status: TaskStatus { state: TaskState::Running, ..TaskStatus::default() },
+            desired: TaskState::Running,
+            attachments: vec![TaskAttachment { network, addr, aliases: Vec::new() }],
+            host_ports: Vec::new(),
+            restarts: RestartHistory::default(),
+            start_after: None,
+            origin: TaskOrigin::Scale,
+            up_since: None,
+            ended: None,
+            job_iteration: None,
+        }))
+    }
+
+    #[test]
+    fn a_task_on_a_node_that_is_down_is_nowhere_for_the_others() {
+        let subnet = "10.0.1.0/24".parse().unwrap();
+        let network = Network {
+            id: NetworkId(7),
+            meta: Meta::default(),
+            spec: NetworkSpec { name: "shop".to_owned(), ..NetworkSpec::default() },
+            allocation: Some(NetworkAllocation { subnet, gateway: "10.0.1.1".parse().unwrap(), overlay_id: 9 }),
+            pending_reason: String::new(),
+            removing: false,
+        };
+        let endpoints = |state, me| {
+            let network = Object::Network(Arc::new(network.clone()));
+            let nodes = [node(1, 1, NodeState::Ready, 1), node(2, 2, state, 2)];
+            let objects = nodes.into_iter().chain([network, task(11, NodeId(1)), task(12, NodeId(2))]);
+            let state = derive(&Store::restore(9, objects).view(), NodeId(me));
+            state.endpoints.iter().map(|(id, endpoint)| (id.0, endpoint.receives)).collect::<Vec<_>>()
+        };
+        assert_eq!(endpoints(NodeState::Ready, 1), [(11, true), (12, true)]);
+        assert_eq!(endpoints(NodeState::Down, 1), [(11, true)]);
+        assert_eq!(endpoints(NodeState::Down, 2), [(11, true), (12, false)], "its containers are there for itself");
     }
 }
