@@ -68,8 +68,7 @@ What to try next ($([ "$(id -u)" = 0 ] && echo "as root"); the docker command li
   swarm node ls
   swarm service logs -f ${name}_worker
   swarm service scale ${name}_web=6
-  swarm dev kill 2 --name $name       # a daemon dies, its containers go on
-  swarm dev start 2 --name $name
+  swarm dev kill 2 --name $name && swarm dev start 2 --name $name   # a daemon dies, its containers go on
   swarm dev partition 3 --name $name  # a host is cut off, its tasks run elsewhere
   swarm dev heal --name $name
   make demo-down                      # nothing stays
