@@ -13,8 +13,6 @@ use swarm_core::control::{self, JoinRotation};
 use swarm_core::model::{Availability, ClusterSpec};
 use swarm_core::trust::TokenSecret;
 
-/// Ports the overlay may use (API `DataPathPort`).
-const DATA_PATH_PORTS: std::ops::RangeInclusive<u16> = 1024..=49151;
 /// Longest prefix of subnets drawn from the pools: room for a gateway and a few tasks.
 const SUBNET_SIZE_MAX: u8 = 29;
 
@@ -137,11 +135,9 @@ fn read_pools(object: &mut Object, spec: &mut ClusterSpec) -> Result<(), ApiErro
         )));
     }
     let port: u16 = object.number("DataPathPort", "a port")?;
-    if port != 0 && !DATA_PATH_PORTS.contains(&port) {
-        return Err(ApiError::bad("DataPathPort: datapath port needs to be between 1024 and 49151"));
-    }
-    if port != 0 {
-        spec.data_path_port = port;
+    if port != 0 && port != spec.data_path_port {
+        let only = spec.data_path_port;
+        return Err(ApiError::not_implemented(&format!("DataPathPort: another port than {only}")));
     }
     Ok(())
 }

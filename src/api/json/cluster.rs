@@ -56,15 +56,16 @@ pub fn merge_cluster_spec(mut object: Object, mut spec: ClusterSpec) -> Result<C
     Ok(spec)
 }
 
-fn merge_raft(mut raft: Object, spec: &mut ClusterSpec) -> Result<(), ApiError> {
-    if let Some(interval) = raft.opt_u64("SnapshotInterval")?.filter(|interval| *interval != 0) {
-        spec.snapshot_interval = interval;
-    }
-    if let Some(entries) = raft.opt_u64("LogEntriesForSlowFollowers")?.filter(|entries| *entries != 0) {
-        spec.log_entries_for_slow_followers = entries;
-    }
-    for (name, only) in [("ElectionTick", ELECTION_TICK), ("HeartbeatTick", HEARTBEAT_TICK)] {
-        if let Some(other) = raft.opt_u64(name)?.filter(|ticks| *ticks != 0 && *ticks != only) {
+/// The managers choose these themselves: anything else is refused, not taken and forgotten.
+fn merge_raft(mut raft: Object, spec: &ClusterSpec) -> Result<(), ApiError> {
+    let only = [
+        ("SnapshotInterval", spec.snapshot_interval),
+        ("LogEntriesForSlowFollowers", spec.log_entries_for_slow_followers),
+        ("ElectionTick", ELECTION_TICK),
+        ("HeartbeatTick", HEARTBEAT_TICK),
+    ];
+    for (name, only) in only {
+        if let Some(other) = raft.opt_u64(name)?.filter(|number| *number != 0 && *number != only) {
             return Err(ApiError::bad(format!("{}: {other} is not supported, it is {only}", raft.path(name))));
         }
     }

@@ -149,6 +149,17 @@ async fn settings_left_out_of_an_update_stay() {
         )
         .await;
     assert_eq!(refused.message(), "CAConfig.ExternalCAs is not supported");
+    let other = json!({ "Raft": { "SnapshotInterval": 10_000, "LogEntriesForSlowFollowers": 100 } });
+    let refused = world.post(&format!("/swarm/update?version={version}"), other).await;
+    assert_eq!(refused.message(), "Raft.LogEntriesForSlowFollowers: 100 is not supported, it is 500");
+}
+
+#[tokio::test]
+async fn a_port_for_containers_that_would_not_be_used_is_refused() {
+    let world = World::outside();
+    let refused = world.post("/swarm/init", json!({ "DataPathPort": 5000 })).await;
+    assert_eq!(refused.status, StatusCode::NOT_IMPLEMENTED);
+    assert_eq!(refused.message(), "DataPathPort: another port than 4789 is not implemented yet");
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ pub struct InitArgs {
     /// Prefix length of the networks drawn from the pools
     #[arg(long, value_name = "LENGTH", default_value_t = 24)]
     default_addr_pool_mask_length: u8,
-    /// UDP port for the traffic of containers (1024-49151)
+    /// UDP port for the traffic of containers (no other than 4789 yet)
     #[arg(long, value_name = "PORT")]
     data_path_port: Option<u16>,
     /// Lock the managers after a restart (not supported yet)
