@@ -15,6 +15,7 @@ pub use stats::Stats;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::spec::Resources;
@@ -72,6 +73,16 @@ impl Hierarchy {
         let path = Path::new("/proc/self/mountinfo");
         let table = read(path)?;
         Self::from_mountinfo(&table).ok_or(CgroupError::Missing)
+    }
+
+    /// As [`Hierarchy::detect`], read once by this process and those forked from it: the table has a line for each
+    /// container of the host, and every shim would read it.
+    pub fn known() -> Result<Self> {
+        static KNOWN: OnceLock<Hierarchy> = OnceLock::new();
+        match KNOWN.get() {
+            Some(known) => Ok(known.clone()),
+            None => Self::detect().map(|found| KNOWN.get_or_init(|| found).clone()),
+        }
     }
 
     /// proc_pid_mountinfo(5): fields 5 (mount point), then after " - " type, source, super options.

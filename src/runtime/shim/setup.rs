@@ -88,7 +88,7 @@ pub(super) fn answer(ready: &mut File, response: &Response) {
 /// Makes the container and everything to serve it. What was made is undone on failure.
 pub(super) fn create(arguments: &Arguments) -> Result<Shim, Failure> {
     let spec = load_spec(&arguments.state_dir)?;
-    let hierarchy = Hierarchy::detect().map_err(|error| failed("find the cgroups", error))?;
+    let hierarchy = Hierarchy::known().map_err(|error| failed("find the cgroups", error))?;
     let path = format!("{}/{}", arguments.cgroup_parent, arguments.id);
     let cgroup = Cgroup::new(hierarchy.clone(), &path).map_err(|error| failed("name the cgroup", error))?;
     // Out of the daemon's cgroup, so that stopping the daemon's service leaves shims alone. All shims share one.

@@ -4,6 +4,7 @@
 //! forked shims share those pages, and start without loading anything. It does nothing but fork, keeps no state, and
 //! goes with its daemon; shims do not mind. A daemon without one starts one.
 
+use crate::cgroup::Hierarchy;
 use std::ffi::{CString, OsString};
 use std::fs::File;
 use std::io;
@@ -45,6 +46,8 @@ pub(super) fn serve() -> io::Result<Option<Vec<OsString>>> {
     }
     // SAFETY: the kernel returned this new descriptor to us alone.
     let control = unsafe { OwnedFd::from_raw_fd(control) };
+    // Each shim has it from here. Where there is none, the first shim says so.
+    let _ = Hierarchy::known();
     let null = File::options().read(true).write(true).open("/dev/null")?;
     for fd in 0..3 {
         replace(null.as_raw_fd(), fd)?;
