@@ -31,7 +31,7 @@ pub fn merge_cluster_spec(mut object: Object, mut spec: ClusterSpec) -> Result<C
         orchestration.finish()?;
     }
     if let Some(raft) = object.object("Raft")? {
-        merge_raft(raft, &mut spec)?;
+        merge_raft(raft, &spec)?;
     }
     if let Some(mut dispatcher) = object.object("Dispatcher")? {
         if let Some(period) = dispatcher.duration("HeartbeatPeriod")?.filter(|period| !period.is_zero()) {

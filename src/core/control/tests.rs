@@ -471,7 +471,7 @@ fn a_service_that_names_a_config_that_is_gone_is_refused() {
 #[test]
 fn secrets_and_configs_together_have_a_bound_that_is_told_with_what_to_do() {
     let config = |id: u128, bytes: usize| {
-        let spec = ConfigSpec { name: format!("c{id}"), labels: Labels::new(), data: vec![b'x'; bytes].into() };
+        let spec = ConfigSpec { name: format!("c{id}"), labels: Labels::new(), data: vec![b'x'; bytes] };
         Config { id: ConfigId(id), meta: Meta::default(), spec }
     };
     let many = content::CONTENTS_BYTES_MAX / CONFIG_BYTES_MAX;
