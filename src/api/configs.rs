@@ -39,7 +39,7 @@ async fn create(mut call: Call) -> Outcome {
     let view = call.view().await?;
     let id = ConfigId(call.ports.cluster.random());
     let data = content.data.unwrap_or_default();
-    let spec = ConfigSpec { name: content.name, labels: content.labels, data };
+    let spec = ConfigSpec { name: content.name, labels: content.labels, data, templated: false };
     let txn = control::create_config(&view, spec, id, call.ports.cluster.now())?;
     call.submit(txn).await?;
     created(Fields::new().set("ID", id.to_string()))

@@ -3,7 +3,7 @@
 use crate::call::{Call, Outcome, created, empty, ok};
 use crate::error::ApiError;
 use crate::filters::Filters;
-use crate::json::{Fields, Object, read_service_spec, write_service};
+use crate::json::{Fields, Object, keep_extension, read_service_spec, write_service};
 use crate::ports::{LogSelector, SubmitError};
 use crate::routes::unknown_below;
 use crate::{logs, lookup};
@@ -147,6 +147,9 @@ async fn update(mut call: Call, name: &str) -> Outcome {
         Some(auth) => Some(auth),
         None => kept_auth(service, call.query.text("registryAuthFrom"))?,
     };
+    if !reading.extended {
+        keep_extension(&service.spec, &mut reading.spec);
+    }
     call.submit(control::update_service(&view, service.id, version, reading.spec, now)?).await?;
     ok(Fields::new().set("Warnings", warnings(reading.warnings)))
 }

@@ -13,7 +13,7 @@ pub fn description(labels: BTreeMap<String, String>) -> NodeDescription {
         resources: Resources {
             nano_cpus: cpus().saturating_mul(1_000_000_000),
             memory_bytes: memory_bytes(),
-            generic: BTreeMap::new(),
+            ..Resources::default()
         },
         engine_version: crate::VERSION.to_owned(),
         engine_labels: labels,

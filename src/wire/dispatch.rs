@@ -47,13 +47,17 @@ fn secret_to_wire(secret: &Arc<Secret>) -> pb::SecretContent {
         id: secret.id.to_wire(),
         version: secret.meta.version,
         name: secret.spec.name.clone(),
+        templated: secret.spec.templated,
+        content_version: secret.content_version,
         data: secret.spec.data.expose().clone(),
     }
 }
 
 fn secret_from_wire(pb: pb::SecretContent) -> Result<Arc<Secret>, WireError> {
-    let spec = SecretSpec { name: pb.name, labels: Labels::new(), data: Sensitive::new(pb.data) };
-    Ok(Arc::new(Secret { id: Wire::from_wire(pb.id)?, meta: meta(pb.version), spec }))
+    let data = Sensitive::new(pb.data);
+    let spec = SecretSpec { name: pb.name, labels: Labels::new(), data, templated: pb.templated };
+    let (id, content_version) = (Wire::from_wire(pb.id)?, pb.content_version);
+    Ok(Arc::new(Secret { id, meta: meta(pb.version), spec, content_version, older: Vec::new() }))
 }
 
 fn config_to_wire(config: &Arc<Config>) -> pb::ConfigContent {
@@ -61,13 +65,16 @@ fn config_to_wire(config: &Arc<Config>) -> pb::ConfigContent {
         id: config.id.to_wire(),
         version: config.meta.version,
         name: config.spec.name.clone(),
+        templated: config.spec.templated,
+        content_version: config.content_version,
         data: config.spec.data.clone(),
     }
 }
 
 fn config_from_wire(pb: pb::ConfigContent) -> Result<Arc<Config>, WireError> {
-    let spec = ConfigSpec { name: pb.name, labels: Labels::new(), data: pb.data };
-    Ok(Arc::new(Config { id: Wire::from_wire(pb.id)?, meta: meta(pb.version), spec }))
+    let spec = ConfigSpec { name: pb.name, labels: Labels::new(), data: pb.data, templated: pb.templated };
+    let (id, content_version) = (Wire::from_wire(pb.id)?, pb.content_version);
+    Ok(Arc::new(Config { id, meta: meta(pb.version), spec, content_version, older: Vec::new() }))
 }
 
 fn meta(version: u64) -> Meta {

@@ -10,7 +10,8 @@ message!(Meta => pb::Meta { version; created, updated });
 
 message!(ClusterSpec => pb::ClusterSpec {
     name, labels, task_history_limit, snapshot_interval, log_entries_for_slow_followers, heartbeat_period,
-    node_cert_expiry, autolock, address_pools, subnet_size, data_path_port
+    node_cert_expiry, autolock, address_pools, subnet_size, data_path_port, binpack, preemption,
+    rebalance_moves_per_minute, spec_history_limit
 });
 message!(ClusterCa => pb::ClusterCa { certificate_der, sealed_key });
 message!(JoinSecret => pb::JoinSecret { secret, expires });
@@ -21,7 +22,8 @@ enumeration!(NodeRole => pb::NodeRole { Worker, Manager });
 enumeration!(Availability => pb::Availability { Active, Pause, Drain });
 enumeration!(NodeState => pb::NodeState { Unknown, Down, Ready, Disconnected });
 message!(NodeSpec => pb::NodeSpec { name, labels, role, availability });
-message!(Resources => pb::Resources { nano_cpus, memory_bytes, generic });
+message!(ResourceNames => pb::ResourceNames { names });
+message!(Resources => pb::Resources { nano_cpus, memory_bytes, generic, named });
 message!(Platform => pb::Platform { os, architecture });
 message!(NodeDescription => pb::NodeDescription {
     hostname, engine_version, engine_labels, wireguard_key, wireguard_port; platform, resources
@@ -30,10 +32,12 @@ message!(NodeStatus => pb::NodeStatus { state, message, addr, since });
 message!(RaftMember => pb::RaftMember { raft_id, voter });
 message!(Node => pb::Node { id, description, raft, certificate_role; meta, spec, status });
 
-message!(SecretSpec => pb::SecretSpec { name, labels, data });
-message!(Secret => pb::Secret { id; meta, spec });
-message!(ConfigSpec => pb::ConfigSpec { name, labels, data });
-message!(Config => pb::Config { id; meta, spec });
+message!(SecretSpec => pb::SecretSpec { name, labels, data, templated });
+message!(SecretContent => pb::SecretContent { version, data, templated });
+message!(Secret => pb::Secret { id, content_version, older; meta, spec });
+message!(ConfigSpec => pb::ConfigSpec { name, labels, data, templated });
+message!(ConfigContent => pb::ConfigContent { version, data, templated });
+message!(Config => pb::Config { id, content_version, older; meta, spec });
 
 enumeration!(NetworkDriver => pb::NetworkDriver { Overlay, Host, None });
 message!(IpamSubnet => pb::IpamSubnet { subnet, gateway, range });
@@ -79,15 +83,53 @@ impl ListItem for Mount {}
 
 message!(HealthConfig => pb::HealthConfig { test, interval, timeout, retries, start_period, start_interval });
 message!(FileTarget => pb::FileTarget { name, uid, gid, mode });
-message!(SecretReference => pb::SecretReference { id, name; file });
-message!(ConfigReference => pb::ConfigReference { id, name; file });
+message!(SecretReference => pb::SecretReference { id, name, version; file });
+message!(ConfigReference => pb::ConfigReference { id, name, version; file });
 message!(Ulimit => pb::Ulimit { name, soft, hard });
 message!(DnsConfig => pb::DnsConfig { nameservers, search, options });
 message!(ContainerSpec => pb::ContainerSpec {
     image, labels, command, args, hostname, env, dir, user, groups, tty, open_stdin, read_only, mounts,
     stop_signal, stop_grace_period, health_check, hosts, secrets, configs, init, sysctls, cap_add, cap_drop,
-    ulimits, oom_score_adj, privileged, shm_size_bytes, pull_auth; dns
+    ulimits, oom_score_adj, privileged, shm_size_bytes, readiness, liveness, pull_auth; dns
 });
+
+impl Wire for Probe {
+    type Pb = pb::Probe;
+    fn to_wire(&self) -> pb::Probe {
+        use pb::probe::Action;
+        let action = match self.action.clone() {
+            ProbeAction::Exec { command } => Action::Exec(pb::ExecProbe { command }),
+            ProbeAction::Http { port, path, host } => Action::Http(pb::HttpProbe { port: port.to_wire(), path, host }),
+            ProbeAction::Tcp { port } => Action::Tcp(pb::TcpProbe { port: port.to_wire() }),
+        };
+        pb::Probe {
+            action: Some(action),
+            interval: self.interval.to_wire(),
+            timeout: self.timeout.to_wire(),
+            failures: self.failures,
+            successes: self.successes,
+            start_period: self.start_period.to_wire(),
+        }
+    }
+    fn from_wire(pb: pb::Probe) -> Result<Self, WireError> {
+        use pb::probe::Action;
+        let action = match pb.action.ok_or(WireError::Missing("Probe.action"))? {
+            Action::Exec(exec) => ProbeAction::Exec { command: exec.command },
+            Action::Http(http) => {
+                ProbeAction::Http { port: Wire::from_wire(http.port)?, path: http.path, host: http.host }
+            }
+            Action::Tcp(tcp) => ProbeAction::Tcp { port: Wire::from_wire(tcp.port)? },
+        };
+        Ok(Probe {
+            action,
+            interval: Wire::from_wire(pb.interval)?,
+            timeout: Wire::from_wire(pb.timeout)?,
+            failures: pb.failures,
+            successes: pb.successes,
+            start_period: Wire::from_wire(pb.start_period)?,
+        })
+    }
+}
 
 impl Wire for ServiceMode {
     type Pb = pb::ServiceMode;
@@ -120,29 +162,44 @@ message!(ResourceRequirements => pb::ResourceRequirements {
     limit_nano_cpus, limit_memory_bytes, limit_pids; reservations
 });
 enumeration!(RestartCondition => pb::RestartCondition { None, OnFailure, Any });
-message!(RestartPolicy => pb::RestartPolicy { condition, delay, max_attempts, window });
-message!(Placement => pb::Placement { constraints, spread, max_replicas_per_node, platforms });
+message!(RestartPolicy => pb::RestartPolicy { condition, delay, max_attempts, window, backoff_max });
+message!(Placement => pb::Placement { constraints, spread, max_replicas_per_node, platforms, priority });
 message!(NetworkTarget => pb::NetworkTarget { target, aliases, driver_options });
 message!(LogDriver => pb::LogDriver { name, options });
-message!(TaskSpec => pb::TaskSpec { networks, log_driver, force_update; container, resources, restart, placement });
+message!(TaskSpec => pb::TaskSpec {
+    networks, log_driver, force_update, at_most_one; container, resources, restart, placement
+});
 enumeration!(FailureAction => pb::FailureAction { Pause, Continue, Rollback });
 enumeration!(UpdateOrder => pb::UpdateOrder { StopFirst, StartFirst });
-message!(UpdateConfig => pb::UpdateConfig { parallelism, delay, failure_action, monitor, max_failure_ratio, order });
+message!(UpdateConfig => pb::UpdateConfig {
+    parallelism, delay, failure_action, monitor, max_failure_ratio, order, canary, canary_promote_after
+});
 enumeration!(EndpointMode => pb::EndpointMode { Vip, Dnsrr });
 enumeration!(Protocol => pb::Protocol { Tcp, Udp, Sctp });
 enumeration!(PublishMode => pb::PublishMode { Ingress, Host });
 message!(PortConfig => pb::PortConfig { name, protocol, target_port, published_port, mode, host_ip });
 message!(EndpointSpec => pb::EndpointSpec { mode, ports });
-message!(ServiceSpec => pb::ServiceSpec { name, labels, update, rollback; task, mode, endpoint });
+enumeration!(DependencyCondition => pb::DependencyCondition { Started, Healthy, Completed });
+message!(Dependency => pb::Dependency { service, condition, optional });
+message!(Autoscale => pb::Autoscale {
+    min, max, cpu_percent, memory_percent, requests_per_second, window, scale_down_delay
+});
+message!(ServiceSpec => pb::ServiceSpec {
+    name, labels, update, rollback, depends_on, autoscale; task, mode, endpoint
+});
 message!(VirtualIp => pb::VirtualIp { network, addr });
 message!(Endpoint => pb::Endpoint { ports, vips, pending_reason; spec });
 enumeration!(UpdateState => pb::UpdateState {
     Updating, Paused, Completed, RollbackStarted, RollbackPaused, RollbackCompleted
 });
-message!(UpdateStatus => pb::UpdateStatus { state, started, completed, message, spec_version, slots, failures });
+message!(UpdateStatus => pb::UpdateStatus {
+    state, started, completed, message, spec_version, slots, failures, canary_since, promoted
+});
 message!(JobStatus => pb::JobStatus { iteration, last_execution });
+message!(SpecRecord => pb::SpecRecord { spec_version; spec, written });
+message!(Scaled => pb::Scaled { replicas, at, reason });
 message!(Service => pb::Service {
-    id, previous_spec, spec_version, previous_spec_version, update_status, job, removing;
+    id, previous_spec, spec_version, previous_spec_version, update_status, job, history, scaled, removing;
     meta, spec, spec_written, endpoint
 });
 
@@ -151,14 +208,14 @@ enumeration!(TaskState => pb::TaskState {
     Remove, Orphaned
 });
 enumeration!(Health => pb::Health { None, Starting, Healthy, Unhealthy });
-message!(ContainerStatus => pb::ContainerStatus { container_id, pid, exit_code, oom_killed, health });
+message!(ContainerStatus => pb::ContainerStatus { container_id, pid, exit_code, oom_killed, health, ready });
 message!(TaskStatus => pb::TaskStatus { state, timestamp, message, err, container, host_ports });
 message!(TaskAttachment => pb::TaskAttachment { network, addr, aliases });
-enumeration!(TaskOrigin => pb::TaskOrigin { Scale, Restart, Update });
+enumeration!(TaskOrigin => pb::TaskOrigin { Scale, Restart, Update, Move });
 message!(RestartHistory => pb::RestartHistory { attempts, total });
 message!(Task => pb::Task {
     id, service, slot, node, spec_version, service_name, service_labels, desired, attachments, host_ports,
-    start_after, job_iteration, origin, up_since, ended; meta, spec, status, restarts
+    start_after, job_iteration, origin, up_since, ended, assigned_resources; meta, spec, status, restarts
 });
 
 /// A mode must be there; as `required`, for callers that hold the generated message.

@@ -49,6 +49,8 @@ pub(super) fn read_container(mut object: Object, view: &View, warnings: &mut Vec
         oom_score_adj: object.number("OomScoreAdj", "-1000 to 1000")?,
         privileged: object.bool("Privileged")?,
         shm_size_bytes: object.u64("ShmSize")?,
+        readiness: None,
+        liveness: None,
         pull_auth: None,
     };
     object.finish()?;
@@ -191,7 +193,7 @@ fn read_secret(mut object: Object, view: &View) -> Read<SecretReference> {
         false => id.parse::<SecretId>().ok().and_then(|id| view.secret(id)),
     };
     let secret = found.ok_or_else(|| ApiError::bad(format!("secret not found: {}", either(&name, &id))))?;
-    Ok(SecretReference { id: secret.id, name: secret.spec.name.clone(), file })
+    Ok(SecretReference { id: secret.id, name: secret.spec.name.clone(), file, version: 0 })
 }
 
 fn read_config(mut object: Object, view: &View) -> Read<ConfigReference> {
@@ -203,7 +205,7 @@ fn read_config(mut object: Object, view: &View) -> Read<ConfigReference> {
         false => id.parse::<ConfigId>().ok().and_then(|id| view.config(id)),
     };
     let config = found.ok_or_else(|| ApiError::bad(format!("config not found: {}", either(&name, &id))))?;
-    Ok(ConfigReference { id: config.id, name: config.spec.name.clone(), file })
+    Ok(ConfigReference { id: config.id, name: config.spec.name.clone(), file, version: 0 })
 }
 
 fn either<'a>(name: &'a str, id: &'a str) -> &'a str {

@@ -207,6 +207,7 @@ impl FakeCluster {
             up_since: None,
             ended: None,
             job_iteration: None,
+            assigned_resources: Default::default(),
         };
         self.apply(vec![Change::Create(Object::Task(Arc::new(task)))]);
         id

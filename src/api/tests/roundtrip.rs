@@ -19,13 +19,25 @@ fn view() -> View {
         pending_reason: String::new(),
         removing: false,
     };
-    let secret = SecretSpec { name: "key".into(), labels: Labels::new(), data: Sensitive::default() };
-    let config = ConfigSpec { name: "conf".into(), labels: Labels::new(), data: Vec::new() };
+    let secret = SecretSpec { name: "key".into(), labels: Labels::new(), data: Sensitive::default(), templated: false };
+    let config = ConfigSpec { name: "conf".into(), labels: Labels::new(), data: Vec::new(), templated: false };
     let objects = [
         Stored::Network(Arc::new(network(1, "front"))),
         Stored::Network(Arc::new(network(2, "back"))),
-        Stored::Secret(Arc::new(Secret { id: SecretId(1), meta: Meta::default(), spec: secret })),
-        Stored::Config(Arc::new(Config { id: ConfigId(1), meta: Meta::default(), spec: config })),
+        Stored::Secret(Arc::new(Secret {
+            id: SecretId(1),
+            meta: Meta::default(),
+            spec: secret,
+            content_version: 1,
+            older: Vec::new(),
+        })),
+        Stored::Config(Arc::new(Config {
+            id: ConfigId(1),
+            meta: Meta::default(),
+            spec: config,
+            content_version: 1,
+            older: Vec::new(),
+        })),
     ];
     Store::restore(1, objects).view()
 }
@@ -147,11 +159,11 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
             hosts,
             dns,
             secrets: secret
-                .map(|file| SecretReference { id: SecretId(1), name: "key".into(), file })
+                .map(|file| SecretReference { id: SecretId(1), name: "key".into(), file, version: 0 })
                 .into_iter()
                 .collect(),
             configs: config
-                .map(|file| ConfigReference { id: ConfigId(1), name: "conf".into(), file })
+                .map(|file| ConfigReference { id: ConfigId(1), name: "conf".into(), file, version: 0 })
                 .into_iter()
                 .collect(),
             init,
@@ -162,6 +174,8 @@ fn container() -> impl Strategy<Value = ContainerSpec> {
             oom_score_adj,
             privileged,
             shm_size_bytes,
+            readiness: None,
+            liveness: None,
             pull_auth: None,
         }
     })
@@ -191,8 +205,74 @@ fn update() -> impl Strategy<Value = UpdateConfig> {
             monitor,
             max_failure_ratio: f32::from(percent) / 100.0,
             order,
+            canary: 0,
+            canary_promote_after: None,
         },
     )
+}
+
+fn probe() -> impl Strategy<Value = Probe> {
+    let action = prop_oneof![
+        (1u16.., word(), word()).prop_map(|(port, path, host)| ProbeAction::Http { port, path, host }),
+        (1u16..).prop_map(|port| ProbeAction::Tcp { port }),
+        words().prop_map(|command| ProbeAction::Exec { command }),
+    ];
+    (action, 1u64..1 << 40, 1u32..9, 1u32..9, duration()).prop_map(|(action, nanos, failures, successes, start)| {
+        Probe {
+            interval: Duration::from_nanos(nanos),
+            timeout: Duration::from_nanos(nanos),
+            failures,
+            successes,
+            start_period: start,
+            ..Probe::of(action)
+        }
+    })
+}
+
+/// What is beyond the API, put into a spec.
+fn extended(spec: impl Strategy<Value = ServiceSpec>) -> impl Strategy<Value = ServiceSpec> {
+    let condition = prop_oneof![
+        Just(DependencyCondition::Started),
+        Just(DependencyCondition::Healthy),
+        Just(DependencyCondition::Completed)
+    ];
+    let dependency = (word(), condition, any::<bool>()).prop_map(|(service, condition, optional)| Dependency {
+        service,
+        condition,
+        optional,
+    });
+    let autoscale = (1u64..9, 1u64..9, 0u32..99, 0u32..99, duration()).prop_map(|(min, more, cpu, memory, window)| {
+        let scale_down_delay = window * 2;
+        Autoscale {
+            min,
+            max: min + more,
+            cpu_percent: cpu,
+            memory_percent: memory,
+            requests_per_second: cpu,
+            window,
+            scale_down_delay,
+        }
+    });
+    let canary = (1u64..9, proptest::option::of((1u64..1 << 40).prop_map(Duration::from_nanos)));
+    use proptest::option::of as option;
+    let lease = option((1u64..1 << 40).prop_map(Duration::from_nanos));
+    let extras = (any::<i32>(), lease, duration(), option(probe()), option(probe()), option(canary));
+    (spec, extras, option(dependency), option(autoscale)).prop_map(|(mut spec, extras, dependency, autoscale)| {
+        let (priority, lease, backoff, readiness, liveness, canary) = extras;
+        spec.task.placement.priority = priority;
+        spec.task.at_most_one = lease;
+        spec.task.restart.backoff_max = backoff;
+        spec.task.container.readiness = readiness;
+        spec.task.container.liveness = liveness;
+        if let Some((tasks, after)) = canary {
+            let update = spec.update.get_or_insert_default();
+            update.canary = tasks;
+            update.canary_promote_after = after;
+        }
+        spec.depends_on = dependency.into_iter().collect();
+        spec.autoscale = autoscale;
+        spec
+    })
 }
 
 fn port() -> impl Strategy<Value = PortConfig> {
@@ -219,19 +299,26 @@ fn task() -> impl Strategy<Value = TaskSpec> {
                 limit_nano_cpus: cpus,
                 limit_memory_bytes: memory,
                 limit_pids: pids,
-                reservations: Resources { nano_cpus: reserved, memory_bytes: reserved, generic },
+                reservations: Resources {
+                    nano_cpus: reserved,
+                    memory_bytes: reserved,
+                    generic,
+                    named: BTreeMap::new(),
+                },
             }
         },
     );
     let condition =
         prop_oneof![Just(RestartCondition::Any), Just(RestartCondition::OnFailure), Just(RestartCondition::None)];
-    let restart = (condition, duration(), 0u64..9, duration())
-        .prop_map(|(condition, delay, max_attempts, window)| RestartPolicy { condition, delay, max_attempts, window });
+    let restart = (condition, duration(), 0u64..9, duration()).prop_map(|(condition, delay, max_attempts, window)| {
+        RestartPolicy { condition, delay, max_attempts, window, backoff_max: Duration::ZERO }
+    });
     let placement = (words(), words(), 0u64..9).prop_map(|(constraints, spread, max_replicas_per_node)| Placement {
         constraints,
         spread,
         max_replicas_per_node,
         platforms: vec![Platform { os: "linux".into(), architecture: "amd64".into() }],
+        priority: 0,
     });
     let network = (words(), labels()).prop_map(|(aliases, driver_options)| NetworkTarget {
         target: NetworkId(2),
@@ -249,6 +336,7 @@ fn task() -> impl Strategy<Value = TaskSpec> {
             networks: network.into_iter().collect(),
             log_driver,
             force_update,
+            at_most_one: None,
         }
     })
 }
@@ -267,14 +355,27 @@ fn spec() -> impl Strategy<Value = ServiceSpec> {
             update,
             rollback,
             endpoint,
+            depends_on: Vec::new(),
+            autoscale: None,
         },
     )
 }
 
 proptest! {
     #[test]
-    fn a_spec_survives_json(spec in spec()) {
+    fn a_spec_survives_json(spec in extended(spec())) {
         prop_assert_eq!(read(write_service_spec(&spec)), spec);
+    }
+
+    #[test]
+    fn a_client_that_knows_only_the_api_loses_nothing_beyond_it(spec in extended(spec())) {
+        let mut json = write_service_spec(&spec);
+        if let Some(object) = json.as_object_mut() {
+            object.remove("Swarm");
+        }
+        let mut updated = read(json);
+        crate::json::keep_extension(&spec, &mut updated);
+        prop_assert_eq!(updated, spec);
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub(crate) fn container(context: &mut Context<'_>, node: &Node, path: &str) -> C
         oom_score_adj: oom_score(context, node, path),
         privileged: flag(node, "privileged"),
         shm_size_bytes: shm_size(context, node, path),
+        readiness: None,
+        liveness: None,
         pull_auth: None,
     }
 }

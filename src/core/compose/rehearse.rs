@@ -134,7 +134,12 @@ impl Rehearsal<'_, '_> {
         // Contents of what exists already do not matter; empty ones are refused.
         let existing = |name: &String| (name.clone(), Default::default(), b"-".to_vec());
         let external = stack.external_secrets.iter().map(existing);
-        let external = external.map(|(name, labels, data)| SecretSpec { name, labels, data: Sensitive::new(data) });
+        let external = external.map(|(name, labels, data)| SecretSpec {
+            name,
+            labels,
+            data: Sensitive::new(data),
+            templated: false,
+        });
         for spec in external.chain(stack.secrets.iter().cloned()) {
             let place = places.get(&spec.name).unwrap_or(&top).clone();
             let id = SecretId(self.id());
@@ -143,7 +148,7 @@ impl Rehearsal<'_, '_> {
         }
         let places = self.places("configs");
         let external = stack.external_configs.iter().map(existing);
-        let external = external.map(|(name, labels, data)| ConfigSpec { name, labels, data });
+        let external = external.map(|(name, labels, data)| ConfigSpec { name, labels, data, templated: false });
         for spec in external.chain(stack.configs.iter().cloned()) {
             let place = places.get(&spec.name).unwrap_or(&top).clone();
             let id = ConfigId(self.id());

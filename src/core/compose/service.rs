@@ -102,6 +102,7 @@ pub(crate) fn service(context: &mut Context<'_>, entry: &Entry) -> StackService 
             networks: Vec::new(),
             log_driver: log_driver(context, node.get("logging"), &join(&path, "logging")),
             force_update: 0,
+            at_most_one: None,
         },
         mode: mode(context, deploy, &at),
         update: update(context, deploy.and_then(|deploy| deploy.get("update_config")), &join(&at, "update_config")),
@@ -119,6 +120,8 @@ pub(crate) fn service(context: &mut Context<'_>, entry: &Entry) -> StackService 
             ),
             ports: ports(node),
         },
+        depends_on: Vec::new(),
+        autoscale: None,
     };
     for item in node.get("depends_on").map_or(&[][..], Node::items) {
         let name = item.as_text().unwrap_or_default();
@@ -167,6 +170,7 @@ fn resources(context: &mut Context<'_>, node: Option<&Node>, at: &str) -> Resour
             nano_cpus: cpus(context, reservations, &join(at, "reservations")),
             memory_bytes: memory(reservations),
             generic: generic.collect(),
+            ..Resources::default()
         },
     }
 }
@@ -204,6 +208,7 @@ fn restart(context: &mut Context<'_>, node: &Node, deploy: Option<&Node>, path: 
             delay: duration(Some(policy), "delay").unwrap_or(default.delay),
             max_attempts: count(Some(policy), "max_attempts").unwrap_or(default.max_attempts),
             window: duration(Some(policy), "window").unwrap_or(default.window),
+            backoff_max: default.backoff_max,
         };
     }
     let Some(short) = short else { return default };
@@ -238,6 +243,7 @@ fn placement(context: &mut Context<'_>, node: Option<&Node>, at: &str) -> Placem
         spread: preferences.map(|item| text(item, "spread")).filter(|spread| !spread.is_empty()).collect(),
         max_replicas_per_node: count(Some(node), "max_replicas_per_node").unwrap_or(0),
         platforms: Vec::new(),
+        priority: 0,
     }
 }
 
@@ -272,6 +278,8 @@ fn update(context: &mut Context<'_>, node: Option<&Node>, at: &str) -> Option<Up
             "start-first" => UpdateOrder::StartFirst,
             _ => UpdateOrder::StopFirst,
         },
+        canary: default.canary,
+        canary_promote_after: default.canary_promote_after,
     })
 }
 

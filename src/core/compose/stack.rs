@@ -92,11 +92,21 @@ impl StackService {
         }
         for FileUse { name, file } in &self.secrets {
             let id = lookup.secret(name).ok_or_else(|| unknown("secret", name))?;
-            spec.task.container.secrets.push(SecretReference { id, name: name.clone(), file: file.clone() });
+            spec.task.container.secrets.push(SecretReference {
+                id,
+                name: name.clone(),
+                file: file.clone(),
+                version: 0,
+            });
         }
         for FileUse { name, file } in &self.configs {
             let id = lookup.config(name).ok_or_else(|| unknown("config", name))?;
-            spec.task.container.configs.push(ConfigReference { id, name: name.clone(), file: file.clone() });
+            spec.task.container.configs.push(ConfigReference {
+                id,
+                name: name.clone(),
+                file: file.clone(),
+                version: 0,
+            });
         }
         Ok(spec)
     }
@@ -293,7 +303,7 @@ fn contents(context: &mut Context<'_>, stack: &mut Stack, env: &Environment, fil
             }
         } else if let Some(data) = content(context, "secrets", entry, SECRET_BYTES_MAX, env, files) {
             let labels = context.labels(entry.node.get("labels"));
-            stack.secrets.push(SecretSpec { name, labels, data: Sensitive::new(data) });
+            stack.secrets.push(SecretSpec { name, labels, data: Sensitive::new(data), templated: false });
         }
     }
     for entry in root.get("configs").map_or(&[][..], Node::entries) {
@@ -304,7 +314,7 @@ fn contents(context: &mut Context<'_>, stack: &mut Stack, env: &Environment, fil
             }
         } else if let Some(data) = content(context, "configs", entry, CONFIG_BYTES_MAX, env, files) {
             let labels = context.labels(entry.node.get("labels"));
-            stack.configs.push(ConfigSpec { name, labels, data });
+            stack.configs.push(ConfigSpec { name, labels, data, templated: false });
         }
     }
     stack.secrets.sort_by(|a, b| a.name.cmp(&b.name));

@@ -23,7 +23,7 @@ pub fn create_secret(view: &View, spec: SecretSpec, id: SecretId, now: WallTime)
         return Err(Refusal::Exists(format!("secret {} already exists", spec.name)));
     }
     check_room(view, len)?;
-    let secret = Secret { id, meta: Meta::default(), spec };
+    let secret = Secret { id, meta: Meta::default(), spec, content_version: 1, older: Vec::new() };
     Ok(txn(now, Vec::new(), vec![Change::Create(Object::Secret(Arc::new(secret)))]))
 }
 
@@ -70,7 +70,7 @@ pub fn create_config(view: &View, spec: ConfigSpec, id: ConfigId, now: WallTime)
         return Err(Refusal::Exists(format!("config {} already exists", spec.name)));
     }
     check_room(view, spec.data.len())?;
-    let config = Config { id, meta: Meta::default(), spec };
+    let config = Config { id, meta: Meta::default(), spec, content_version: 1, older: Vec::new() };
     Ok(txn(now, Vec::new(), vec![Change::Create(Object::Config(Arc::new(config)))]))
 }
 

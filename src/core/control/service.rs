@@ -36,6 +36,8 @@ pub fn create_service(view: &View, spec: ServiceSpec, id: ServiceId, now: WallTi
         endpoint: Endpoint::default(),
         update_status: None,
         job,
+        history: Vec::new(),
+        scaled: None,
         removing: false,
     };
     Ok(txn(now, Vec::new(), vec![Change::Create(Object::Service(Arc::new(service)))]))
@@ -116,6 +118,8 @@ pub fn rollback_service(view: &View, id: ServiceId, version: u64, now: WallTime)
         spec_version: old.previous_spec_version,
         slots: 0,
         failures: 0,
+        canary_since: None,
+        promoted: false,
     };
     let job = old.job.map(|job| JobStatus { iteration: job.iteration + 1, last_execution: now });
     let new = Service {

@@ -20,6 +20,8 @@ fn spec(name: &str) -> ServiceSpec {
         update: None,
         rollback: None,
         endpoint: EndpointSpec::default(),
+        depends_on: Vec::new(),
+        autoscale: None,
     }
 }
 
@@ -442,13 +444,17 @@ fn a_node_is_removed_only_when_down_or_forced_and_never_as_a_manager() {
 #[test]
 fn a_secret_in_use_stays_and_keeps_its_content() {
     let mut world = World::new();
-    let secret =
-        |data: &[u8]| SecretSpec { name: "key".to_owned(), labels: Labels::new(), data: Sensitive::new(data.to_vec()) };
+    let secret = |data: &[u8]| SecretSpec {
+        name: "key".to_owned(),
+        labels: Labels::new(),
+        data: Sensitive::new(data.to_vec()),
+        templated: false,
+    };
     world.commit(create_secret(&world.view(), secret(b"x"), SecretId(5), NOW).unwrap()).unwrap();
     assert!(create_secret(&world.view(), secret(b""), SecretId(6), NOW).is_err());
     let file = FileTarget { name: "key".to_owned(), uid: "0".to_owned(), gid: "0".to_owned(), mode: 0o444 };
     let mut user = spec("web");
-    user.task.container.secrets = vec![SecretReference { id: SecretId(5), name: "key".to_owned(), file }];
+    user.task.container.secrets = vec![SecretReference { id: SecretId(5), name: "key".to_owned(), file, version: 0 }];
     world.service(10, user);
     let refusal = remove_secret(&world.view(), SecretId(5), NOW).unwrap_err();
     assert_eq!(refusal.to_string(), "secret 'key' is in use by the following service: web");
@@ -464,15 +470,16 @@ fn a_secret_in_use_stays_and_keeps_its_content() {
 fn a_service_that_names_a_config_that_is_gone_is_refused() {
     let mut wrong = spec("web");
     let file = FileTarget { name: "/c".to_owned(), uid: "0".to_owned(), gid: "0".to_owned(), mode: 0o444 };
-    wrong.task.container.configs = vec![ConfigReference { id: ConfigId(9), name: "c".to_owned(), file }];
+    wrong.task.container.configs = vec![ConfigReference { id: ConfigId(9), name: "c".to_owned(), file, version: 0 }];
     assert_eq!(refused(wrong), "config not found: c");
 }
 
 #[test]
 fn secrets_and_configs_together_have_a_bound_that_is_told_with_what_to_do() {
     let config = |id: u128, bytes: usize| {
-        let spec = ConfigSpec { name: format!("c{id}"), labels: Labels::new(), data: vec![b'x'; bytes] };
-        Config { id: ConfigId(id), meta: Meta::default(), spec }
+        let spec =
+            ConfigSpec { name: format!("c{id}"), labels: Labels::new(), data: vec![b'x'; bytes], templated: false };
+        Config { id: ConfigId(id), meta: Meta::default(), spec, content_version: 1, older: Vec::new() }
     };
     let many = content::CONTENTS_BYTES_MAX / CONFIG_BYTES_MAX;
     let full = (1..=many as u128).map(|id| Object::Config(Arc::new(config(id, CONFIG_BYTES_MAX))));
@@ -482,6 +489,11 @@ fn secrets_and_configs_together_have_a_bound_that_is_told_with_what_to_do() {
     create(rest).expect("it fits exactly");
     let refusal = create(rest + 1).expect_err("one byte too many").to_string();
     assert!(refusal.contains("remove those that no service uses"), "{refusal}");
-    let secret = SecretSpec { name: "s".to_owned(), labels: Labels::new(), data: Sensitive::new(vec![0; rest + 1]) };
+    let secret = SecretSpec {
+        name: "s".to_owned(),
+        labels: Labels::new(),
+        data: Sensitive::new(vec![0; rest + 1]),
+        templated: false,
+    };
     assert!(create_secret(&view, secret, SecretId(1), NOW).is_err());
 }

@@ -60,6 +60,7 @@ pub fn validate_service(view: &View, spec: &ServiceSpec, id: ServiceId) -> Resul
     service_name(&spec.name)?;
     labels("Labels", &spec.labels)?;
     mode(spec)?;
+    unbuilt(spec)?;
     if let Some(update) = &spec.update {
         update_config("UpdateConfig", update)?;
     }
@@ -96,6 +97,26 @@ fn mode(spec: &ServiceSpec) -> Result<(), Refusal> {
         ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => {
             Err(Refusal::Unsupported("Mode: replicated-job and global-job are not implemented yet"))
         }
+    }
+}
+
+/// Nothing would honour these yet: said rather than kept.
+fn unbuilt(spec: &ServiceSpec) -> Result<(), Refusal> {
+    let container = &spec.task.container;
+    let canary = spec.update.as_ref().is_some_and(|u| u.canary > 0 || u.canary_promote_after.is_some());
+    let asked = [
+        (spec.task.placement.priority != 0, "Swarm.Priority: not implemented yet"),
+        (spec.task.at_most_one.is_some(), "Swarm.AtMostOne: not implemented yet"),
+        (!spec.task.restart.backoff_max.is_zero(), "Swarm.RestartBackoffMax: not implemented yet"),
+        (container.readiness.is_some(), "Swarm.Readiness: not implemented yet"),
+        (container.liveness.is_some(), "Swarm.Liveness: not implemented yet"),
+        (canary, "Swarm.Canary: not implemented yet"),
+        (!spec.depends_on.is_empty(), "Swarm.DependsOn: not implemented yet"),
+        (spec.autoscale.is_some(), "Swarm.Autoscale: not implemented yet"),
+    ];
+    match asked.into_iter().find(|(asked, _)| *asked) {
+        Some((_, words)) => Err(Refusal::Unsupported(words)),
+        None => Ok(()),
     }
 }
 

@@ -46,6 +46,7 @@ fn task(id: u128, node: NodeId) -> Object {
         up_since: None,
         ended: None,
         job_iteration: None,
+        assigned_resources: Default::default(),
     }))
 }
 

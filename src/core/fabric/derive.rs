@@ -200,6 +200,7 @@ mod tests {
             up_since: None,
             ended: None,
             job_iteration: None,
+            assigned_resources: Default::default(),
         }))
     }
 

@@ -30,6 +30,14 @@ pub struct ClusterSpec {
     pub subnet_size: u8,
     /// UDP port of the encrypted overlay.
     pub data_path_port: u16,
+    /// Beyond the API: fill nodes before using emptier ones, instead of spreading.
+    pub binpack: bool,
+    /// Beyond the API: a waiting task may take the place of tasks of lower priority.
+    pub preemption: bool,
+    /// Beyond the API: tasks moved per minute to even nodes out; 0 moves none.
+    pub rebalance_moves_per_minute: u32,
+    /// Beyond the API: earlier specs kept per service, to go back to.
+    pub spec_history_limit: u32,
 }
 
 impl Default for ClusterSpec {
@@ -46,6 +54,10 @@ impl Default for ClusterSpec {
             address_pools: vec![Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 0, 0, 0), 8)],
             subnet_size: 24,
             data_path_port: 4789,
+            binpack: false,
+            preemption: false,
+            rebalance_moves_per_minute: 0,
+            spec_history_limit: 10,
         }
     }
 }

@@ -13,6 +13,16 @@ pub struct ConfigSpec {
     pub name: String,
     pub labels: Labels,
     pub data: Vec<u8>,
+    /// The data is a template, filled in for each task (API `Templating`, driver `golang`).
+    pub templated: bool,
+}
+
+/// An earlier content of a config, kept while a service or task refers to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigContent {
+    pub version: u64,
+    pub data: Vec<u8>,
+    pub templated: bool,
 }
 
 /// The stored config.
@@ -21,4 +31,8 @@ pub struct Config {
     pub id: ConfigId,
     pub meta: Meta,
     pub spec: ConfigSpec,
+    /// Version of the content in `spec`: 1 at first, one more with each change of it.
+    pub content_version: u64,
+    /// Contents before it, oldest first.
+    pub older: Vec<ConfigContent>,
 }

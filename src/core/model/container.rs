@@ -64,6 +64,48 @@ pub struct HealthConfig {
     pub start_interval: Option<Duration>,
 }
 
+/// What a probe does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProbeAction {
+    /// Runs a program in the container; exit code 0 is good.
+    Exec { command: Vec<String> },
+    /// GET from the container's own address; an answer of 200 to 399 is good. `host` fills the header, empty is the
+    /// address.
+    Http { port: u16, path: String, host: String },
+    /// Connects to the container's own address.
+    Tcp { port: u16 },
+}
+
+/// Beyond the API: a check that needs no tool in the image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    pub action: ProbeAction,
+    /// Between two probes; default 10 s.
+    pub interval: Duration,
+    /// A probe that takes longer has failed; default 1 s.
+    pub timeout: Duration,
+    /// Failures in a row that count; default 3.
+    pub failures: u32,
+    /// Successes in a row that count; default 1.
+    pub successes: u32,
+    /// Failures within this time after the start do not count.
+    pub start_period: Duration,
+}
+
+impl Probe {
+    /// A probe with the default times.
+    pub fn of(action: ProbeAction) -> Self {
+        Self {
+            action,
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(1),
+            failures: 3,
+            successes: 1,
+            start_period: Duration::ZERO,
+        }
+    }
+}
+
 /// Where a secret or config appears in the container (API `SecretReference.File`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileTarget {
@@ -80,6 +122,8 @@ pub struct SecretReference {
     pub id: SecretId,
     pub name: String,
     pub file: FileTarget,
+    /// Which content. 0 in what a user asks: the newest; in a stored spec it is filled in.
+    pub version: u64,
 }
 
 /// API `ConfigReference`.
@@ -88,6 +132,8 @@ pub struct ConfigReference {
     pub id: ConfigId,
     pub name: String,
     pub file: FileTarget,
+    /// Which content. 0 in what a user asks: the newest; in a stored spec it is filled in.
+    pub version: u64,
 }
 
 /// API `Ulimit`.
@@ -143,6 +189,10 @@ pub struct ContainerSpec {
     pub privileged: bool,
     /// Beyond the API: bytes of /dev/shm, 0 is the default of 64 MiB.
     pub shm_size_bytes: u64,
+    /// Beyond the API: whether the task takes traffic.
+    pub readiness: Option<Probe>,
+    /// Beyond the API: whether the task is to be replaced.
+    pub liveness: Option<Probe>,
     /// Credentials for the registry, base64 of the API's `AuthConfig`; never shown.
     pub pull_auth: Option<crate::Sensitive<String>>,
 }

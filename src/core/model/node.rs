@@ -35,6 +35,12 @@ pub struct NodeSpec {
     pub availability: Availability,
 }
 
+/// Named units of a generic resource (API `NamedResourceSpec`), sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceNames {
+    pub names: Vec<String>,
+}
+
 /// Amounts a node has or a task reserves.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
@@ -43,6 +49,8 @@ pub struct Resources {
     pub memory_bytes: i64,
     /// Counted generic resources by kind.
     pub generic: BTreeMap<String, i64>,
+    /// Named generic resources by kind; only nodes have them, tasks reserve a count in `generic`.
+    pub named: BTreeMap<String, ResourceNames>,
 }
 
 /// Operating system and processor in the names of OCI image indexes (`linux`, `amd64`).

@@ -51,6 +51,8 @@ pub struct RestartPolicy {
     pub max_attempts: u64,
     /// Attempts are counted within it; 0 is for ever.
     pub window: Duration,
+    /// Beyond the API: the delay doubles with each restart in a row, up to this; 0 keeps it fixed.
+    pub backoff_max: Duration,
 }
 
 impl Default for RestartPolicy {
@@ -60,6 +62,7 @@ impl Default for RestartPolicy {
             delay: Duration::from_secs(5),
             max_attempts: 0,
             window: Duration::ZERO,
+            backoff_max: Duration::ZERO,
         }
     }
 }
@@ -74,6 +77,8 @@ pub struct Placement {
     /// 0 is without limit.
     pub max_replicas_per_node: u64,
     pub platforms: Vec<Platform>,
+    /// Beyond the API: who goes first when there is not room for all; higher is more important, 0 is usual.
+    pub priority: i32,
 }
 
 /// API `NetworkAttachmentConfig`. In a stored spec `target` is resolved.
@@ -96,6 +101,9 @@ pub struct TaskSpec {
     pub log_driver: Option<LogDriver>,
     /// A change of it alone makes new tasks.
     pub force_update: u64,
+    /// Beyond the API: never two at once, not even while hosts do not reach each other. A task stops itself when
+    /// its node has not heard from a manager for this long, and it is replaced only after that.
+    pub at_most_one: Option<Duration>,
 }
 
 /// API `LogDriver`.
@@ -135,6 +143,10 @@ pub struct UpdateConfig {
     /// 0 to 1.
     pub max_failure_ratio: f32,
     pub order: UpdateOrder,
+    /// Beyond the API: slots that are updated first, before the update waits to be promoted; 0 does not wait.
+    pub canary: u64,
+    /// Beyond the API: promoted without being asked once they were up for this long.
+    pub canary_promote_after: Option<Duration>,
 }
 
 impl Eq for UpdateConfig {}
@@ -148,6 +160,8 @@ impl Default for UpdateConfig {
             monitor: Duration::from_secs(5),
             max_failure_ratio: 0.0,
             order: UpdateOrder::StopFirst,
+            canary: 0,
+            canary_promote_after: None,
         }
     }
 }
@@ -201,6 +215,45 @@ pub struct EndpointSpec {
     pub ports: Vec<PortConfig>,
 }
 
+/// How far a service must be before one that depends on it starts (Compose `depends_on.condition`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DependencyCondition {
+    /// A task of it has started.
+    #[default]
+    Started,
+    /// A task of it is up.
+    Healthy,
+    /// It is a job, and all of it has completed.
+    Completed,
+}
+
+/// Beyond the API: another service whose tasks come first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dependency {
+    /// Name of the service, which need not be there yet.
+    pub service: String,
+    pub condition: DependencyCondition,
+    /// Not waited for when there is no such service.
+    pub optional: bool,
+}
+
+/// Beyond the API: the number of replicas follows the load. A target of 0 is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Autoscale {
+    pub min: u64,
+    pub max: u64,
+    /// Percent of the tasks' CPU reservation (else limit, else one core), on average.
+    pub cpu_percent: u32,
+    /// Percent of the tasks' memory limit (else reservation), on average.
+    pub memory_percent: u32,
+    /// Requests (new connections to published ports) per second and task.
+    pub requests_per_second: u32,
+    /// The load is looked at over this time; default 60 s.
+    pub window: Duration,
+    /// Fewer are wanted only after less was enough for this long; default 300 s.
+    pub scale_down_delay: Duration,
+}
+
 /// API `ServiceSpec`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceSpec {
@@ -211,6 +264,8 @@ pub struct ServiceSpec {
     pub update: Option<UpdateConfig>,
     pub rollback: Option<UpdateConfig>,
     pub endpoint: EndpointSpec,
+    pub depends_on: Vec<Dependency>,
+    pub autoscale: Option<Autoscale>,
 }
 
 /// A service's address on one network.
@@ -256,6 +311,10 @@ pub struct UpdateStatus {
     pub slots: u64,
     /// Tasks it brought in that failed within the monitor time.
     pub failures: u64,
+    /// Since when all canaries are up; `None` while they are not, and without canaries.
+    pub canary_since: Option<WallTime>,
+    /// The canaries were found good: the rest follows.
+    pub promoted: bool,
 }
 
 /// Job progress (API `JobStatus`).
@@ -264,6 +323,26 @@ pub struct JobStatus {
     /// Rises with each run of the job.
     pub iteration: u64,
     pub last_execution: WallTime,
+}
+
+/// What a service was, to go back to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecRecord {
+    pub spec: Arc<ServiceSpec>,
+    /// `Service::spec_version` it had.
+    pub spec_version: u64,
+    /// When it was written.
+    pub written: Stamp,
+}
+
+/// What the autoscaler wants of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scaled {
+    pub replicas: u64,
+    /// When it was decided.
+    pub at: WallTime,
+    /// The figures it was decided on, in words.
+    pub reason: String,
 }
 
 /// The stored service.
@@ -282,6 +361,10 @@ pub struct Service {
     pub endpoint: Endpoint,
     pub update_status: Option<UpdateStatus>,
     pub job: Option<JobStatus>,
+    /// Specs before the present one, newest first; as many as the cluster keeps.
+    pub history: Vec<SpecRecord>,
+    /// How many the autoscaler wants, in place of the spec's replicas.
+    pub scaled: Option<Scaled>,
     /// Removal was asked for: tasks are stopped, then the service goes.
     pub removing: bool,
 }

@@ -4,9 +4,10 @@
 //! managers only, the status by the agent of its node only (by the leader while no node has it, and
 //! for a node that is gone).
 
-use super::{Labels, Meta, PortConfig, TaskSpec};
+use super::{Labels, Meta, PortConfig, ResourceNames, TaskSpec};
 use crate::{NetworkId, NodeId, ServiceId, TaskId, WallTime};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -100,6 +101,8 @@ pub struct ContainerStatus {
     pub exit_code: Option<i32>,
     pub oom_killed: bool,
     pub health: Health,
+    /// Verdict of the readiness probe; `None` when there is no probe.
+    pub ready: Option<bool>,
 }
 
 /// API `TaskStatus`.
@@ -175,6 +178,8 @@ pub enum TaskOrigin {
     Restart,
     /// A rolling update brought it in; its failure counts against the update.
     Update,
+    /// It takes over from one that still runs on a node it is to leave.
+    Move,
 }
 
 /// The stored task.
@@ -208,6 +213,8 @@ pub struct Task {
     pub ended: Option<WallTime>,
     /// Iteration of the job it belongs to.
     pub job_iteration: Option<u64>,
+    /// Units of named generic resources it was given on its node, by kind.
+    pub assigned_resources: BTreeMap<String, ResourceNames>,
 }
 
 impl Task {
@@ -219,13 +226,15 @@ impl Task {
         }
     }
 
-    /// Runs and, where it has a health check, is healthy.
+    /// Runs and, where it has a health check or a readiness probe, is healthy and ready.
     pub fn is_up(&self) -> bool {
-        self.status.state == TaskState::Running
-            && match self.status.container.as_ref().map(|container| container.health).unwrap_or_default() {
-                Health::None | Health::Healthy => true,
-                Health::Starting | Health::Unhealthy => false,
-            }
+        let container = self.status.container.as_ref();
+        let healthy = match container.map(|container| container.health).unwrap_or_default() {
+            Health::None | Health::Healthy => true,
+            Health::Starting | Health::Unhealthy => false,
+        };
+        let ready = container.and_then(|container| container.ready).unwrap_or(true);
+        self.status.state == TaskState::Running && healthy && ready
     }
 
     /// Has an address on the network.

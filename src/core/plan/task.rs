@@ -6,6 +6,7 @@ use crate::model::*;
 use crate::store::{Change, Object, ObjectRef, View};
 use crate::{TaskId, WallTime};
 use rand::RngCore;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What the API shows of a task that was just made.
@@ -43,6 +44,7 @@ pub(super) fn fresh<R: RngCore>(
         up_since: None,
         ended: None,
         job_iteration: None,
+        assigned_resources: BTreeMap::new(),
     }
 }
 

@@ -115,7 +115,7 @@ fn is_brought_in(service: &Service, task: &Task) -> bool {
         && match task.origin {
             TaskOrigin::Update => true,
             TaskOrigin::Scale => status(service).is_some_and(refills),
-            TaskOrigin::Restart => false,
+            TaskOrigin::Restart | TaskOrigin::Move => false,
         }
 }
 
@@ -247,6 +247,8 @@ fn begin(status: Option<&UpdateStatus>, service: &Service, dirty: u64, now: Wall
             spec_version: service.spec_version,
             slots: dirty,
             failures: 0,
+            canary_since: None,
+            promoted: false,
         }),
         Some(status) if is_going_on(status.state) && status.slots == 0 => {
             Some(UpdateStatus { slots: dirty, ..status.clone() })

@@ -58,6 +58,7 @@ impl Table {
             up_since: None,
             ended: None,
             job_iteration: None,
+            assigned_resources: Default::default(),
         };
         edit(&mut spec, &mut task);
         task.spec = Arc::new(spec);

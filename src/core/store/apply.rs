@@ -144,6 +144,8 @@ fn roll_back(service: &mut Service, stamp: Stamp, message: &str) {
         spec_version: service.spec_version,
         slots: 0,
         failures: 0,
+        canary_since: None,
+        promoted: false,
     });
 }
 

@@ -26,6 +26,8 @@ fn service(id: u128, name: &str) -> Object {
             update: None,
             rollback: None,
             endpoint: EndpointSpec::default(),
+            depends_on: Vec::new(),
+            autoscale: None,
         }),
         previous_spec: None,
         spec_version: 1,
@@ -34,6 +36,8 @@ fn service(id: u128, name: &str) -> Object {
         endpoint: Endpoint::default(),
         update_status: None,
         job: None,
+        history: Vec::new(),
+        scaled: None,
         removing: false,
     }))
 }
@@ -118,6 +122,7 @@ fn a_task_state_never_goes_back() {
         up_since: None,
         ended: None,
         job_iteration: None,
+        assigned_resources: Default::default(),
     };
     store.apply(1, 1, &txn(vec![Change::Create(Object::Task(Arc::new(task)))])).unwrap();
     let late = TaskStatus { state: TaskState::Preparing, ..TaskStatus::default() };

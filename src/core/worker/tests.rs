@@ -27,6 +27,7 @@ fn task(id: u128, desired: TaskState) -> Arc<Task> {
         up_since: None,
         ended: None,
         job_iteration: None,
+        assigned_resources: Default::default(),
     })
 }
 

@@ -195,6 +195,8 @@ impl Host {
             update: None,
             rollback: None,
             endpoint: EndpointSpec::default(),
+            depends_on: Vec::new(),
+            autoscale: None,
         };
         let id = ServiceId(rand::random());
         let txn = swarm_core::control::create_service(&view, spec, id, WallTime(0)).unwrap();

@@ -90,6 +90,7 @@ fn task(state: TaskState, pid: u32) -> Task {
         up_since: None,
         ended: None,
         job_iteration: None,
+        assigned_resources: Default::default(),
     }
 }
 

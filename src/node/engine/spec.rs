@@ -266,7 +266,7 @@ mod tests {
         let file = FileTarget { name: "app/config".into(), uid: String::new(), gid: String::new(), mode: 0o444 };
         let container = TaskContainer {
             mounts: vec![TaskMount { target: "/data".into(), source, read_only: false }],
-            configs: vec![ConfigReference { id: ConfigId(1), name: "config".into(), file }],
+            configs: vec![ConfigReference { id: ConfigId(1), name: "config".into(), file, version: 0 }],
             ..TaskContainer::default()
         };
         let declared = ["/data/", "/x/../data", "/app/config", "/cache/", "/cache", "/etc/hosts"].map(str::to_owned);

@@ -171,9 +171,13 @@ mod tests {
     use wire::encode_entry;
 
     fn secret(id: u128) -> Bytes {
-        let spec =
-            SecretSpec { name: "s".to_owned(), labels: Labels::new(), data: swarm_core::Sensitive::new(vec![1]) };
-        let secret = Secret { id: SecretId(id), meta: Meta::default(), spec };
+        let spec = SecretSpec {
+            name: "s".to_owned(),
+            labels: Labels::new(),
+            data: swarm_core::Sensitive::new(vec![1]),
+            templated: false,
+        };
+        let secret = Secret { id: SecretId(id), meta: Meta::default(), spec, content_version: 1, older: Vec::new() };
         encode_entry(&Txn { changes: vec![Change::Create(Object::Secret(Arc::new(secret)))], ..Txn::default() }).into()
     }
 

@@ -40,8 +40,19 @@ mod tests {
     use swarm_core::store::Object;
 
     fn config(id: u128) -> Object {
-        let spec = ConfigSpec { name: format!("config-{id}"), labels: Labels::new(), data: b"the same ".repeat(30) };
-        Object::Config(Arc::new(Config { id: ConfigId(id), meta: Meta::default(), spec }))
+        let spec = ConfigSpec {
+            name: format!("config-{id}"),
+            labels: Labels::new(),
+            data: b"the same ".repeat(30),
+            templated: false,
+        };
+        Object::Config(Arc::new(Config {
+            id: ConfigId(id),
+            meta: Meta::default(),
+            spec,
+            content_version: 1,
+            older: Vec::new(),
+        }))
     }
 
     #[test]

@@ -103,6 +103,10 @@ pub struct SecretContent {
     pub name: ::prost::alloc::string::String,
     #[prost(bytes = "vec", tag = "4")]
     pub data: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "5")]
+    pub templated: bool,
+    #[prost(uint64, tag = "6")]
+    pub content_version: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConfigContent {
@@ -114,6 +118,10 @@ pub struct ConfigContent {
     pub name: ::prost::alloc::string::String,
     #[prost(bytes = "vec", tag = "4")]
     pub data: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "5")]
+    pub templated: bool,
+    #[prost(uint64, tag = "6")]
+    pub content_version: u64,
 }
 /// With `complete`, what is not named is no longer assigned. With `more`, the next message belongs to it: they
 /// count as one.

@@ -43,6 +43,14 @@ pub struct ClusterSpec {
     pub subnet_size: u32,
     #[prost(uint32, tag = "11")]
     pub data_path_port: u32,
+    #[prost(bool, tag = "12")]
+    pub binpack: bool,
+    #[prost(bool, tag = "13")]
+    pub preemption: bool,
+    #[prost(uint32, tag = "14")]
+    pub rebalance_moves_per_minute: u32,
+    #[prost(uint32, tag = "15")]
+    pub spec_history_limit: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ClusterCa {
@@ -96,6 +104,11 @@ pub struct NodeSpec {
     #[prost(enumeration = "Availability", tag = "4")]
     pub availability: i32,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResourceNames {
+    #[prost(string, repeated, tag = "1")]
+    pub names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Resources {
     #[prost(int64, tag = "1")]
@@ -106,6 +119,11 @@ pub struct Resources {
     pub generic: ::prost::alloc::collections::BTreeMap<
         ::prost::alloc::string::String,
         i64,
+    >,
+    #[prost(btree_map = "string, message", tag = "4")]
+    pub named: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ResourceNames,
     >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -182,6 +200,17 @@ pub struct SecretSpec {
     >,
     #[prost(bytes = "vec", tag = "3")]
     pub data: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "4")]
+    pub templated: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SecretContent {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "3")]
+    pub templated: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Secret {
@@ -191,6 +220,10 @@ pub struct Secret {
     pub meta: ::core::option::Option<Meta>,
     #[prost(message, optional, tag = "3")]
     pub spec: ::core::option::Option<SecretSpec>,
+    #[prost(uint64, tag = "4")]
+    pub content_version: u64,
+    #[prost(message, repeated, tag = "5")]
+    pub older: ::prost::alloc::vec::Vec<SecretContent>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ConfigSpec {
@@ -203,6 +236,17 @@ pub struct ConfigSpec {
     >,
     #[prost(bytes = "vec", tag = "3")]
     pub data: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "4")]
+    pub templated: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConfigContent {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    #[prost(bytes = "vec", tag = "2")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "3")]
+    pub templated: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Config {
@@ -212,6 +256,10 @@ pub struct Config {
     pub meta: ::core::option::Option<Meta>,
     #[prost(message, optional, tag = "3")]
     pub spec: ::core::option::Option<ConfigSpec>,
+    #[prost(uint64, tag = "4")]
+    pub content_version: u64,
+    #[prost(message, repeated, tag = "5")]
+    pub older: ::prost::alloc::vec::Vec<ConfigContent>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct IpamSubnet {
@@ -348,6 +396,52 @@ pub struct HealthConfig {
     pub start_interval: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecProbe {
+    #[prost(string, repeated, tag = "1")]
+    pub command: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HttpProbe {
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub host: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TcpProbe {
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Probe {
+    #[prost(uint64, tag = "4")]
+    pub interval: u64,
+    #[prost(uint64, tag = "5")]
+    pub timeout: u64,
+    #[prost(uint32, tag = "6")]
+    pub failures: u32,
+    #[prost(uint32, tag = "7")]
+    pub successes: u32,
+    #[prost(uint64, tag = "8")]
+    pub start_period: u64,
+    #[prost(oneof = "probe::Action", tags = "1, 2, 3")]
+    pub action: ::core::option::Option<probe::Action>,
+}
+/// Nested message and enum types in `Probe`.
+pub mod probe {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Action {
+        #[prost(message, tag = "1")]
+        Exec(super::ExecProbe),
+        #[prost(message, tag = "2")]
+        Http(super::HttpProbe),
+        #[prost(message, tag = "3")]
+        Tcp(super::TcpProbe),
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FileTarget {
     #[prost(string, tag = "1")]
     pub name: ::prost::alloc::string::String,
@@ -366,6 +460,8 @@ pub struct SecretReference {
     pub name: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub file: ::core::option::Option<FileTarget>,
+    #[prost(uint64, tag = "4")]
+    pub version: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ConfigReference {
@@ -375,6 +471,8 @@ pub struct ConfigReference {
     pub name: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub file: ::core::option::Option<FileTarget>,
+    #[prost(uint64, tag = "4")]
+    pub version: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Ulimit {
@@ -460,6 +558,10 @@ pub struct ContainerSpec {
     pub shm_size_bytes: u64,
     #[prost(string, optional, tag = "29")]
     pub pull_auth: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "30")]
+    pub readiness: ::core::option::Option<Probe>,
+    #[prost(message, optional, tag = "31")]
+    pub liveness: ::core::option::Option<Probe>,
 }
 /// --- service ---
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -518,6 +620,8 @@ pub struct RestartPolicy {
     pub max_attempts: u64,
     #[prost(uint64, tag = "4")]
     pub window: u64,
+    #[prost(uint64, tag = "5")]
+    pub backoff_max: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Placement {
@@ -529,6 +633,8 @@ pub struct Placement {
     pub max_replicas_per_node: u64,
     #[prost(message, repeated, tag = "4")]
     pub platforms: ::prost::alloc::vec::Vec<Platform>,
+    #[prost(int32, tag = "5")]
+    pub priority: i32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NetworkTarget {
@@ -568,6 +674,8 @@ pub struct TaskSpec {
     pub log_driver: ::core::option::Option<LogDriver>,
     #[prost(uint64, tag = "7")]
     pub force_update: u64,
+    #[prost(uint64, optional, tag = "8")]
+    pub at_most_one: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
 pub struct UpdateConfig {
@@ -583,6 +691,10 @@ pub struct UpdateConfig {
     pub max_failure_ratio: f32,
     #[prost(enumeration = "UpdateOrder", tag = "6")]
     pub order: i32,
+    #[prost(uint64, tag = "7")]
+    pub canary: u64,
+    #[prost(uint64, optional, tag = "8")]
+    pub canary_promote_after: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PortConfig {
@@ -606,6 +718,32 @@ pub struct EndpointSpec {
     #[prost(message, repeated, tag = "2")]
     pub ports: ::prost::alloc::vec::Vec<PortConfig>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Dependency {
+    #[prost(string, tag = "1")]
+    pub service: ::prost::alloc::string::String,
+    #[prost(enumeration = "DependencyCondition", tag = "2")]
+    pub condition: i32,
+    #[prost(bool, tag = "3")]
+    pub optional: bool,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Autoscale {
+    #[prost(uint64, tag = "1")]
+    pub min: u64,
+    #[prost(uint64, tag = "2")]
+    pub max: u64,
+    #[prost(uint32, tag = "3")]
+    pub cpu_percent: u32,
+    #[prost(uint32, tag = "4")]
+    pub memory_percent: u32,
+    #[prost(uint32, tag = "5")]
+    pub requests_per_second: u32,
+    #[prost(uint64, tag = "6")]
+    pub window: u64,
+    #[prost(uint64, tag = "7")]
+    pub scale_down_delay: u64,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ServiceSpec {
     #[prost(string, tag = "1")]
@@ -625,6 +763,10 @@ pub struct ServiceSpec {
     pub rollback: ::core::option::Option<UpdateConfig>,
     #[prost(message, optional, tag = "7")]
     pub endpoint: ::core::option::Option<EndpointSpec>,
+    #[prost(message, repeated, tag = "8")]
+    pub depends_on: ::prost::alloc::vec::Vec<Dependency>,
+    #[prost(message, optional, tag = "9")]
+    pub autoscale: ::core::option::Option<Autoscale>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VirtualIp {
@@ -660,6 +802,10 @@ pub struct UpdateStatus {
     pub slots: u64,
     #[prost(uint64, tag = "7")]
     pub failures: u64,
+    #[prost(int64, optional, tag = "8")]
+    pub canary_since: ::core::option::Option<i64>,
+    #[prost(bool, tag = "9")]
+    pub promoted: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JobStatus {
@@ -667,6 +813,24 @@ pub struct JobStatus {
     pub iteration: u64,
     #[prost(int64, tag = "2")]
     pub last_execution: i64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SpecRecord {
+    #[prost(message, optional, tag = "1")]
+    pub spec: ::core::option::Option<ServiceSpec>,
+    #[prost(uint64, tag = "2")]
+    pub spec_version: u64,
+    #[prost(message, optional, tag = "3")]
+    pub written: ::core::option::Option<Stamp>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Scaled {
+    #[prost(uint64, tag = "1")]
+    pub replicas: u64,
+    #[prost(int64, tag = "2")]
+    pub at: i64,
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Service {
@@ -692,6 +856,10 @@ pub struct Service {
     pub job: ::core::option::Option<JobStatus>,
     #[prost(bool, tag = "11")]
     pub removing: bool,
+    #[prost(message, repeated, tag = "12")]
+    pub history: ::prost::alloc::vec::Vec<SpecRecord>,
+    #[prost(message, optional, tag = "13")]
+    pub scaled: ::core::option::Option<Scaled>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ContainerStatus {
@@ -705,6 +873,8 @@ pub struct ContainerStatus {
     pub oom_killed: bool,
     #[prost(enumeration = "Health", tag = "5")]
     pub health: i32,
+    #[prost(bool, optional, tag = "6")]
+    pub ready: ::core::option::Option<bool>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskStatus {
@@ -780,6 +950,11 @@ pub struct Task {
     pub up_since: ::core::option::Option<i64>,
     #[prost(int64, optional, tag = "19")]
     pub ended: ::core::option::Option<i64>,
+    #[prost(btree_map = "string, message", tag = "20")]
+    pub assigned_resources: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ResourceNames,
+    >,
 }
 /// --- node ---
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1096,6 +1271,38 @@ impl PublishMode {
 }
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
+pub enum DependencyCondition {
+    Unspecified = 0,
+    Started = 1,
+    Healthy = 2,
+    Completed = 3,
+}
+impl DependencyCondition {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "DEPENDENCY_CONDITION_UNSPECIFIED",
+            Self::Started => "DEPENDENCY_CONDITION_STARTED",
+            Self::Healthy => "DEPENDENCY_CONDITION_HEALTHY",
+            Self::Completed => "DEPENDENCY_CONDITION_COMPLETED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "DEPENDENCY_CONDITION_UNSPECIFIED" => Some(Self::Unspecified),
+            "DEPENDENCY_CONDITION_STARTED" => Some(Self::Started),
+            "DEPENDENCY_CONDITION_HEALTHY" => Some(Self::Healthy),
+            "DEPENDENCY_CONDITION_COMPLETED" => Some(Self::Completed),
+            _ => None,
+        }
+    }
+}
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
 pub enum UpdateState {
     Unspecified = 0,
     Updating = 1,
@@ -1243,6 +1450,7 @@ pub enum TaskOrigin {
     Scale = 1,
     Restart = 2,
     Update = 3,
+    Move = 4,
 }
 impl TaskOrigin {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1255,6 +1463,7 @@ impl TaskOrigin {
             Self::Scale => "TASK_ORIGIN_SCALE",
             Self::Restart => "TASK_ORIGIN_RESTART",
             Self::Update => "TASK_ORIGIN_UPDATE",
+            Self::Move => "TASK_ORIGIN_MOVE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1264,6 +1473,7 @@ impl TaskOrigin {
             "TASK_ORIGIN_SCALE" => Some(Self::Scale),
             "TASK_ORIGIN_RESTART" => Some(Self::Restart),
             "TASK_ORIGIN_UPDATE" => Some(Self::Update),
+            "TASK_ORIGIN_MOVE" => Some(Self::Move),
             _ => None,
         }
     }

@@ -63,8 +63,8 @@ fn container(text: &str, number: u64) -> ContainerSpec {
             search: vec!["s".into()],
             options: vec!["ndots:0".into()],
         },
-        secrets: vec![SecretReference { id: SecretId(7), name: "s".into(), file: target(text) }],
-        configs: vec![ConfigReference { id: ConfigId(8), name: "c".into(), file: target(text) }],
+        secrets: vec![SecretReference { id: SecretId(7), name: "s".into(), file: target(text), version: 3 }],
+        configs: vec![ConfigReference { id: ConfigId(8), name: "c".into(), file: target(text), version: 3 }],
         init: Some(false),
         sysctls: [("net.x".into(), "1".into())].into(),
         cap_add: vec!["NET_ADMIN".into()],
@@ -73,8 +73,14 @@ fn container(text: &str, number: u64) -> ContainerSpec {
         oom_score_adj: -5,
         privileged: true,
         shm_size_bytes: number,
+        readiness: Some(probe(ProbeAction::Http { port: 80, path: text.into(), host: "h".into() })),
+        liveness: Some(probe(ProbeAction::Exec { command: vec![text.into()] })),
         pull_auth: Some(Sensitive::new(text.into())),
     }
+}
+
+fn probe(action: ProbeAction) -> Probe {
+    Probe { failures: 7, successes: 8, start_period: Duration::from_secs(9), ..Probe::of(action) }
 }
 
 fn target(text: &str) -> FileTarget {
@@ -97,6 +103,8 @@ fn service(text: &str, number: u64) -> Service {
         monitor: Duration::from_secs(2),
         max_failure_ratio: 0.25,
         order: UpdateOrder::StartFirst,
+        canary: number,
+        canary_promote_after: Some(Duration::from_secs(3)),
     };
     let spec = Arc::new(ServiceSpec {
         name: text.into(),
@@ -107,19 +115,26 @@ fn service(text: &str, number: u64) -> Service {
                 limit_nano_cpus: 1,
                 limit_memory_bytes: 2,
                 limit_pids: 3,
-                reservations: Resources { nano_cpus: 4, memory_bytes: 5, generic: [("gpu".into(), 6)].into() },
+                reservations: Resources {
+                    nano_cpus: 4,
+                    memory_bytes: 5,
+                    generic: [("gpu".into(), 6)].into(),
+                    named: [("gpu".into(), ResourceNames { names: vec!["a".into()] })].into(),
+                },
             },
             restart: RestartPolicy {
                 condition: RestartCondition::OnFailure,
                 delay: Duration::from_millis(7),
                 max_attempts: 8,
                 window: Duration::from_millis(9),
+                backoff_max: Duration::from_secs(10),
             },
             placement: Placement {
                 constraints: vec!["node.role==worker".into()],
                 spread: vec!["node.labels.zone".into()],
                 max_replicas_per_node: 10,
                 platforms: vec![Platform { os: "linux".into(), architecture: "arm64".into() }],
+                priority: -3,
             },
             networks: vec![NetworkTarget {
                 target: NetworkId(11),
@@ -131,11 +146,26 @@ fn service(text: &str, number: u64) -> Service {
                 options: [("max-size".into(), "1m".into())].into(),
             }),
             force_update: 12,
+            at_most_one: Some(Duration::from_secs(13)),
         },
         mode: ServiceMode::ReplicatedJob { max_concurrent: 1, total_completions: number },
         update: Some(update.clone()),
         rollback: Some(update),
         endpoint: EndpointSpec { mode: EndpointMode::Dnsrr, ports: vec![port.clone()] },
+        depends_on: vec![Dependency {
+            service: text.into(),
+            condition: DependencyCondition::Completed,
+            optional: true,
+        }],
+        autoscale: Some(Autoscale {
+            min: 1,
+            max: number,
+            cpu_percent: 2,
+            memory_percent: 3,
+            requests_per_second: 4,
+            window: Duration::from_secs(5),
+            scale_down_delay: Duration::from_secs(6),
+        }),
     });
     Service {
         id: ServiceId(3),
@@ -159,8 +189,12 @@ fn service(text: &str, number: u64) -> Service {
             spec_version: 5,
             slots: 4,
             failures: number,
+            canary_since: Some(WallTime(4)),
+            promoted: true,
         }),
         job: Some(JobStatus { iteration: 1, last_execution: WallTime(3) }),
+        history: vec![SpecRecord { spec: spec.clone(), spec_version: 3, written: stamp(1) }],
+        scaled: Some(Scaled { replicas: number, at: WallTime(5), reason: text.into() }),
         removing: true,
     }
 }
@@ -182,6 +216,7 @@ fn changes(text: &str, number: u64) -> Vec<Change> {
             exit_code: Some(-1),
             oom_killed: true,
             health: Health::Unhealthy,
+            ready: Some(false),
         }),
         host_ports: service.endpoint.ports.clone(),
     };

@@ -1,8 +1,10 @@
 //! Services, both ways.
 
+mod extension;
 mod read;
 mod write;
 
+pub use extension::keep_extension;
 pub use read::{ServiceReading, read_service_spec};
 pub use write::{write_service, write_service_spec, write_task_spec};
 

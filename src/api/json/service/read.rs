@@ -1,5 +1,6 @@
 //! `ServiceSpec` from JSON.
 
+use super::extension::read_extension;
 use super::{CONDITIONS, FAILURE_ACTIONS, ORDERS, PROTOCOLS, PUBLISH_MODES};
 use crate::error::ApiError;
 use crate::json::container::read_container;
@@ -15,6 +16,8 @@ type Read<T> = Result<T, ApiError>;
 pub struct ServiceReading {
     pub spec: ServiceSpec,
     pub warnings: Vec<String>,
+    /// It says what it wants beyond the API.
+    pub extended: bool,
 }
 
 /// Reads a service spec. Networks, secrets and configs may be given by id or name; they are looked up in `view`.
@@ -33,7 +36,7 @@ pub fn read_service_spec(mut object: Object, view: &View) -> Read<ServiceReading
     } else if !networks.is_empty() {
         return Err(ApiError::bad("Networks: given in TaskTemplate.Networks, too; use that one alone"));
     }
-    let spec = ServiceSpec {
+    let mut spec = ServiceSpec {
         name: object.string("Name")?,
         labels: object.map("Labels")?,
         task,
@@ -41,9 +44,16 @@ pub fn read_service_spec(mut object: Object, view: &View) -> Read<ServiceReading
         update: object.object("UpdateConfig")?.map(read_update).transpose()?,
         rollback: object.object("RollbackConfig")?.map(read_update).transpose()?,
         endpoint: object.object("EndpointSpec")?.map(read_endpoint).transpose()?.unwrap_or_default(),
+        depends_on: Vec::new(),
+        autoscale: None,
     };
+    let extension = object.object("Swarm")?;
+    let extended = extension.is_some();
+    if let Some(extension) = extension {
+        read_extension(extension, &mut spec)?;
+    }
     object.finish()?;
-    Ok(ServiceReading { spec, warnings })
+    Ok(ServiceReading { spec, warnings, extended })
 }
 
 fn read_mode(object: &mut Object) -> Read<ServiceMode> {
@@ -92,6 +102,7 @@ fn read_task(mut object: Object, view: &View, is_job: bool, warnings: &mut Vec<S
         networks: read_networks(object.objects("Networks")?, view)?,
         log_driver: object.object("LogDriver")?.map(read_log_driver).transpose()?,
         force_update: object.u64("ForceUpdate")?,
+        at_most_one: None,
     };
     object.finish()?;
     Ok(task)
@@ -179,6 +190,7 @@ fn read_placement(mut object: Object) -> Read<Placement> {
         spread,
         max_replicas_per_node: object.u64("MaxReplicas")?,
         platforms,
+        priority: 0,
     };
     object.finish()?;
     Ok(placement)
@@ -220,6 +232,8 @@ fn read_update(mut object: Object) -> Read<UpdateConfig> {
         monitor: object.duration("Monitor")?.filter(|time| !time.is_zero()).unwrap_or(defaults.monitor),
         max_failure_ratio: object.f32("MaxFailureRatio")?,
         order: object.word("Order", &ORDERS)?,
+        canary: 0,
+        canary_promote_after: None,
     };
     object.finish()?;
     Ok(config)

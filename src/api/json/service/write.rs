@@ -1,5 +1,6 @@
 //! Services as JSON.
 
+use super::extension::write_extension;
 use super::{CONDITIONS, FAILURE_ACTIONS, ORDERS, word_of};
 use crate::json::container::{nanos, write_container};
 use crate::json::fields::{Fields, strings};
@@ -72,6 +73,7 @@ pub fn write_service_spec(spec: &ServiceSpec) -> Value {
         .opt("UpdateConfig", spec.update.as_ref().map(write_update))
         .opt("RollbackConfig", spec.rollback.as_ref().map(write_update))
         .set("EndpointSpec", write_endpoint_spec(&spec.endpoint))
+        .opt("Swarm", write_extension(spec))
         .into()
 }
 

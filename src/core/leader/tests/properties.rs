@@ -129,7 +129,7 @@ impl Run {
             condition: update.condition,
             delay: Duration::from_secs(1),
             max_attempts: update.max_attempts,
-            window: Duration::ZERO,
+            ..RestartPolicy::default()
         };
         if net {
             spec.task.networks =
@@ -148,6 +148,7 @@ impl Run {
             monitor: Duration::from_secs(3),
             max_failure_ratio: update.ratio,
             order: update.order,
+            ..UpdateConfig::default()
         };
         spec.rollback = Some(UpdateConfig { failure_action: FailureAction::Pause, ..config.clone() });
         spec.update = Some(config);

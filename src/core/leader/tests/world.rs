@@ -57,7 +57,12 @@ pub fn node(id: u128) -> Node {
         description: Some(NodeDescription {
             hostname: format!("host{id}"),
             platform: Platform { os: "linux".into(), architecture: "x86_64".into() },
-            resources: Resources { nano_cpus: 4_000_000_000, memory_bytes: 8 << 30, generic: BTreeMap::new() },
+            resources: Resources {
+                nano_cpus: 4_000_000_000,
+                memory_bytes: 8 << 30,
+                generic: BTreeMap::new(),
+                named: BTreeMap::new(),
+            },
             ..NodeDescription::default()
         }),
         status: NodeStatus { state: NodeState::Ready, ..NodeStatus::default() },
@@ -76,6 +81,8 @@ pub fn replicated(name: &str, image: &str, replicas: u64) -> ServiceSpec {
         update: None,
         rollback: None,
         endpoint: EndpointSpec::default(),
+        depends_on: Vec::new(),
+        autoscale: None,
     }
 }
 

@@ -1,0 +1,178 @@
+//! What a service can ask for beyond the Engine API: the object `Swarm` in its specification.
+//!
+//! One object for all of it, so that one rule holds: where it is absent, as from a client that does not
+//! know it, an update keeps what the service has; where it is there, it is the whole wish.
+
+use super::word_of;
+use crate::error::ApiError;
+use crate::json::container::nanos;
+use crate::json::fields::Fields;
+use crate::json::object::Object;
+use serde_json::{Value, json};
+use std::time::Duration;
+use swarm_core::model::*;
+
+type Read<T> = Result<T, ApiError>;
+
+/// Compose's words.
+const CONDITIONS: [(&str, DependencyCondition); 3] = [
+    ("service_started", DependencyCondition::Started),
+    ("service_healthy", DependencyCondition::Healthy),
+    ("service_completed_successfully", DependencyCondition::Completed),
+];
+
+/// Window and delay of an autoscaled service that says nothing.
+const AUTOSCALE_WINDOW: Duration = Duration::from_secs(60);
+const AUTOSCALE_DOWN: Duration = Duration::from_secs(300);
+
+/// Reads `Swarm` into the parts of `spec` it is about, all of which have their defaults.
+pub(super) fn read_extension(mut object: Object, spec: &mut ServiceSpec) -> Read<()> {
+    spec.task.placement.priority = object.number("Priority", "a priority, -2147483648 to 2147483647")?;
+    spec.task.at_most_one = object.duration("AtMostOne")?.filter(|lease| !lease.is_zero());
+    spec.task.restart.backoff_max = object.duration("RestartBackoffMax")?.unwrap_or_default();
+    spec.task.container.readiness = object.object("Readiness")?.map(read_probe).transpose()?;
+    spec.task.container.liveness = object.object("Liveness")?.map(read_probe).transpose()?;
+    if let Some(canary) = object.object("Canary")? {
+        read_canary(canary, spec.update.get_or_insert_default())?;
+    }
+    spec.depends_on = object.objects("DependsOn")?.into_iter().map(read_dependency).collect::<Read<_>>()?;
+    spec.autoscale = object.object("Autoscale")?.map(read_autoscale).transpose()?;
+    object.finish()
+}
+
+fn read_canary(mut object: Object, update: &mut UpdateConfig) -> Read<()> {
+    update.canary = object.u64("Tasks")?;
+    update.canary_promote_after = object.duration("PromoteAfter")?.filter(|after| !after.is_zero());
+    object.finish()
+}
+
+fn read_probe(mut object: Object) -> Read<Probe> {
+    let mut actions = Vec::new();
+    if let Some(mut http) = object.object("HTTP")? {
+        let port = http.number("Port", "a port, 1 to 65535")?;
+        actions.push(ProbeAction::Http { port, path: http.string("Path")?, host: http.string("Host")? });
+        http.finish()?;
+    }
+    if let Some(mut tcp) = object.object("TCP")? {
+        actions.push(ProbeAction::Tcp { port: tcp.number("Port", "a port, 1 to 65535")? });
+        tcp.finish()?;
+    }
+    if let Some(mut exec) = object.object("Exec")? {
+        actions.push(ProbeAction::Exec { command: exec.strings("Command")? });
+        exec.finish()?;
+    }
+    let (Some(action), true) = (actions.pop(), actions.is_empty()) else {
+        let place = object.path("HTTP");
+        return Err(ApiError::bad(format!("{place}: a probe has exactly one of HTTP, TCP and Exec")));
+    };
+    let default = Probe::of(action);
+    let filled = |time: Option<Duration>, default| time.filter(|time| !time.is_zero()).unwrap_or(default);
+    let counted = |count: u32, default| if count == 0 { default } else { count };
+    let probe = Probe {
+        interval: filled(object.duration("Interval")?, default.interval),
+        timeout: filled(object.duration("Timeout")?, default.timeout),
+        failures: counted(object.number("Failures", "a count")?, default.failures),
+        successes: counted(object.number("Successes", "a count")?, default.successes),
+        start_period: object.duration("StartPeriod")?.unwrap_or_default(),
+        action: default.action,
+    };
+    object.finish()?;
+    Ok(probe)
+}
+
+fn read_dependency(mut object: Object) -> Read<Dependency> {
+    let dependency = Dependency {
+        service: object.string("Service")?,
+        condition: object.word("Condition", &CONDITIONS)?,
+        optional: object.bool("Optional")?,
+    };
+    object.finish()?;
+    Ok(dependency)
+}
+
+fn read_autoscale(mut object: Object) -> Read<Autoscale> {
+    let autoscale = Autoscale {
+        min: object.u64("Min")?,
+        max: object.u64("Max")?,
+        cpu_percent: object.number("CPUPercent", "a percentage")?,
+        memory_percent: object.number("MemoryPercent", "a percentage")?,
+        requests_per_second: object.number("RequestsPerSecond", "a count")?,
+        window: object.duration("Window")?.unwrap_or(AUTOSCALE_WINDOW),
+        scale_down_delay: object.duration("ScaleDownDelay")?.unwrap_or(AUTOSCALE_DOWN),
+    };
+    object.finish()?;
+    Ok(autoscale)
+}
+
+/// `Swarm`; `None` when the service asks for nothing beyond the API.
+pub(super) fn write_extension(spec: &ServiceSpec) -> Option<Value> {
+    let container = &spec.task.container;
+    let canary = spec.update.as_ref().filter(|update| update.canary > 0 || update.canary_promote_after.is_some());
+    let fields = Fields::new()
+        .filled("Priority", spec.task.placement.priority)
+        .opt("AtMostOne", spec.task.at_most_one.map(nanos))
+        .filled("RestartBackoffMax", nanos(spec.task.restart.backoff_max))
+        .opt("Readiness", container.readiness.as_ref().map(write_probe))
+        .opt("Liveness", container.liveness.as_ref().map(write_probe))
+        .opt("Canary", canary.map(write_canary))
+        .filled("DependsOn", spec.depends_on.iter().map(write_dependency).collect::<Vec<_>>())
+        .opt("Autoscale", spec.autoscale.as_ref().map(write_autoscale));
+    (!fields.is_empty()).then(|| fields.into())
+}
+
+fn write_canary(update: &UpdateConfig) -> Value {
+    Fields::new().set("Tasks", update.canary).opt("PromoteAfter", update.canary_promote_after.map(nanos)).into()
+}
+
+fn write_probe(probe: &Probe) -> Value {
+    let (kind, action) = match &probe.action {
+        ProbeAction::Http { port, path, host } => ("HTTP", json!({ "Port": port, "Path": path, "Host": host })),
+        ProbeAction::Tcp { port } => ("TCP", json!({ "Port": port })),
+        ProbeAction::Exec { command } => ("Exec", json!({ "Command": command })),
+    };
+    Fields::new()
+        .set(kind, action)
+        .set("Interval", nanos(probe.interval))
+        .set("Timeout", nanos(probe.timeout))
+        .set("Failures", probe.failures)
+        .set("Successes", probe.successes)
+        .set("StartPeriod", nanos(probe.start_period))
+        .into()
+}
+
+fn write_dependency(dependency: &Dependency) -> Value {
+    Fields::new()
+        .set("Service", dependency.service.as_str())
+        .set("Condition", word_of(&CONDITIONS, &dependency.condition))
+        .filled("Optional", dependency.optional)
+        .into()
+}
+
+fn write_autoscale(autoscale: &Autoscale) -> Value {
+    json!({
+        "Min": autoscale.min,
+        "Max": autoscale.max,
+        "CPUPercent": autoscale.cpu_percent,
+        "MemoryPercent": autoscale.memory_percent,
+        "RequestsPerSecond": autoscale.requests_per_second,
+        "Window": nanos(autoscale.window),
+        "ScaleDownDelay": nanos(autoscale.scale_down_delay),
+    })
+}
+
+/// Carries over from `old` what `new` could not say because its client did not know of it.
+pub fn keep_extension(old: &ServiceSpec, new: &mut ServiceSpec) {
+    new.task.placement.priority = old.task.placement.priority;
+    new.task.at_most_one = old.task.at_most_one;
+    new.task.restart.backoff_max = old.task.restart.backoff_max;
+    new.task.container.readiness.clone_from(&old.task.container.readiness);
+    new.task.container.liveness.clone_from(&old.task.container.liveness);
+    new.depends_on.clone_from(&old.depends_on);
+    new.autoscale.clone_from(&old.autoscale);
+    let canary = old.update.as_ref().filter(|update| update.canary > 0 || update.canary_promote_after.is_some());
+    if let Some(canary) = canary {
+        let update = new.update.get_or_insert_default();
+        update.canary = canary.canary;
+        update.canary_promote_after = canary.canary_promote_after;
+    }
+}
