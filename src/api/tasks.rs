@@ -69,7 +69,8 @@ async fn list(call: Call) -> Outcome {
             && filters.labels("label", &task.service_labels)
             && wanted_up_to_date.is_none_or(|wanted| up_to_date(task, &view) == wanted)
     });
-    ok(tasks.map(|task| write_task(task, &view)).collect::<Vec<_>>())
+    let now = call.ports.cluster.now();
+    ok(tasks.map(|task| write_task(task, &view, now)).collect::<Vec<_>>())
 }
 
 /// A task that waits for its restart delay (`ready`) is one that is wanted to run.
@@ -79,7 +80,7 @@ fn desired_is(task: &Task, state: &str) -> bool {
 
 async fn inspect(call: Call, id: &str) -> Outcome {
     let view = call.view().await?;
-    ok(write_task(lookup::task(&view, id)?, &view))
+    ok(write_task(lookup::task(&view, id)?, &view, call.ports.cluster.now()))
 }
 
 async fn task_logs(call: Call, id: &str) -> Outcome {

@@ -5,7 +5,9 @@ use super::network::{prefix_len, write_network_of_task};
 use super::service::{PROTOCOLS, PUBLISH_MODES, word_of, write_task_spec};
 use super::time::rfc3339_ms;
 use serde_json::{Value, json};
+use swarm_core::WallTime;
 use swarm_core::model::*;
+use swarm_core::plan::waiting_reason;
 use swarm_core::store::View;
 
 /// API `EndpointPortConfig`, with our `HostIP`.
@@ -21,7 +23,8 @@ pub fn write_port(port: &PortConfig) -> Value {
 }
 
 /// API `Task`.
-pub fn write_task(task: &Task, view: &View) -> Value {
+/// What waits says why in `Status.Err`, as of `now`, also where nobody wrote it down.
+pub fn write_task(task: &Task, view: &View, now: WallTime) -> Value {
     let attachments = task.attachments.iter().map(|attachment| {
         let prefix = prefix_len(view, attachment.network);
         let network = view.network(attachment.network).map(|network| write_network_of_task(network));
@@ -41,14 +44,26 @@ pub fn write_task(task: &Task, view: &View) -> Value {
         .set("ServiceID", task.service.to_string())
         .filled("Slot", task.slot)
         .opt("NodeID", task.node.map(|node| node.to_string()))
-        .set("Status", write_status(&task.status))
+        .set("Status", write_status(&task.status, obstacle(task, view, now)))
         .set("DesiredState", task.desired.as_str())
         .filled("NetworksAttachments", attachments.map(Value::from).collect::<Vec<_>>())
         .opt("JobIteration", task.job_iteration.map(|iteration| json!({ "Index": iteration })))
         .into()
 }
 
-fn write_status(status: &TaskStatus) -> Value {
+/// An agent at work says how far it is in `Message`: that is no error.
+fn obstacle(task: &Task, view: &View, now: WallTime) -> String {
+    let at_work = task.status.state == TaskState::Accepted
+        || task.status.state == TaskState::Preparing
+        || task.status.state == TaskState::Starting;
+    let answers = task.node.and_then(|id| view.node(id)).is_some_and(|node| node.status.state == NodeState::Ready);
+    match task.status.err.is_empty() && !(at_work && answers) {
+        true => waiting_reason(view, task, now).unwrap_or_default(),
+        false => task.status.err.clone(),
+    }
+}
+
+fn write_status(status: &TaskStatus, err: String) -> Value {
     let container = status.container.as_ref().map(|container| {
         Fields::new()
             .set("ContainerID", container.container_id.as_str())
@@ -61,7 +76,7 @@ fn write_status(status: &TaskStatus) -> Value {
         .set("Timestamp", rfc3339_ms(status.timestamp))
         .set("State", status.state.as_str())
         .set("Message", status.message.as_str())
-        .filled("Err", status.err.as_str())
+        .filled("Err", err)
         .opt("ContainerStatus", container)
         .set("PortStatus", Fields::new().filled("Ports", ports))
         .into()

@@ -15,9 +15,11 @@ mod start;
 mod task;
 mod update;
 mod version;
+mod waits;
 
 pub use reap::{reap_networks, reap_service, reap_strays};
 pub use version::is_current;
+pub use waits::{service_reason, waiting_reason};
 
 use crate::model::{Service, ServiceMode};
 use crate::store::{Change, View};

@@ -7,18 +7,27 @@ use super::task::desire;
 use crate::WallTime;
 use crate::model::{NodeState, Service, Task, TaskState};
 use crate::store::View;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Beyond its grace period a task gets this long to stop before its successor starts anyway: a node that
 /// cannot kill a process for a minute is broken, not slow.
 const STOP_SLACK: Duration = Duration::from_secs(60);
 
+/// What a prepared task waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// The delay of its restart policy.
+    Delay,
+    /// This task of its slot, which was told to stop.
+    Stopping(Arc<Task>),
+}
+
 pub(super) fn start(view: &View, service: &Service, now: WallTime, plan: &mut Plan) {
     for slot in slots(view, service).into_values() {
         for task in slot.wanted().filter(|task| task.desired < TaskState::Running) {
-            let due = starts_at(view, service, &slot, task, now);
-            if due > now {
-                plan.wake(due);
+            if let Some((until, _)) = hold(view, service, &slot, task, now) {
+                plan.wake(until);
             } else if !plan.is_full() {
                 plan.add(vec![desire(task, TaskState::Running)]);
             }
@@ -26,18 +35,24 @@ pub(super) fn start(view: &View, service: &Service, now: WallTime, plan: &mut Pl
     }
 }
 
-/// When it may start at the latest, as things stand.
-fn starts_at(view: &View, service: &Service, slot: &Slot, task: &Task, now: WallTime) -> WallTime {
+/// What keeps it from starting longest, and until when at the latest; `None` when it may start.
+pub(super) fn hold(
+    view: &View,
+    service: &Service,
+    slot: &Slot,
+    task: &Task,
+    now: WallTime,
+) -> Option<(WallTime, Hold)> {
     let delay = policy(view, service, task).delay;
     // A delay longer than the policy's comes from a clock that was set back.
-    let after_delay = task.start_after.filter(|due| due.since(now) <= delay).unwrap_or(now);
+    let due = task.start_after.filter(|due| due.since(now) <= delay);
     let stopping = slot.tasks.iter().filter(|other| other.id != task.id && is_stopping(view, other));
-    let after_stops = stopping.map(|other| {
+    let stops = stopping.filter_map(|other| {
         let patience = other.spec.container.stop_grace() + STOP_SLACK;
         let until = task.meta.created.wall + patience;
-        if until.since(now) <= patience { until } else { now }
+        (until.since(now) <= patience).then(|| (until, Hold::Stopping(Arc::clone(other))))
     });
-    after_stops.chain([after_delay]).max().unwrap_or(now)
+    stops.chain(due.map(|due| (due, Hold::Delay))).filter(|(until, _)| *until > now).max_by_key(|(until, _)| *until)
 }
 
 /// It was told to stop and a node that answers still has it.

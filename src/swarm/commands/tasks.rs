@@ -101,8 +101,7 @@ fn rows(tasks: Vec<Value>, names: &Names, whole: bool, now: OffsetDateTime) -> V
 
 fn row(task: &Value, name: &str, names: &Names, whole: bool, now: OffsetDateTime) -> Value {
     let (id, image) = (text(task, "/ID"), text(task, "/Spec/ContainerSpec/Image"));
-    let error = text(task, "/Status/Err");
-    let error = match error {
+    let error = match obstacle(task) {
         "" => String::new(),
         error if whole => format!("\"{error}\""),
         error => format!("\"{}\"", ellipsis(error, ERROR_WIDTH)),
@@ -118,6 +117,15 @@ fn row(task: &Value, name: &str, names: &Names, whole: bool, now: OffsetDateTime
         "Error": error,
         "Ports": ports(task),
     })
+}
+
+/// What went wrong or what it waits for; of a task that is being made, how far that is.
+fn obstacle(task: &Value) -> &str {
+    let (state, message) = (text(task, "/Status/State"), text(task, "/Status/Message"));
+    match text(task, "/Status/Err") {
+        "" if matches!(state, "preparing" | "starting") && message != state => message,
+        error => error,
+    }
 }
 
 /// Ports of the task alone, on its node.

@@ -9,6 +9,7 @@ use crate::json::task::write_port;
 use crate::json::time::rfc3339_ms;
 use serde_json::{Value, json};
 use swarm_core::model::*;
+use swarm_core::plan::service_reason;
 use swarm_core::store::View;
 
 /// API `Service`. Specs have their defaults filled in.
@@ -29,7 +30,8 @@ pub fn write_service(service: &Service, view: &View) -> Fields {
             json!({ "JobIteration": { "Index": job.iteration }, "LastExecution": rfc3339_ms(job.last_execution) });
         fields = fields.set("JobStatus", status);
     }
-    fields
+    // Ours: why it has fewer tasks than it should, or stands still.
+    fields.filled("Waiting", service_reason(view, service).unwrap_or_default())
 }
 
 fn write_endpoint(service: &Service, view: &View) -> Value {

@@ -4,4 +4,5 @@ mod properties;
 mod restart;
 mod scale;
 mod update;
+mod waits;
 mod world;

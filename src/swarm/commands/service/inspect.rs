@@ -66,6 +66,7 @@ fn describe(service: &Value, networks: &BTreeMap<String, String>, now: OffsetDat
     if let Some(count) = count {
         page.line(" Replicas:\t", &count.to_string());
     }
+    page.some("Waiting:\t", text(service, "/Waiting"));
     page.update_status(now);
     page.placement();
     page.update_config("UpdateConfig");

@@ -97,5 +97,10 @@ async fn ps(client: &Client, args: PsArgs) -> Result<()> {
     let own: Vec<(&str, &str)> = services.iter().map(|service| ("service", text(service, "/ID"))).collect();
     let filters = filter::with(&args.list.filters, &own)?;
     let found = client.list("/tasks", &[("filters", filters.as_deref())]).await?;
-    tasks::print(client, found, &args.list).await
+    tasks::print(client, found, &args.list).await?;
+    // A service can stand still without a task that says why.
+    for service in services.iter().filter(|service| !text(service, "/Waiting").is_empty()) {
+        eprintln!("{}: {}", text(service, "/Spec/Name"), text(service, "/Waiting"));
+    }
+    Ok(())
 }

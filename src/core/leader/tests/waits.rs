@@ -1,0 +1,217 @@
+//! Every state in which a task or a service does not progress says why.
+
+use super::world::*;
+use crate::leader::{Scope, step};
+use crate::model::*;
+use crate::plan::{service_reason, waiting_reason};
+use crate::store::{Change, Txn};
+use crate::{NodeId, ServiceId};
+use std::sync::Arc;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Reasons of the service's wanted tasks, each once.
+fn reasons(world: &World, service: ServiceId) -> Vec<String> {
+    let view = world.view();
+    let tasks = world.tasks(service);
+    let mut reasons: Vec<String> = tasks.iter().filter_map(|task| waiting_reason(&view, task, world.now)).collect();
+    reasons.dedup();
+    reasons
+}
+
+fn assert_says(world: &World, service: ServiceId, words: &str) {
+    let said = reasons(world, service);
+    assert!(said.len() == 1 && said[0].contains(words), "{words:?}: {said:?}");
+}
+
+/// Puts a task into a state its agent would report.
+fn report(world: &mut World, service: ServiceId, state: TaskState, message: &str) {
+    let task = world.tasks(service).pop().expect("a task");
+    let status = TaskStatus { state, message: message.to_owned(), ..TaskStatus::default() };
+    world.change(vec![Change::TaskStatus { task: task.id, status }]);
+}
+
+#[test]
+fn a_task_the_managers_have_not_come_to_says_so() {
+    let mut world = World::new(1);
+    let web = world.create(replicated("web", "web:1", 1));
+    // The first step's first transaction makes the task; what follows is not carried out.
+    let first = step(&world.view(), world.now, &Scope::All, &mut world.rng).txns.remove(0);
+    let task = first.changes.into_iter().filter(|change| matches!(change, Change::Create(_))).collect();
+    world.apply(&Txn { changes: task, ..Txn::default() });
+    assert_says(&world, web, "waits for its addresses: the managers have not come to it");
+    let task = world.tasks(web)[0].id;
+    world.change(vec![Change::TaskAllocated { task, attachments: Some(Vec::new()), reason: String::new() }]);
+    assert_says(&world, web, "waits for a node: the managers have not come to it");
+}
+
+#[test]
+fn a_task_without_an_address_names_the_pool_that_is_used_up() {
+    let mut world = World::new(1);
+    let subnet = IpamSubnet { subnet: "10.9.0.0/29".parse().unwrap(), gateway: None, range: None };
+    let net = world.network(NetworkSpec { name: "small".into(), ipam: vec![subnet], ..NetworkSpec::default() });
+    let mut spec = replicated("web", "web:1", 9);
+    spec.task.networks = vec![NetworkTarget { target: net, aliases: Vec::new(), driver_options: Default::default() }];
+    let web = world.create(spec);
+    world.settle();
+    assert_says(&world, web, "small");
+}
+
+#[test]
+fn a_task_of_a_service_without_addresses_has_the_services_reason() {
+    let mut world = World::new(1);
+    let port = PortConfig { target_port: 80, published_port: 8080, ..PortConfig::default() };
+    let web = world.create(replicated("web", "web:1", 1));
+    let other = world.create(replicated("other", "web:1", 1));
+    for service in [web, other] {
+        // Both at once, past the check of the API: the second waits.
+        world.overwrite(service, |spec| spec.endpoint.ports = vec![port.clone()]);
+    }
+    world.settle();
+    assert_says(&world, other, "8080");
+    let view = world.view();
+    assert!(service_reason(&view, view.service(other).unwrap()).unwrap().contains("8080"));
+    assert_eq!(service_reason(&view, view.service(web).unwrap()), None);
+}
+
+#[test]
+fn a_task_that_fits_nowhere_says_what_each_node_lacks() {
+    let mut world = World::new(3);
+    world.edit_node(3, |node| node.spec.availability = Availability::Drain);
+    let mut spec = replicated("web", "web:1", 1);
+    spec.task.resources.reservations.memory_bytes = 64 << 30;
+    let web = world.create(spec);
+    world.settle();
+    assert_says(&world, web, "lack memory");
+    assert_says(&world, web, "drained");
+}
+
+#[test]
+fn a_task_whose_node_does_not_answer_names_the_node_and_its_state() {
+    for (state, words) in [
+        (NodeState::Ready, "waits for node"),
+        (NodeState::Unknown, "was not heard of yet"),
+        (NodeState::Disconnected, "is disconnected"),
+    ] {
+        let mut world = World::new(1);
+        let web = world.create(replicated("web", "web:1", 1));
+        world.lead();
+        world.silent.insert(NodeId(1));
+        world.edit_node(1, |node| node.status.state = state);
+        assert_says(&world, web, words);
+    }
+}
+
+#[test]
+fn a_global_task_whose_node_is_down_waits_for_it() {
+    let mut world = World::new(1);
+    let web = world.create(global("web", "web:1"));
+    world.lead();
+    world.node_state(1, NodeState::Down);
+    world.settle();
+    assert_says(&world, web, "is down");
+}
+
+#[test]
+fn a_task_its_agent_works_at_says_how_far_it_is() {
+    for (state, message) in [
+        (TaskState::Accepted, "accepted"),
+        (TaskState::Preparing, "pulling web:1: 40 of 120 MiB"),
+        (TaskState::Starting, "waiting for the first healthy check"),
+    ] {
+        let mut world = World::new(1);
+        let web = world.create(replicated("web", "web:1", 1));
+        world.lead();
+        report(&mut world, web, state, message);
+        assert_says(&world, web, message);
+    }
+}
+
+#[test]
+fn a_task_that_is_ready_waits_for_its_node_to_start_it() {
+    let mut world = World::new(1);
+    let web = world.create(replicated("web", "web:1", 1));
+    world.lead();
+    report(&mut world, web, TaskState::Ready, "ready");
+    assert_says(&world, web, "waits for node");
+}
+
+#[test]
+fn a_task_that_runs_and_is_not_ready_says_so() {
+    let mut world = World::new(1);
+    let web = world.create(replicated("web", "web:1", 1));
+    world.lead();
+    let task = world.tasks(web)[0].id;
+    let container = ContainerStatus { ready: Some(false), ..ContainerStatus::default() };
+    let status = TaskStatus { state: TaskState::Running, container: Some(container), ..TaskStatus::default() };
+    world.change(vec![Change::TaskStatus { task, status }]);
+    assert_says(&world, web, "not healthy or ready");
+}
+
+#[test]
+fn a_restart_says_when_it_comes_or_what_it_waits_for() {
+    let mut world = World::new(1);
+    world.fate("web:1", Fate::FailsAfter(SECOND));
+    let mut spec = replicated("web", "web:1", 1);
+    spec.task.restart.delay = 7 * SECOND;
+    let web = world.create(spec);
+    world.pass(2 * SECOND);
+    assert_says(&world, web, "restarts in 6 s");
+
+    let mut world = World::new(1);
+    world.stop_time = 30 * SECOND;
+    let web = world.create(replicated("web", "web:1", 1));
+    world.settle();
+    let old = world.tasks(web)[0].name();
+    world.update(web, |spec| spec.task.container.image = "web:2".into());
+    world.settle();
+    assert_says(&world, web, &format!("waits for {old} to stop"));
+}
+
+#[test]
+fn an_ended_task_that_nobody_looked_at_says_so() {
+    let mut world = World::new(1);
+    let web = world.create(replicated("web", "web:1", 1));
+    world.settle();
+    report(&mut world, web, TaskState::Complete, "finished");
+    assert_says(&world, web, "ended; the managers have not come to it");
+}
+
+#[test]
+fn a_paused_update_is_the_services_reason() {
+    let mut world = World::new(1);
+    world.fate("web:2", Fate::FailsAfter(SECOND));
+    let web = world.create(replicated("web", "web:1", 2));
+    world.settle();
+    world.update(web, |spec| spec.task.container.image = "web:2".into());
+    world.pass(20 * SECOND);
+    let view = world.view();
+    let reason = service_reason(&view, view.service(web).unwrap()).unwrap();
+    assert!(reason.contains("update paused due to failure"), "{reason}");
+}
+
+#[test]
+fn a_global_service_without_a_node_says_why_it_has_no_task() {
+    let mut world = World::new(2);
+    let mut spec = global("web", "web:1");
+    spec.task.placement.constraints = vec!["node.labels.disk==ssd".into()];
+    let web = world.create(spec);
+    world.settle();
+    let reason = |world: &World| service_reason(&world.view(), world.view().service(web).unwrap());
+    assert!(reason(&world).unwrap().contains("no node fits: 2 do not fulfil"));
+    world.edit_node(1, |node| {
+        node.spec.labels = [("disk".to_owned(), "ssd".to_owned())].into();
+        node.spec.availability = Availability::Pause;
+    });
+    world.settle();
+    assert!(reason(&world).unwrap().contains("1 that would are down, paused or drained"));
+    world.edit_node(1, |node| node.spec.availability = Availability::Active);
+    world.settle();
+    assert_eq!(reason(&world), None);
+    assert_eq!(reasons(&world, web), Vec::<String>::new(), "what is up waits for nothing");
+    let gone: Arc<Task> = world.tasks(web).remove(0);
+    world.remove(web);
+    world.lead();
+    assert_eq!(waiting_reason(&world.view(), world.view().task(gone.id).unwrap(), world.now), None);
+}
