@@ -79,7 +79,8 @@ fn round<R: RngCore>(draft: &mut Draft, scope: &Scope, now: WallTime, rng: &mut 
         let changes = allocate(&draft.view, draft.room());
         draft.take(changes.into_iter().map(|change| vec![change]).collect());
     }
-    let changes = scheduler::place(&draft.view, now, draft.room());
+    let mut board = scheduler::Board::of(&draft.view);
+    let changes = scheduler::place(&draft.view, &mut board, now, draft.room());
     draft.take(changes.into_iter().map(|change| vec![change]).collect());
     wakes.into_iter().min()
 }

@@ -1,20 +1,13 @@
-//! What runs where, derived from one snapshot: the table the filters and the order look at.
+//! One node and what is on it: what the filters and the order look at.
 
-use super::FAILURES_TO_AVOID;
-use super::demand::SpreadKey;
-use crate::model::{Node, PortConfig, Protocol, PublishMode, Resources, Task, TaskState};
-use crate::store::View;
-use crate::{NodeId, ServiceId, WallTime};
+use crate::model::{Node, PortConfig, Protocol, PublishMode, Resources, Task};
+use crate::{NodeId, ServiceId};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Failures longer ago than this do not count against a node.
-const FAILURES_WINDOW: Duration = Duration::from_secs(300);
 
 /// A port bound on a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct BoundPort {
     pub protocol: Protocol,
     pub port: u16,
@@ -41,27 +34,53 @@ impl BoundPort {
     }
 }
 
+/// Sums of reservations; wide enough that giving back undoes taking exactly.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Used {
+    nano_cpus: i128,
+    memory_bytes: i128,
+    /// Kinds in use only.
+    generic: BTreeMap<String, i128>,
+}
+
+impl Used {
+    fn change(&mut self, wants: &Resources, sign: i128) {
+        self.nano_cpus += sign * i128::from(wants.nano_cpus);
+        self.memory_bytes += sign * i128::from(wants.memory_bytes);
+        for (kind, amount) in &wants.generic {
+            let used = self.generic.entry(kind.clone()).or_default();
+            *used += sign * i128::from(*amount);
+            if *used == 0 {
+                self.generic.remove(kind);
+            }
+        }
+    }
+}
+
+fn free(capacity: i64, used: i128) -> i64 {
+    let free = i128::from(capacity) - used;
+    i64::try_from(free).unwrap_or(if free < 0 { i64::MIN } else { i64::MAX })
+}
+
 /// One node and what is on it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeInfo {
     pub node: Arc<Node>,
-    used: Resources,
+    used: Used,
+    /// In order.
     pub(super) ports: Vec<BoundPort>,
     tasks: u32,
-    by_service: BTreeMap<ServiceId, u32>,
-    failures: BTreeMap<ServiceId, u32>,
+    pub(super) by_service: BTreeMap<ServiceId, u32>,
 }
 
 impl NodeInfo {
-    fn new(node: Arc<Node>) -> Self {
-        Self {
-            node,
-            used: Resources::default(),
-            ports: Vec::new(),
-            tasks: 0,
-            by_service: BTreeMap::new(),
-            failures: BTreeMap::new(),
-        }
+    /// A node with nothing on it.
+    pub(super) fn new(node: Arc<Node>) -> Self {
+        Self { node, used: Used::default(), ports: Vec::new(), tasks: 0, by_service: BTreeMap::new() }
+    }
+
+    pub fn id(&self) -> NodeId {
+        self.node.id
     }
 
     /// Tasks of the service that are to run here.
@@ -74,103 +93,64 @@ impl NodeInfo {
         self.tasks
     }
 
-    /// Tasks of the service that failed here lately.
-    pub(super) fn failures(&self, service: ServiceId) -> u32 {
-        self.failures.get(&service).copied().unwrap_or(0)
+    fn capacity(&self) -> Option<&Resources> {
+        self.node.description.as_ref().map(|description| &description.resources)
     }
 
-    fn capacity(&self) -> Resources {
-        self.node.description.as_ref().map(|d| d.resources.clone()).unwrap_or_default()
+    /// Not reserved by tasks, as are the two below; negative when a node shrank under its tasks.
+    pub fn free_nano_cpus(&self) -> i64 {
+        free(self.capacity().map_or(0, |all| all.nano_cpus), self.used.nano_cpus)
     }
 
-    /// Not reserved by tasks; negative when a node shrank under its tasks.
-    pub fn free(&self) -> Resources {
-        let mut free = self.capacity();
-        free.nano_cpus = free.nano_cpus.saturating_sub(self.used.nano_cpus);
-        free.memory_bytes = free.memory_bytes.saturating_sub(self.used.memory_bytes);
-        for (kind, used) in &self.used.generic {
-            let amount = free.generic.entry(kind.clone()).or_default();
-            *amount = amount.saturating_sub(*used);
-        }
-        free
+    pub fn free_memory_bytes(&self) -> i64 {
+        free(self.capacity().map_or(0, |all| all.memory_bytes), self.used.memory_bytes)
+    }
+
+    pub fn free_generic(&self, kind: &str) -> i64 {
+        let capacity = self.capacity().and_then(|all| all.generic.get(kind)).copied().unwrap_or(0);
+        free(capacity, self.used.generic.get(kind).copied().unwrap_or(0))
     }
 
     /// Reserved share of the scarcer of CPU and memory, in thousandths.
     pub(super) fn reserved_permille(&self) -> u64 {
-        let capacity = self.capacity();
-        let share = |used: i64, all: i64| {
-            let (used, all) = (u64::try_from(used).unwrap_or(0), u64::try_from(all).unwrap_or(0));
-            used.saturating_mul(1000).checked_div(all).unwrap_or(0)
+        let share = |used: i128, all: i64| {
+            let (used, all) = (u128::try_from(used).unwrap_or(0), u128::try_from(all).unwrap_or(0));
+            u64::try_from(used.saturating_mul(1000).checked_div(all).unwrap_or(0)).unwrap_or(u64::MAX)
         };
-        share(self.used.nano_cpus, capacity.nano_cpus).max(share(self.used.memory_bytes, capacity.memory_bytes))
+        self.capacity().map_or(0, |all| {
+            share(self.used.nano_cpus, all.nano_cpus).max(share(self.used.memory_bytes, all.memory_bytes))
+        })
     }
 
-    fn hold(&mut self, task: &Task) {
-        let wants = &task.spec.resources.reservations;
-        self.used.nano_cpus = self.used.nano_cpus.saturating_add(wants.nano_cpus);
-        self.used.memory_bytes = self.used.memory_bytes.saturating_add(wants.memory_bytes);
-        for (kind, amount) in &wants.generic {
-            let used = self.used.generic.entry(kind.clone()).or_default();
-            *used = used.saturating_add(*amount);
+    /// Counts `task` as being here.
+    pub(super) fn hold(&mut self, task: &Task) {
+        self.used.change(&task.spec.resources.reservations, 1);
+        for port in task.host_ports.iter().filter_map(BoundPort::of) {
+            let at = self.ports.partition_point(|other| *other < port);
+            self.ports.insert(at, port);
         }
-        self.ports.extend(task.host_ports.iter().filter_map(BoundPort::of));
         if task.is_wanted() {
             self.tasks += 1;
             *self.by_service.entry(task.service).or_default() += 1;
         }
     }
 
-    fn note_failure(&mut self, task: &Task, now: WallTime) {
-        // What could not even be started may find its image or path on another node.
-        let weight = if task.status.state == TaskState::Rejected {
-            FAILURES_TO_AVOID
-        } else {
-            u32::from(task.status.state == TaskState::Failed)
-        };
-        if weight > 0 && task.ended.is_some_and(|ended| now.since(ended) < FAILURES_WINDOW) {
-            *self.failures.entry(task.service).or_default() += weight;
-        }
-    }
-}
-
-/// All nodes, by id.
-#[derive(Clone, Debug, Default)]
-pub struct NodeTable {
-    nodes: BTreeMap<NodeId, NodeInfo>,
-}
-
-impl NodeTable {
-    /// The table of a snapshot. Tasks bound to a node that wait to be confirmed by the scheduler hold
-    /// nothing yet.
-    pub fn of(view: &View, now: WallTime) -> Self {
-        let mut nodes: BTreeMap<NodeId, NodeInfo> =
-            view.nodes().map(|node| (node.id, NodeInfo::new(Arc::clone(node)))).collect();
-        for task in view.tasks() {
-            let Some(info) = task.node.and_then(|id| nodes.get_mut(&id)) else { continue };
-            if task.occupies_node() && task.status.state >= TaskState::Assigned {
-                info.hold(task);
-            } else {
-                info.note_failure(task, now);
+    /// Undoes [`Self::hold`] of the same task.
+    pub(super) fn release(&mut self, task: &Task) {
+        self.used.change(&task.spec.resources.reservations, -1);
+        for port in task.host_ports.iter().filter_map(BoundPort::of) {
+            if let Ok(at) = self.ports.binary_search(&port) {
+                self.ports.remove(at);
             }
         }
-        Self { nodes }
-    }
-
-    /// By id.
-    pub fn all(&self) -> impl Iterator<Item = &NodeInfo> {
-        self.nodes.values()
-    }
-
-    /// Counts `task` as placed on `node`.
-    pub fn add(&mut self, node: NodeId, task: &Task) {
-        if let Some(info) = self.nodes.get_mut(&node) {
-            info.hold(task);
+        if task.is_wanted() {
+            self.tasks -= 1;
+            if let Some(count) = self.by_service.get_mut(&task.service) {
+                *count -= 1;
+                if *count == 0 {
+                    self.by_service.remove(&task.service);
+                }
+            }
         }
-    }
-
-    /// Tasks of the service on all nodes that agree with `like` on these labels.
-    pub(super) fn in_branch(&self, service: ServiceId, keys: &[SpreadKey], like: &NodeInfo) -> u32 {
-        let alike = |info: &&NodeInfo| keys.iter().all(|key| key.value(&info.node) == key.value(&like.node));
-        self.all().filter(alike).map(|info| info.of_service(service)).sum()
     }
 }

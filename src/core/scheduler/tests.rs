@@ -1,40 +1,47 @@
 use super::*;
 use crate::model::*;
-use crate::store::{Object, Store, Txn};
-use crate::{Stamp, TaskId};
+use crate::store::{Change, Object, Store, Txn};
+use crate::{NodeId, ServiceId, Stamp, TaskId, WallTime};
+use std::sync::Arc;
 use std::time::Duration;
 
 const GIB: i64 = 1 << 30;
 
-struct Table {
-    store: Store,
+pub(super) struct Table {
+    pub store: Store,
     index: u64,
     tasks: u128,
 }
 
 impl Table {
     /// Nodes 1 to `nodes`, each with 4 CPUs and 8 GiB.
-    fn new(nodes: u128) -> Self {
+    pub fn new(nodes: u128) -> Self {
         let mut table = Self { store: Store::new(), index: 0, tasks: 0 };
         (1..=nodes).for_each(|id| table.put(Object::from(node(id)), true));
         table
     }
 
-    fn put(&mut self, object: Object, new: bool) {
+    pub fn put(&mut self, object: Object, new: bool) {
+        self.change(if new { Change::Create(object) } else { Change::Replace(object) });
+    }
+
+    pub fn change(&mut self, change: Change) {
+        self.txn(Txn { changes: vec![change], ..Txn::default() });
+    }
+
+    pub fn txn(&mut self, txn: Txn) {
         self.index += 1;
-        let change = if new { Change::Create(object) } else { Change::Replace(object) };
-        let txn = Txn { changes: vec![change], ..Txn::default() };
         self.store.apply(self.index, 1, &txn).unwrap();
     }
 
-    fn edit(&mut self, id: u128, edit: impl FnOnce(&mut Node)) {
+    pub fn edit(&mut self, id: u128, edit: impl FnOnce(&mut Node)) {
         let mut node = (**self.store.view().node(NodeId(id)).unwrap()).clone();
         edit(&mut node);
         self.put(node.into(), false);
     }
 
     /// A task of service `service`, on `on` when it has one.
-    fn task(&mut self, service: u128, on: Option<u128>, edit: impl FnOnce(&mut TaskSpec, &mut Task)) -> TaskId {
+    pub fn task(&mut self, service: u128, on: Option<u128>, edit: impl FnOnce(&mut TaskSpec, &mut Task)) -> TaskId {
         self.tasks += 1;
         let mut spec = TaskSpec::default();
         let state = if on.is_some() { TaskState::Running } else { TaskState::Pending };
@@ -67,7 +74,8 @@ impl Table {
     }
 
     fn place(&mut self) -> Vec<Change> {
-        let changes = place(&self.store.view(), WallTime(0), usize::MAX);
+        let view = self.store.view();
+        let changes = place(&view, &mut Board::of(&view), WallTime(0), usize::MAX);
         self.index += 1;
         self.store.apply(self.index, 1, &Txn { changes: changes.clone(), ..Txn::default() }).unwrap();
         changes
@@ -82,7 +90,7 @@ impl Table {
     }
 }
 
-fn node(id: u128) -> Node {
+pub(super) fn node(id: u128) -> Node {
     Node {
         id: NodeId(id),
         meta: Meta { version: 0, created: Stamp::default(), updated: Stamp::default() },
@@ -99,7 +107,7 @@ fn node(id: u128) -> Node {
     }
 }
 
-fn reserve(spec: &mut TaskSpec, cpus: i64, gib: i64) {
+pub(super) fn reserve(spec: &mut TaskSpec, cpus: i64, gib: i64) {
     spec.resources.reservations.nano_cpus = cpus * 1_000_000_000;
     spec.resources.reservations.memory_bytes = gib * GIB;
 }
@@ -260,7 +268,7 @@ fn failures_long_ago_do_not_count_against_a_node() {
     }
     let task = table.task(1, None, |_, _| {});
     let view = table.store.view();
-    let best = |now| place_one(&NodeTable::of(&view, now), view.task(task).unwrap()).unwrap();
+    let best = |now| reference::place_one(&view, &Board::of(&view), view.task(task).unwrap(), now).unwrap();
     assert_eq!(best(WallTime(0)), NodeId(2));
     assert_eq!(best(WallTime(0) + Duration::from_secs(301)), NodeId(1));
 }

@@ -6,9 +6,11 @@
 //! the same bytes.
 
 mod apply;
+mod delta;
 mod txn;
 mod view;
 
+pub use delta::{Changed, Delta};
 pub use txn::{Change, Conflict, Object, ObjectRef, Precondition, Txn};
 pub use view::View;
 

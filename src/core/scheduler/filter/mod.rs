@@ -49,3 +49,13 @@ impl Filter {
         }
     }
 }
+
+/// Every filter lets the node pass.
+pub(super) fn accepts(demand: &Demand, node: &NodeInfo) -> bool {
+    Filter::ALL.into_iter().all(|filter| filter.accepts(demand, node))
+}
+
+/// The node is there and takes new tasks, whatever they ask for.
+pub(super) fn takes_tasks(node: &NodeInfo) -> bool {
+    ready::accepts(node)
+}

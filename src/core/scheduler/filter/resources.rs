@@ -15,16 +15,14 @@ enum Lack {
 
 fn lack(demand: &Demand, node: &NodeInfo) -> Option<Lack> {
     let wants = demand.reservations();
-    let free = node.free();
     // A task that reserves nothing fits on a node that is overcommitted because it shrank.
-    if wants.nano_cpus > 0 && wants.nano_cpus > free.nano_cpus {
+    if wants.nano_cpus > 0 && wants.nano_cpus > node.free_nano_cpus() {
         return Some(Lack::Cpu);
     }
-    if wants.memory_bytes > 0 && wants.memory_bytes > free.memory_bytes {
+    if wants.memory_bytes > 0 && wants.memory_bytes > node.free_memory_bytes() {
         return Some(Lack::Memory);
     }
-    let short =
-        |(kind, amount): &(&String, &i64)| **amount > 0 && **amount > free.generic.get(*kind).copied().unwrap_or(0);
+    let short = |(kind, amount): &(&String, &i64)| **amount > 0 && **amount > node.free_generic(kind);
     wants.generic.iter().find(short).map(|(kind, _)| Lack::Generic(kind.clone()))
 }
 
@@ -42,10 +40,10 @@ pub fn explain(demand: &Demand, rejected: &[&NodeInfo], all: usize, reasons: &mu
         let most = |amount: &dyn Fn(&NodeInfo) -> i64| those.iter().map(|n| amount(n)).max().unwrap_or(0).max(0);
         let wants = demand.reservations();
         let (name, want, free) = match &kind {
-            Lack::Cpu => ("CPUs", cpus(wants.nano_cpus), cpus(most(&|n| n.free().nano_cpus))),
-            Lack::Memory => ("memory", size(wants.memory_bytes), size(most(&|n| n.free().memory_bytes))),
+            Lack::Cpu => ("CPUs", cpus(wants.nano_cpus), cpus(most(&|n| n.free_nano_cpus()))),
+            Lack::Memory => ("memory", size(wants.memory_bytes), size(most(&|n| n.free_memory_bytes()))),
             Lack::Generic(kind) => {
-                let amount = |n: &NodeInfo| n.free().generic.get(kind).copied().unwrap_or(0);
+                let amount = |n: &NodeInfo| n.free_generic(kind);
                 let want = wants.generic.get(kind).copied().unwrap_or(0);
                 (kind.as_str(), want.to_string(), most(&amount).to_string())
             }

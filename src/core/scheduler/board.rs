@@ -1,0 +1,60 @@
+//! What placing looks at: the nodes, and the tasks that wait for one, in their turn.
+
+use super::table::NodeTable;
+use crate::model::{Task, TaskState};
+use crate::store::{Delta, View};
+use crate::{ServiceId, TaskId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// First made, first served; those of one service made at once by their slot.
+type Turn = (u64, ServiceId, u64, TaskId);
+
+/// Follows from a snapshot alone, however it got there: by [`Board::of`] or by [`Board::follow`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Board {
+    /// Log index of the snapshot.
+    index: u64,
+    pub(super) nodes: NodeTable,
+    pub(super) waiting: BTreeMap<Turn, Arc<Task>>,
+}
+
+fn turn(task: &Task) -> Turn {
+    (task.meta.created.index, task.service, task.slot, task.id)
+}
+
+fn waits(task: &Task) -> bool {
+    task.status.state == TaskState::Pending && task.is_wanted()
+}
+
+impl Board {
+    /// The board of a snapshot.
+    pub fn of(view: &View) -> Self {
+        let mut board = Self::default();
+        board.follow(&Delta::between(&View::default(), view), view);
+        board
+    }
+
+    /// Goes on to `view`, which differs by `delta` from where the board was.
+    pub fn follow(&mut self, delta: &Delta, view: &View) {
+        self.index = view.index();
+        self.nodes.follow(delta, view);
+        for task in &delta.tasks {
+            if let Some(old) = task.old.as_ref().filter(|task| waits(task)) {
+                self.waiting.remove(&turn(old));
+            }
+            if let Some(new) = task.new.as_ref().filter(|task| waits(task)) {
+                self.waiting.insert(turn(new), Arc::clone(new));
+            }
+        }
+    }
+
+    /// Log index of the snapshot it is at.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    pub fn nodes(&self) -> &NodeTable {
+        &self.nodes
+    }
+}

@@ -1,0 +1,129 @@
+//! Placing waiting tasks, one after the other, in their turn.
+
+use super::board::Board;
+use super::demand::Demand;
+use super::filter::{self, Filter};
+use super::nodes::NodeInfo;
+use super::spread::{Found, Tree};
+use super::table::NodeTable;
+use crate::model::Task;
+use crate::store::{Change, View};
+use crate::{NodeId, WallTime};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What the API shows of a task that got a node.
+const ASSIGNED_MESSAGE: &str = "scheduler assigned task to node";
+
+/// Gives waiting tasks their nodes, at most `limit` changes; what finds none gets the reason, once. `board`
+/// is at `view` and stays there.
+pub fn place(view: &View, board: &mut Board, now: WallTime, limit: usize) -> Vec<Change> {
+    debug_assert_eq!(view.index(), board.index(), "the board is at the view");
+    let Board { nodes, waiting, .. } = board;
+    let mut changes = Vec::new();
+    let mut waiting = waiting.values().peekable();
+    'all: while let Some(first) = waiting.next() {
+        let mut run = Run::of(nodes, first, now);
+        let mut next = Some(first);
+        while let Some(task) = next {
+            if changes.len() >= limit {
+                break 'all;
+            }
+            changes.extend(run.place(nodes, task));
+            next = waiting.next_if(|other| is_alike(first, other));
+        }
+    }
+    nodes.settle();
+    changes
+}
+
+/// Both ask the same of any node.
+fn is_alike(one: &Task, other: &Task) -> bool {
+    let same_spec = || Arc::ptr_eq(&one.spec, &other.spec) || one.spec == other.spec;
+    one.service == other.service
+        && one.node.is_none()
+        && other.node.is_none()
+        && one.host_ports == other.host_ports
+        && same_spec()
+}
+
+/// Tasks that are alike, each placed on what the ones before it left.
+struct Run<'a> {
+    demand: Result<Demand<'a>, String>,
+    avoided: BTreeSet<NodeId>,
+    /// Of the nodes that are looked at now: first the others, then the avoided.
+    tree: Option<Tree>,
+    tried_avoided: bool,
+    /// Why nothing is left; stays so.
+    reason: Option<String>,
+}
+
+impl<'a> Run<'a> {
+    fn of(nodes: &NodeTable, first: &'a Task, now: WallTime) -> Self {
+        let avoided = nodes.avoided(first.service, now);
+        Self { demand: Demand::of(first), avoided, tree: None, tried_avoided: false, reason: None }
+    }
+
+    /// Places one more of them; `None` when the task says already why it has to wait.
+    fn place(&mut self, nodes: &mut NodeTable, task: &Arc<Task>) -> Option<Change> {
+        let (node, message, reason) = match self.find(nodes) {
+            Ok(found) => {
+                nodes.add(found.node, task);
+                if let (Some(tree), Ok(demand)) = (&mut self.tree, &self.demand) {
+                    tree.placed(nodes, demand, found);
+                }
+                (Some(found.node), ASSIGNED_MESSAGE.to_owned(), String::new())
+            }
+            Err(reason) if reason == task.status.err => return None,
+            Err(reason) => (None, task.status.message.clone(), reason),
+        };
+        Some(Change::TaskAssigned { task: task.id, node, message, reason })
+    }
+
+    fn find(&mut self, nodes: &mut NodeTable) -> Result<Found, String> {
+        let demand = self.demand.as_ref().map_err(Clone::clone)?;
+        if let Some(id) = demand.task.node {
+            let fits = nodes.get(id).is_some_and(|info| filter::accepts(demand, info));
+            return if fits { Ok(Found::bound(id)) } else { Err(why_none(nodes, demand)) };
+        }
+        if let Some(reason) = &self.reason {
+            return Err(reason.clone());
+        }
+        loop {
+            let tree = self.tree.get_or_insert_with(|| Tree::new(nodes, demand, &self.avoided));
+            if let Some(found) = tree.best() {
+                return Ok(found);
+            }
+            if self.tried_avoided || self.avoided.is_empty() {
+                let reason = why_none(nodes, demand);
+                self.reason = Some(reason.clone());
+                return Err(reason);
+            }
+            self.tried_avoided = true;
+            *tree = Tree::of_avoided(nodes, demand, &self.avoided);
+        }
+    }
+}
+
+/// Why no node takes a task, in words: what each filter left out, each node counted under the first.
+pub(super) fn why_none(nodes: &NodeTable, demand: &Demand) -> String {
+    let candidates: Vec<&NodeInfo> = match demand.task.node {
+        Some(bound) => nodes.get(bound).into_iter().collect(),
+        None => nodes.all().collect(),
+    };
+    let mut rejected: Vec<(Filter, Vec<&NodeInfo>)> = Filter::ALL.into_iter().map(|f| (f, Vec::new())).collect();
+    for info in &candidates {
+        if let Some((_, nodes)) = rejected.iter_mut().find(|(filter, _)| !filter.accepts(demand, info)) {
+            nodes.push(info);
+        }
+    }
+    let mut reasons = Vec::new();
+    for (filter, nodes) in rejected.iter().filter(|(_, nodes)| !nodes.is_empty()) {
+        filter.explain(demand, nodes, candidates.len(), &mut reasons);
+    }
+    if candidates.is_empty() {
+        let what = if demand.task.node.is_some() { "its node is gone" } else { "the cluster has no nodes" };
+        reasons.push(what.to_owned());
+    }
+    format!("no suitable node ({})", reasons.join("; "))
+}
