@@ -53,9 +53,8 @@ pub fn update_secret(
 /// Removes a secret no service uses.
 pub fn remove_secret(view: &View, id: SecretId, now: WallTime) -> Result<Txn, Refusal> {
     let old = view.secret(id).ok_or_else(|| Refusal::NotFound(format!("secret {id} not found")))?;
-    let uses = |container: &ContainerSpec| container.secrets.iter().any(|secret| secret.id == id);
-    check_unused(view, "secret", &old.spec.name, uses)?;
     let object = ObjectRef::Secret(id);
+    check_unused(view, "secret", &old.spec.name, object)?;
     Ok(txn(now, vec![Precondition::Present(object)], vec![Change::Delete(object)]))
 }
 
@@ -100,9 +99,8 @@ pub fn update_config(
 /// Removes a config no service uses.
 pub fn remove_config(view: &View, id: ConfigId, now: WallTime) -> Result<Txn, Refusal> {
     let old = view.config(id).ok_or_else(|| Refusal::NotFound(format!("config {id} not found")))?;
-    let uses = |container: &ContainerSpec| container.configs.iter().any(|config| config.id == id);
-    check_unused(view, "config", &old.spec.name, uses)?;
     let object = ObjectRef::Config(id);
+    check_unused(view, "config", &old.spec.name, object)?;
     Ok(txn(now, vec![Precondition::Present(object)], vec![Change::Delete(object)]))
 }
 
@@ -117,9 +115,8 @@ fn check_room(view: &View, more: usize) -> Result<(), Refusal> {
     ))
 }
 
-fn check_unused(view: &View, kind: &str, name: &str, uses: impl Fn(&ContainerSpec) -> bool) -> Result<(), Refusal> {
-    let used = view.services().filter(|service| !service.removing && uses(&service.spec.task.container));
-    let users: Vec<_> = used.map(|service| service.spec.name.as_str()).collect();
+fn check_unused(view: &View, kind: &str, name: &str, object: ObjectRef) -> Result<(), Refusal> {
+    let users: Vec<_> = view.users(object).map(|service| service.spec.name.as_str()).collect();
     match users.as_slice() {
         [] => Ok(()),
         [one] => invalid(format!("{kind} '{name}' is in use by the following service: {one}")),

@@ -128,8 +128,8 @@ pub fn remove_network(view: &View, id: NetworkId, now: WallTime) -> Result<Txn, 
     if PREDEFINED.contains(&name.as_str()) {
         return Err(Refusal::Forbidden(format!("{name} is a pre-defined network and cannot be removed")));
     }
-    let used = |service: &&Arc<Service>| !service.removing && service.spec.task.networks.iter().any(|n| n.target == id);
-    if let Some(service) = view.services().find(used) {
+    let object = ObjectRef::Network(id);
+    if let Some(service) = view.users(object).next() {
         return Err(Refusal::NotNow(format!("network {name} is in use by service {}", service.spec.name)));
     }
     if network.spec.ingress {
@@ -143,12 +143,11 @@ pub fn remove_network(view: &View, id: NetworkId, now: WallTime) -> Result<Txn, 
             )));
         }
     }
-    let attached = || view.tasks().filter(|task| !task.status.state.is_terminal() && task.is_on(id));
+    let attached = || view.tasks_on_network(id);
     let stays = |task: &&Arc<Task>| task.is_wanted() && view.service(task.service).is_some_and(|s| !s.removing);
     if let Some(task) = attached().find(stays) {
         return Err(Refusal::NotNow(format!("network {name} is in use by task {}", task.id)));
     }
-    let object = ObjectRef::Network(id);
     let change = if attached().next().is_none() {
         Change::Delete(object)
     } else {

@@ -7,6 +7,7 @@ use crate::constraint::Constraint;
 use crate::model::*;
 use crate::store::View;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Characters of a service's name: it is a DNS label.
 const SERVICE_NAME_LEN_MAX: usize = 63;
@@ -387,10 +388,13 @@ fn clash(one: &PortConfig, other: &PortConfig) -> bool {
 
 fn port_conflicts(view: &View, spec: &ServiceSpec, id: ServiceId) -> Result<(), Refusal> {
     let wanted: Vec<_> = spec.endpoint.ports.iter().filter(|port| port.published_port != 0).collect();
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    for other in view.services().filter(|other| other.id != id && !other.removing) {
+    let others: BTreeMap<ServiceId, &Arc<Service>> = wanted
+        .iter()
+        .flat_map(|port| view.publishers(port.protocol, port.published_port))
+        .filter(|other| other.id != id)
+        .map(|other| (other.id, other))
+        .collect();
+    for other in others.into_values() {
         let taken = other.spec.endpoint.ports.iter().chain(&other.endpoint.ports);
         for theirs in taken {
             if let Some(ours) = wanted.iter().find(|ours| clash(ours, theirs)) {

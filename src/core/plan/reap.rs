@@ -51,9 +51,8 @@ pub fn reap_strays(view: &View, now: WallTime) -> Plan {
 /// Takes away the removed networks whose last task has left.
 pub fn reap_networks(view: &View) -> Plan {
     let mut plan = Plan::default();
-    let on = |task: &Task, network| !task.status.state.is_terminal() && task.is_on(network);
     for network in view.networks().filter(|network| network.removing) {
-        if !plan.is_full() && !view.tasks().any(|task| on(task, network.id)) {
+        if !plan.is_full() && view.tasks_on_network(network.id).next().is_none() {
             plan.add(vec![Change::Delete(ObjectRef::Network(network.id))]);
         }
     }

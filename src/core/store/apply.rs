@@ -1,6 +1,6 @@
 //! How one change alters a view.
 
-use super::view::Named;
+use super::index::{get, name_of, put, references, remove};
 use super::{Change, Conflict, Event, Object, ObjectRef, Precondition, View};
 use crate::model::*;
 use crate::{NetworkId, ServiceId, Stamp};
@@ -189,9 +189,9 @@ macro_rules! edit {
             }
             new.meta.version = stamp.index;
             new.meta.updated = stamp;
-            let new = Object::$object(Arc::new(new));
-            put(view, new.clone());
-            events.push(Event::Updated { old: Object::$object(old), new });
+            let (old, new) = (Object::$object(old), Object::$object(Arc::new(new)));
+            put(view, new.clone(), Some(&old));
+            events.push(Event::Updated { old, new });
         }
     };
 }
@@ -209,7 +209,7 @@ fn create(view: &mut View, stamp: Stamp, object: &Object, events: &mut Vec<Event
     check_name(view, object)?;
     check_references(view, object)?;
     let object = stamped(object, Meta { version: stamp.index, created: stamp, updated: stamp });
-    put(view, object.clone());
+    put(view, object.clone(), None);
     events.push(Event::Created(object));
     Ok(())
 }
@@ -227,7 +227,7 @@ fn replace(view: &mut View, stamp: Stamp, object: &Object, events: &mut Vec<Even
         check_no_service(view, &old)?;
     }
     let object = stamped(object, Meta { version: stamp.index, created: old.meta().created, updated: stamp });
-    put(view, object.clone());
+    put(view, object.clone(), Some(&old));
     events.push(Event::Updated { old, new: object });
     Ok(())
 }
@@ -240,18 +240,6 @@ fn delete(view: &mut View, reference: ObjectRef, events: &mut Vec<Event>) -> Res
     remove(view, &object);
     events.push(Event::Removed(object));
     Ok(())
-}
-
-fn get(view: &View, reference: ObjectRef) -> Option<Object> {
-    match reference {
-        ObjectRef::Cluster => view.cluster.clone().map(Object::Cluster),
-        ObjectRef::Node(id) => view.node(id).cloned().map(Object::Node),
-        ObjectRef::Service(id) => view.service(id).cloned().map(Object::Service),
-        ObjectRef::Task(id) => view.task(id).cloned().map(Object::Task),
-        ObjectRef::Network(id) => view.network(id).cloned().map(Object::Network),
-        ObjectRef::Secret(id) => view.secret(id).cloned().map(Object::Secret),
-        ObjectRef::Config(id) => view.config(id).cloned().map(Object::Config),
-    }
 }
 
 fn stamped(object: &Object, meta: Meta) -> Object {
@@ -281,20 +269,6 @@ fn stamped(object: &Object, meta: Meta) -> Object {
     }
 }
 
-/// Kind, name and id of objects whose names are unique. A service or network that is being removed gave its name back:
-/// the next one of that name need not wait until its tasks have ended.
-fn name_of(object: &Object) -> Option<(Named, &'static str, &str, u128)> {
-    match object {
-        Object::Service(o) if o.removing => None,
-        Object::Service(o) => Some((Named::Service, "service", &o.spec.name, o.id.0)),
-        Object::Network(o) if o.removing => None,
-        Object::Network(o) => Some((Named::Network, "network", &o.spec.name, o.id.0)),
-        Object::Secret(o) => Some((Named::Secret, "secret", &o.spec.name, o.id.0)),
-        Object::Config(o) => Some((Named::Config, "config", &o.spec.name, o.id.0)),
-        Object::Cluster(_) | Object::Node(_) | Object::Task(_) => None,
-    }
-}
-
 fn check_name(view: &View, object: &Object) -> Result<(), Conflict> {
     let Some((named, kind, name, id)) = name_of(object) else {
         return Ok(());
@@ -310,11 +284,7 @@ fn check_references(view: &View, object: &Object) -> Result<(), Conflict> {
     let Object::Service(service) = object else {
         return Ok(());
     };
-    let container = &service.spec.task.container;
-    let networks = service.spec.task.networks.iter().map(|n| ObjectRef::Network(n.target));
-    let secrets = container.secrets.iter().map(|s| ObjectRef::Secret(s.id));
-    let configs = container.configs.iter().map(|c| ObjectRef::Config(c.id));
-    for reference in networks.chain(secrets).chain(configs) {
+    for reference in references(&service.spec.task) {
         check(view, Precondition::Present(reference))?;
         if let ObjectRef::Network(id) = reference
             && !service.removing
@@ -328,7 +298,7 @@ fn check_references(view: &View, object: &Object) -> Result<(), Conflict> {
 
 fn check_unused(view: &View, object: &Object) -> Result<(), Conflict> {
     if let Object::Network(network) = object
-        && let Some(task) = view.tasks().find(|task| !task.status.state.is_terminal() && task.is_on(network.id))
+        && let Some(task) = view.tasks_on_network(network.id).next()
     {
         let user = format!("task {}", task.id);
         return Err(Conflict::InUse { kind: "network", name: network.spec.name.clone(), user });
@@ -337,86 +307,11 @@ fn check_unused(view: &View, object: &Object) -> Result<(), Conflict> {
 }
 
 fn check_no_service(view: &View, object: &Object) -> Result<(), Conflict> {
-    let uses: Box<dyn Fn(&TaskSpec) -> bool> = match object {
-        Object::Network(network) => {
-            let id = network.id;
-            Box::new(move |spec| spec.networks.iter().any(|n| n.target == id))
-        }
-        Object::Secret(secret) => {
-            let id = secret.id;
-            Box::new(move |spec| spec.container.secrets.iter().any(|s| s.id == id))
-        }
-        Object::Config(config) => {
-            let id = config.id;
-            Box::new(move |spec| spec.container.configs.iter().any(|c| c.id == id))
-        }
-        Object::Cluster(_) | Object::Node(_) | Object::Service(_) | Object::Task(_) => {
-            return Ok(());
-        }
-    };
-    let user = view.services().find(|service| !service.removing && uses(&service.spec.task));
-    match (user, name_of(object)) {
+    match (view.users(object.object_ref()).next(), name_of(object)) {
         (Some(service), Some((_, kind, name, _))) => {
             let user = format!("service {}", service.spec.name);
             Err(Conflict::InUse { kind, name: name.to_owned(), user })
         }
         (Some(_) | None, _) => Ok(()),
-    }
-}
-
-/// Puts an object as it is, and keeps the indexes true.
-pub(super) fn put(view: &mut View, object: Object) {
-    if let Some(old) = get(view, object.object_ref()) {
-        unindex(view, &old);
-    }
-    if let Some((named, _, name, id)) = name_of(&object) {
-        view.names.insert((named, name.to_owned()), id);
-    }
-    match object {
-        Object::Cluster(o) => view.cluster = Some(o),
-        Object::Node(o) => drop(view.nodes.insert(o.id, o)),
-        Object::Service(o) => drop(view.services.insert(o.id, o)),
-        Object::Task(o) => {
-            view.tasks_by_service.entry(o.service).or_default().insert(o.id);
-            if let Some(node) = o.node {
-                view.tasks_by_node.entry(node).or_default().insert(o.id);
-            }
-            view.tasks.insert(o.id, o);
-        }
-        Object::Network(o) => drop(view.networks.insert(o.id, o)),
-        Object::Secret(o) => drop(view.secrets.insert(o.id, o)),
-        Object::Config(o) => drop(view.configs.insert(o.id, o)),
-    }
-}
-
-fn remove(view: &mut View, object: &Object) {
-    unindex(view, object);
-    match object {
-        Object::Cluster(_) => view.cluster = None,
-        Object::Node(o) => drop(view.nodes.remove(&o.id)),
-        Object::Service(o) => drop(view.services.remove(&o.id)),
-        Object::Task(o) => drop(view.tasks.remove(&o.id)),
-        Object::Network(o) => drop(view.networks.remove(&o.id)),
-        Object::Secret(o) => drop(view.secrets.remove(&o.id)),
-        Object::Config(o) => drop(view.configs.remove(&o.id)),
-    }
-}
-
-fn unindex(view: &mut View, object: &Object) {
-    if let Some((named, _, name, _)) = name_of(object) {
-        view.names.remove(&(named, name.to_owned()));
-    }
-    let Object::Task(task) = object else { return };
-    if let Some(ids) = view.tasks_by_service.get_mut(&task.service) {
-        ids.remove(&task.id);
-        if ids.is_empty() {
-            view.tasks_by_service.remove(&task.service);
-        }
-    }
-    if let Some(ids) = task.node.and_then(|node| view.tasks_by_node.get_mut(&node)) {
-        ids.remove(&task.id);
-        if ids.is_empty() {
-            task.node.map(|node| view.tasks_by_node.remove(&node));
-        }
     }
 }

@@ -7,6 +7,7 @@
 
 mod apply;
 mod delta;
+mod index;
 mod txn;
 mod view;
 
@@ -103,7 +104,8 @@ impl Store {
     pub fn restore(index: u64, objects: impl IntoIterator<Item = Object>) -> Self {
         let mut view = View { index, ..View::default() };
         for object in objects {
-            apply::put(&mut view, object);
+            let old = index::get(&view, object.object_ref());
+            index::put(&mut view, object, old.as_ref());
         }
         Self { view }
     }

@@ -29,6 +29,13 @@ pub struct View {
     pub(super) names: OrdMap<(Named, String), u128>,
     pub(super) tasks_by_service: OrdMap<ServiceId, OrdSet<TaskId>>,
     pub(super) tasks_by_node: OrdMap<NodeId, OrdSet<TaskId>>,
+    /// Tasks that have not ended, by the networks they have addresses of.
+    pub(super) tasks_by_network: OrdMap<NetworkId, OrdSet<TaskId>>,
+    /// Services that are not being removed, by what their specs name.
+    pub(super) users: OrdMap<ObjectRef, OrdSet<ServiceId>>,
+    /// Services that are not being removed, by the ports they publish or are to publish.
+    pub(super) services_by_port: OrdMap<(Protocol, u16), OrdSet<ServiceId>>,
+    pub(super) ingress: OrdSet<NetworkId>,
 }
 
 macro_rules! table {
@@ -46,6 +53,13 @@ macro_rules! table {
 }
 
 impl View {
+    /// All indexes, to compare.
+    #[cfg(test)]
+    pub(crate) fn indexes(&self) -> impl PartialEq + std::fmt::Debug {
+        let tasks = (self.tasks_by_service.clone(), self.tasks_by_node.clone(), self.tasks_by_network.clone());
+        (self.names.clone(), tasks, self.users.clone(), self.services_by_port.clone(), self.ingress.clone())
+    }
+
     /// Log index of the newest write in here.
     pub fn index(&self) -> u64 {
         self.index
@@ -85,7 +99,7 @@ impl View {
 
     /// The network that carries published ports.
     pub fn ingress_network(&self) -> Option<&Arc<Network>> {
-        self.networks().find(|network| network.spec.ingress)
+        self.network(*self.ingress.get_min()?)
     }
 
     /// Tasks of a service, by id, ended ones included.
@@ -96,6 +110,22 @@ impl View {
     /// Tasks bound to a node, by id, ended ones included.
     pub fn tasks_of_node(&self, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
         self.tasks_by_node.get(&node).into_iter().flatten().filter_map(|id| self.tasks.get(id))
+    }
+
+    /// Tasks that have not ended and have an address of the network, by id.
+    pub fn tasks_on_network(&self, network: NetworkId) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks_by_network.get(&network).into_iter().flatten().filter_map(|id| self.tasks.get(id))
+    }
+
+    /// Services that are not being removed and name the network, secret or config in their spec, by id.
+    pub fn users(&self, object: ObjectRef) -> impl Iterator<Item = &Arc<Service>> {
+        self.users.get(&object).into_iter().flatten().filter_map(|id| self.services.get(id))
+    }
+
+    /// Services that are not being removed and publish the port, or are to, by id.
+    pub fn publishers(&self, protocol: Protocol, published_port: u16) -> impl Iterator<Item = &Arc<Service>> {
+        let ids = self.services_by_port.get(&(protocol, published_port));
+        ids.into_iter().flatten().filter_map(|id| self.services.get(id))
     }
 
     /// How many objects there are, for audits and figures: nodes, services, tasks, networks.

@@ -4,7 +4,7 @@
 use super::world::*;
 use crate::audit::{audit, audit_settled};
 use crate::model::*;
-use crate::store::{Change, ObjectRef};
+use crate::store::{Change, ObjectRef, Store};
 use crate::{NodeId, ServiceId};
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
@@ -217,7 +217,10 @@ impl Run {
     /// The leader rests; what must hold then holds.
     fn check_rest(&mut self) {
         self.world.settle();
-        let violations = audit_settled(&self.world.view());
+        let view = self.world.view();
+        let restored = Store::restore(view.index(), self.world.store.objects()).view();
+        assert_eq!(view.indexes(), restored.indexes(), "the indexes follow from the objects");
+        let violations = audit_settled(&view);
         assert!(violations.is_empty(), "{violations:#?}");
     }
 
