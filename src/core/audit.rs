@@ -25,7 +25,7 @@ impl fmt::Display for Violation {
 type Check = fn(&View, &mut Vec<String>);
 
 /// After every transaction.
-const ALWAYS: [(&str, Check); 9] = [
+const ALWAYS: [(&str, Check); 10] = [
     ("an address has one holder", one_holder_per_address),
     ("a published port belongs to one service", one_service_per_port),
     ("subnets do not overlap and tunnel ids are unique", networks_apart),
@@ -33,6 +33,7 @@ const ALWAYS: [(&str, Check); 9] = [
     ("a host port is bound once per node", host_ports_bound_once),
     ("a slot runs once, or twice while an update starts first", one_running_per_slot),
     ("an update keeps to its parallelism", updates_within_parallelism),
+    ("moves keep to the parallelism of updates", moves_within_parallelism),
     ("an update stops at its failure ratio", updates_within_failure_ratio),
     ("a task that was given a node has one, and one that ended says when", tasks_are_whole),
 ];
@@ -161,10 +162,31 @@ fn one_running_per_slot(view: &View, found: &mut Vec<String>) {
     for service in view.services().filter(|service| !service.removing) {
         let most = if start_first(service) { 2 } else { 1 };
         for ((slot, _), tasks) in slots(view, service) {
+            // Of a paused update both tasks may have to leave their nodes, one after the other.
+            let moving = usize::from(tasks.iter().any(|task| is_moving(task, &tasks)));
             let wanted = tasks.iter().filter(|task| task.desired == TaskState::Running).count();
-            if wanted > most {
+            if wanted > most + moving {
                 found.push(format!("service {} slot {slot}: {wanted} tasks", service.spec.name));
             }
+        }
+    }
+}
+
+/// Made to take over from an older one of its slot that still serves.
+fn is_moving(task: &Task, slot: &[Arc<Task>]) -> bool {
+    let older = |other: &&Arc<Task>| other.meta.created.index < task.meta.created.index && other.is_up();
+    task.origin == TaskOrigin::Move && !task.is_up() && slot.iter().any(|other| older(&other))
+}
+
+/// Counts what was begun since the settings were last written.
+fn moves_within_parallelism(view: &View, found: &mut Vec<String>) {
+    for service in view.services().filter(|service| !service.removing) {
+        let Some(config) = service.spec.update.as_ref().filter(|config| config.parallelism > 0) else { continue };
+        let begun = |task: &Task| task.meta.created.index > service.spec_written.index;
+        let slots = slots(view, service);
+        let moving = slots.values().filter(|slot| slot.iter().any(|task| is_moving(task, slot) && begun(task))).count();
+        if moving as u64 > config.parallelism {
+            found.push(format!("service {}: {moving} slots, {} allowed", service.spec.name, config.parallelism));
         }
     }
 }
@@ -248,7 +270,8 @@ fn waiting_has_a_reason(view: &View, found: &mut Vec<String>) {
     }
 }
 
-/// The service's placement may have been changed to one its task's node satisfies as well.
+/// The service's placement may have been changed to one its task's node satisfies as well. A task that serves may wait
+/// for one that is to take its place, or for its turn: as many are moved at once as the service allows.
 fn placed_where_allowed(view: &View, found: &mut Vec<String>) {
     // What ended stays where it was until it is replaced.
     let placed = TaskState::Assigned..=TaskState::Running;
@@ -260,7 +283,15 @@ fn placed_where_allowed(view: &View, found: &mut Vec<String>) {
         let fits = scheduler::fits(&task.spec.placement, node) || scheduler::fits(&service.spec.task.placement, node);
         let lost =
             node.spec.availability == Availability::Drain || node.status.state == NodeState::Down && task.slot != 0;
-        if !fits || lost {
+        let waits_its_turn = || {
+            let slots = slots(view, service);
+            let follows = |other: &&Arc<Task>| {
+                other.slot == task.slot && other.meta.created.index > task.meta.created.index && !other.is_up()
+            };
+            let moving = slots.values().any(|slot| slot.iter().any(|task| is_moving(task, slot)));
+            task.is_up() && (moving || slots.values().flatten().any(|other| follows(&other)))
+        };
+        if (!fits || lost) && !waits_its_turn() {
             found.push(format!("task {} on node {}", task.id, node.id));
         }
     }

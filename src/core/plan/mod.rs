@@ -7,6 +7,7 @@
 //! never writes the status of a task that a node has, unless that node is gone.
 
 mod global;
+mod moves;
 mod reap;
 mod replicated;
 mod restart;
@@ -73,6 +74,8 @@ pub enum Phase {
     Scale,
     /// Bring tasks to the current spec.
     Update,
+    /// Take tasks off nodes they must leave, where they can be there twice meanwhile.
+    Move,
     /// Start what waited for its delay or its predecessor.
     Start,
     /// Forget what is over.
@@ -80,7 +83,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 5] = [Self::Restart, Self::Scale, Self::Update, Self::Start, Self::Reap];
+    pub const ALL: [Self; 6] = [Self::Restart, Self::Scale, Self::Update, Self::Move, Self::Start, Self::Reap];
 }
 
 /// What one phase does about one service. `rng` is only for ids.
@@ -99,6 +102,7 @@ pub fn reconcile<R: RngCore>(view: &View, service: ServiceId, phase: Phase, now:
             ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => {}
         },
         (Phase::Update, true) => update::update(view, service, now, rng, &mut plan),
+        (Phase::Move, true) => moves::moves(view, service, rng, &mut plan),
         (Phase::Start, true) => start::start(view, service, now, &mut plan),
     }
     plan

@@ -1,6 +1,7 @@
 //! Tasks that ended or lost their node, and what takes their place.
 
 use super::Plan;
+use super::moves;
 use super::slots::{Ground, Slot, SlotKey, slots};
 use super::task::{create, desire, end, successor};
 use super::update::Failures;
@@ -130,6 +131,12 @@ fn restart_slot<R: RngCore>(
         for (task, loss) in to_replace(view, service, &lost, &left) {
             changes.extend(next(view, service, key, &task, loss, now, rng).map(create));
         }
+        for (mover, _) in lost.iter().filter(|(_, loss)| *loss == Loss::Ended) {
+            if moves::is_to_be_retried(view, service, slot, mover) {
+                let again = again(view, service, key, mover, now, rng);
+                changes.push(create(Task { origin: TaskOrigin::Move, ..again }));
+            }
+        }
     }
     plan.add(changes);
 }
@@ -156,6 +163,7 @@ fn loss(view: &View, service: &Service, key: SlotKey, task: &Task) -> Option<Los
     }
     match (ground(view, service, task), key) {
         (Ground::Firm, _) => None,
+        (Ground::Leaving, SlotKey::Number(_)) if moves::stays_until_moved(view, service, task) => None,
         // The task of a global service belongs to its node: it goes on there when the node comes back.
         (Ground::Down, SlotKey::Node(id)) => {
             let node = view.node(id).filter(|node| must_leave(view, service, task, node));
@@ -191,10 +199,7 @@ fn next<R: RngCore>(
             if !belongs || !may_restart(policy, old) {
                 return None;
             }
-            let mut new = successor(view, service, key, old, rng);
-            new.start_after = Some(now + policy.delay);
-            new.restarts = history(policy, old, new.spec_version, now);
-            Some(new)
+            Some(again(view, service, key, old, now, rng))
         }
         Loss::Node(ground) => {
             // Global services have no other node for it; what must not run twice does not.
@@ -215,6 +220,15 @@ fn next<R: RngCore>(
             Some(new)
         }
     }
+}
+
+/// What follows a task that ended, after its delay.
+fn again<R: RngCore>(view: &View, service: &Service, key: SlotKey, old: &Task, now: WallTime, rng: &mut R) -> Task {
+    let policy = policy(view, service, old);
+    let mut new = successor(view, service, key, old, rng);
+    new.start_after = Some(now + policy.delay);
+    new.restarts = history(policy, old, new.spec_version, now);
+    new
 }
 
 /// The history a successor carries; a new version starts from nothing.

@@ -4,6 +4,7 @@
 //! read from the tasks each time. Only what tasks cannot tell is kept in the service's `UpdateStatus`.
 
 use super::Plan;
+use super::moves;
 use super::restart::{is_finished, may_restart, policy};
 use super::slots::{Slot, SlotKey, slots};
 use super::task::{create, desire, fresh};
@@ -39,6 +40,11 @@ fn is_going_on(state: UpdateState) -> bool {
             false
         }
     }
+}
+
+/// Slots are being replaced: not paused, not over.
+pub(super) fn is_under_way(service: &Service) -> bool {
+    status(service).is_some_and(|status| is_going_on(status.state))
 }
 
 fn is_paused(state: UpdateState) -> bool {
@@ -197,7 +203,7 @@ pub(super) fn update<R: RngCore>(view: &View, service: &Service, now: WallTime, 
     let reachable = slots.iter().filter(|(key, _)| can_be_updated(view, **key));
     let progress: Vec<Progress> = reachable.map(|(key, slot)| Progress::of(view, service, *key, slot)).collect();
     for pair in &progress {
-        finish(pair, plan);
+        finish(view, service, pair, plan);
     }
     let dirty = progress.iter().filter(|slot| slot.is_waiting || slot.is_pair()).count() as u64;
     let status = status(service).cloned();
@@ -224,12 +230,13 @@ fn can_be_updated(view: &View, key: SlotKey) -> bool {
     }
 }
 
-/// Stops the old of a slot once the new is up, and what is twice.
-fn finish(slot: &Progress, plan: &mut Plan) {
+/// Stops the old of a slot once the new is up, and what is twice but for what is about to take over on another node.
+fn finish(view: &View, service: &Service, slot: &Progress, plan: &mut Plan) {
     let Some(keep) = slot.current.iter().max_by_key(|task| (task.is_up(), task.meta.created.index, task.id)) else {
         return;
     };
-    let twice = slot.current.iter().filter(|task| task.id != keep.id);
+    let twice =
+        slot.current.iter().filter(|task| task.id != keep.id && !moves::is_moving(view, service, slot.slot, task));
     let old = slot.outdated.iter().filter(|_| keep.is_up());
     for task in twice.chain(old) {
         plan.add(vec![desire(task, TaskState::Shutdown)]);

@@ -1,5 +1,6 @@
 mod addresses;
 mod golden;
+mod moves;
 mod properties;
 mod restart;
 mod scale;
