@@ -16,24 +16,25 @@ use std::sync::Arc;
 const ASSIGNED_MESSAGE: &str = "scheduler assigned task to node";
 
 /// Gives waiting tasks their nodes, at most `limit` changes; what finds none gets the reason, once. `board`
-/// is at `view` and stays there.
+/// is at `view`, and counts what was placed until it goes on.
 pub fn place(view: &View, board: &mut Board, now: WallTime, limit: usize) -> Vec<Change> {
     debug_assert_eq!(view.index(), board.index(), "the board is at the view");
     let Board { nodes, waiting, .. } = board;
+    // What an earlier call came to was not written.
+    nodes.settle();
     let mut changes = Vec::new();
     let mut waiting = waiting.values().peekable();
-    'all: while let Some(first) = waiting.next() {
+    while let Some(first) = waiting.next() {
         let mut run = Run::of(nodes, first, now);
         let mut next = Some(first);
         while let Some(task) = next {
             if changes.len() >= limit {
-                break 'all;
+                return changes;
             }
             changes.extend(run.place(nodes, task));
             next = waiting.next_if(|other| is_alike(first, other));
         }
     }
-    nodes.settle();
     changes
 }
 

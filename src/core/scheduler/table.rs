@@ -2,7 +2,7 @@
 //!
 //! Follows from one snapshot: [`NodeTable::of`] builds it, [`NodeTable::follow`] brings it to another one
 //! at the cost of what differs, and both come to the same. Beyond the snapshot it counts what was placed
-//! since, until it is taken back by `settle`.
+//! on it, until it goes on to the next one: what is there as it was placed stays counted.
 
 use super::FAILURES_TO_AVOID;
 use super::demand::SpreadKey;
@@ -40,7 +40,7 @@ pub struct NodeTable {
     /// The first is the one without a label.
     shelves: Vec<Shelf>,
     /// Counted on their nodes, though the snapshot does not say so.
-    placed: Vec<(NodeId, Arc<Task>)>,
+    placed: BTreeMap<TaskId, (NodeId, Arc<Task>)>,
 }
 
 impl Default for NodeTable {
@@ -50,7 +50,7 @@ impl Default for NodeTable {
             by_service: BTreeMap::new(),
             failures: BTreeMap::new(),
             shelves: vec![Shelf::new(Vec::new())],
-            placed: Vec::new(),
+            placed: BTreeMap::new(),
         }
     }
 }
@@ -92,6 +92,7 @@ impl NodeTable {
 
     /// Goes on to `view`, which differs by `delta` from where it was.
     pub fn follow(&mut self, delta: &Delta, view: &View) {
+        let kept = self.keep_placed(delta);
         self.settle();
         for node in &delta.nodes {
             self.change_node(node);
@@ -109,6 +110,7 @@ impl NodeTable {
             }
             if let Some((id, new)) = task.new.as_ref().and_then(|new| Some((holder(new)?, new)))
                 && !arrived(id)
+                && !kept.contains(&new.id)
             {
                 self.edit(id, |info| info.hold(new), new.service);
             }
@@ -223,18 +225,43 @@ impl NodeTable {
         &self.shelves[at]
     }
 
-    /// Counts `task` as placed on `node`.
+    /// Counts `task` as placed on `node`, until the table goes on to a snapshot where it is not.
     pub fn add(&mut self, node: NodeId, task: &Arc<Task>) {
         self.edit(node, |info| info.hold(task), task.service);
-        self.placed.push((node, Arc::clone(task)));
+        self.placed.insert(task.id, (node, Arc::clone(task)));
     }
 
     /// Takes back what was placed since the snapshot.
     pub fn settle(&mut self) {
-        for (node, task) in std::mem::take(&mut self.placed) {
+        for (_, (node, task)) in std::mem::take(&mut self.placed) {
             self.edit(node, |info| info.release(&task), task.service);
         }
     }
+
+    /// Those of the tasks placed that are where they were placed, and hold there what they were placed with.
+    fn keep_placed(&mut self, delta: &Delta) -> BTreeSet<TaskId> {
+        let mut kept = BTreeSet::new();
+        if self.placed.is_empty() || !delta.nodes.is_empty() {
+            return kept;
+        }
+        for (old, new) in delta.tasks.iter().filter_map(|task| Some((task.old.as_ref()?, task.new.as_ref()?))) {
+            let as_placed = |(node, placed): &(NodeId, Arc<Task>)| {
+                holder(old).is_none() && holder(new) == Some(*node) && holds_the_same(placed, new)
+            };
+            if self.placed.get(&new.id).is_some_and(as_placed) {
+                self.placed.remove(&new.id);
+                kept.insert(new.id);
+            }
+        }
+        kept
+    }
+}
+
+fn holds_the_same(one: &Task, other: &Task) -> bool {
+    Arc::ptr_eq(&one.spec, &other.spec)
+        && one.service == other.service
+        && one.host_ports == other.host_ports
+        && one.is_wanted() == other.is_wanted()
 }
 
 /// Takes one of a set of a map away, and the set when it is empty.
