@@ -1,6 +1,7 @@
 //! Subnets and tunnel ids of networks.
 
-use crate::model::{Cluster, ClusterSpec, Network, NetworkAllocation, NetworkDriver};
+use super::books::Books;
+use crate::model::{Cluster, ClusterSpec, Network, NetworkAllocation};
 use crate::store::{Change, View};
 use ipnet::{IpNet, Ipv4Net};
 use std::collections::BTreeSet;
@@ -10,12 +11,9 @@ use std::sync::Arc;
 /// Tunnel ids are below this: 24 bits of the tunnel header.
 const OVERLAY_ID_END: u32 = 1 << 24;
 
-/// Gives networks without an allocation theirs, at most `limit` changes.
-pub fn allocate_networks(view: &View, limit: usize) -> Vec<Change> {
-    let mut waiting: Vec<&Arc<Network>> = view
-        .networks()
-        .filter(|n| n.allocation.is_none() && !n.removing && n.spec.driver == NetworkDriver::Overlay)
-        .collect();
+/// Gives networks without an allocation theirs, at most `limit` changes. `books` are at `view`.
+pub fn allocate_networks(view: &View, books: &Books, limit: usize) -> Vec<Change> {
+    let mut waiting: Vec<&Arc<Network>> = books.networks.iter().filter_map(|id| view.network(*id)).collect();
     if waiting.is_empty() {
         return Vec::new();
     }

@@ -3,15 +3,20 @@
 use crate::ServiceId;
 use crate::model::{PortConfig, Protocol, PublishMode, Service};
 use crate::store::View;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// Where ports come from when none is named (as in Docker's swarm mode).
 const DYNAMIC_PORTS: RangeInclusive<u16> = 30000..=32767;
 
-/// Ports of all services as allocated.
-pub(super) struct PortTable {
-    held: Vec<(PortConfig, ServiceId, String)>,
+/// Ports of all services as allocated, looked up by number in the snapshot.
+pub(super) struct PortTable<'a> {
+    view: &'a View,
+    /// What services got here, in place of what the snapshot says they hold.
+    served: BTreeMap<ServiceId, (String, Vec<PortConfig>)>,
+    /// Who got a port of this number here.
+    by_number: BTreeMap<(Protocol, u16), BTreeSet<ServiceId>>,
 }
 
 fn protocol(protocol: Protocol) -> &'static str {
@@ -32,18 +37,9 @@ fn collide(one: &PortConfig, other: &PortConfig) -> bool {
     !both_host && !apart && one.protocol == other.protocol && one.published_port == other.published_port
 }
 
-impl PortTable {
-    pub fn of(view: &View) -> Self {
-        let mut table = Self { held: Vec::new() };
-        for service in view.services() {
-            table.hold(service, &service.endpoint.ports);
-        }
-        table
-    }
-
-    fn hold(&mut self, service: &Service, ports: &[PortConfig]) {
-        let numbered = ports.iter().filter(|port| port.published_port != 0);
-        self.held.extend(numbered.map(|port| (port.clone(), service.id, service.spec.name.clone())));
+impl<'a> PortTable<'a> {
+    pub fn of(view: &'a View) -> Self {
+        Self { view, served: BTreeMap::new(), by_number: BTreeMap::new() }
     }
 
     /// The service's ports with their numbers; what it had is kept. Fails with the words for the service.
@@ -61,20 +57,36 @@ impl PortTable {
             let number = self.number_for(service.id, port, &ports, &mut kept)?;
             ports[index].published_port = number;
         }
-        self.held.retain(|(_, owner, _)| *owner != service.id);
-        self.hold(service, &ports);
+        for port in ports.iter().filter(|port| port.published_port != 0) {
+            self.by_number.entry((port.protocol, port.published_port)).or_default().insert(service.id);
+        }
+        self.served.insert(service.id, (service.spec.name.clone(), ports.clone()));
         Ok(ports)
     }
 
     fn check(&self, service: ServiceId, port: &PortConfig) -> Result<(), String> {
-        match self.held.iter().find(|(held, owner, _)| *owner != service && collide(held, port)) {
+        match self.holder(service, port) {
             None => Ok(()),
-            Some((_, _, name)) => Err(format!(
+            Some(name) => Err(format!(
                 "port {}/{} is already published by service \"{name}\"",
                 port.published_port,
                 protocol(port.protocol)
             )),
         }
+    }
+
+    /// Name of another service that holds the port.
+    fn holder(&self, service: ServiceId, port: &PortConfig) -> Option<&str> {
+        let collides = |ports: &[PortConfig]| ports.iter().any(|held| collide(held, port));
+        let before = self.view.publishers(port.protocol, port.published_port);
+        let before = before.filter(|other| other.id != service && !self.served.contains_key(&other.id));
+        let mut before = before.filter(|other| collides(&other.endpoint.ports));
+        if let Some(other) = before.next() {
+            return Some(&other.spec.name);
+        }
+        let now = self.by_number.get(&(port.protocol, port.published_port)).into_iter().flatten();
+        let mut now = now.filter(|other| **other != service).filter_map(|other| self.served.get(other));
+        now.find(|(_, ports)| collides(ports)).map(|(name, _)| name.as_str())
     }
 
     fn number_for(

@@ -1,6 +1,7 @@
 //! Virtual addresses and published ports of services.
 
-use super::pool::{Pools, has_addresses, not_ready};
+use super::books::Books;
+use super::pool::{Draw, has_addresses, not_ready};
 use super::ports::PortTable;
 use crate::NetworkId;
 use crate::model::{Endpoint, EndpointMode, PublishMode, Service, VirtualIp};
@@ -10,16 +11,12 @@ use std::sync::Arc;
 /// Why a service's tasks can't get their addresses yet, in words.
 pub type Obstacle = String;
 
-/// Brings endpoints up to their specs, at most `limit` changes.
-pub fn allocate_services(view: &View, limit: usize) -> Vec<Change> {
-    let mut waiting: Vec<&Arc<Service>> =
-        view.services().filter(|service| !service.removing && !is_served(view, service)).collect();
-    if waiting.is_empty() {
-        return Vec::new();
-    }
+/// Brings endpoints up to their specs, at most `limit` changes. `books` are at `view`.
+pub fn allocate_services(view: &View, books: &Books, limit: usize) -> Vec<Change> {
+    let mut waiting: Vec<&Arc<Service>> = books.services.iter().filter_map(|id| view.service(*id)).collect();
     // Who asked first is served first.
     waiting.sort_by_key(|service| (service.spec_written.index, service.id));
-    let mut pools = Pools::of(view);
+    let mut pools = Draw::of(view, &books.pools);
     let mut ports = PortTable::of(view);
     let mut changes = Vec::new();
     for service in waiting.into_iter().take(limit) {
@@ -60,7 +57,7 @@ fn vip_networks(view: &View, service: &Service) -> Result<Vec<NetworkId>, Obstac
 }
 
 /// The endpoint answers the spec as it is now.
-fn is_served(view: &View, service: &Service) -> bool {
+pub(super) fn is_served(view: &View, service: &Service) -> bool {
     let endpoint = &service.endpoint;
     endpoint.spec == service.spec.endpoint
         && endpoint.pending_reason.is_empty()
@@ -81,7 +78,7 @@ pub(super) fn obstacle(view: &View, service: &Service) -> Result<(), Obstacle> {
     Err(service.endpoint.pending_reason.clone())
 }
 
-fn serve(view: &View, service: &Arc<Service>, pools: &mut Pools, ports: &mut PortTable) -> Result<Endpoint, Obstacle> {
+fn serve(view: &View, service: &Arc<Service>, pools: &mut Draw, ports: &mut PortTable) -> Result<Endpoint, Obstacle> {
     let networks = vip_networks(view, service)?;
     if let Some(missing) = networks.iter().find(|id| view.network(**id).is_none_or(|n| n.allocation.is_none())) {
         return Err(not_ready(view, *missing));
@@ -91,7 +88,7 @@ fn serve(view: &View, service: &Arc<Service>, pools: &mut Pools, ports: &mut Por
         let had = service.endpoint.vips.iter().find(|vip| vip.network == network);
         let taken = match had {
             Some(vip) => Ok(vip.addr),
-            None => pools.take(view, network),
+            None => pools.take(network),
         };
         match taken {
             Ok(addr) => vips.push(VirtualIp { network, addr }),
@@ -111,7 +108,7 @@ fn serve(view: &View, service: &Arc<Service>, pools: &mut Pools, ports: &mut Por
 }
 
 /// Gives back what was taken now; what the service had before it keeps.
-fn give_back(service: &Service, pools: &mut Pools, vips: &[VirtualIp]) {
+fn give_back(service: &Service, pools: &mut Draw, vips: &[VirtualIp]) {
     for vip in vips.iter().filter(|vip| !service.endpoint.vips.contains(vip)) {
         pools.give_back(vip.network, vip.addr);
     }

@@ -1,23 +1,17 @@
 //! Addresses of tasks.
 
-use super::pool::{Pools, has_addresses};
+use super::books::Books;
+use super::pool::{Draw, has_addresses};
 use super::services::{obstacle, publishes_on_ingress};
-use crate::model::{Service, Task, TaskAttachment, TaskState};
+use crate::model::{Service, Task, TaskAttachment};
 use crate::store::{Change, View};
-use std::sync::Arc;
 
 /// Moves new tasks to pending with their addresses, at most `limit` changes; what has to wait gets the
-/// reason, once.
-pub fn allocate_tasks(view: &View, limit: usize) -> Vec<Change> {
-    let mut waiting: Vec<&Arc<Task>> =
-        view.tasks().filter(|task| task.status.state == TaskState::New && task.is_wanted()).collect();
-    if waiting.is_empty() {
-        return Vec::new();
-    }
-    waiting.sort_by_key(|task| (task.meta.created.index, task.service, task.slot, task.id));
-    let mut pools = Pools::of(view);
+/// reason, once. `books` are at `view`.
+pub fn allocate_tasks(view: &View, books: &Books, limit: usize) -> Vec<Change> {
+    let mut pools = Draw::of(view, &books.pools);
     let mut changes = Vec::new();
-    for task in waiting {
+    for task in books.tasks.values() {
         if changes.len() >= limit {
             break;
         }
@@ -34,7 +28,7 @@ pub fn allocate_tasks(view: &View, limit: usize) -> Vec<Change> {
 }
 
 /// All of its addresses or none.
-fn serve(view: &View, service: &Service, task: &Task, pools: &mut Pools) -> Result<Vec<TaskAttachment>, String> {
+fn serve(view: &View, service: &Service, task: &Task, pools: &mut Draw) -> Result<Vec<TaskAttachment>, String> {
     obstacle(view, service)?;
     let mut wanted: Vec<(crate::NetworkId, Vec<String>)> = Vec::new();
     for target in task.spec.networks.iter().filter(|target| has_addresses(view, target.target)) {
@@ -57,7 +51,7 @@ fn serve(view: &View, service: &Service, task: &Task, pools: &mut Pools) -> Resu
     }
     let mut attachments: Vec<TaskAttachment> = Vec::with_capacity(wanted.len());
     for (network, aliases) in wanted {
-        match pools.take(view, network) {
+        match pools.take(network) {
             Ok(addr) => attachments.push(TaskAttachment { network, addr, aliases }),
             Err(reason) => {
                 for taken in attachments {

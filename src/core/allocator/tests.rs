@@ -26,7 +26,7 @@ fn network(id: u128, subnet: Option<&str>) -> Network {
 }
 
 fn allocate(store: &mut Store) -> View {
-    let changes = allocate_networks(&store.view(), usize::MAX);
+    let changes = allocate_networks(&store.view(), &Books::of(&store.view()), usize::MAX);
     let index = store.view().index() + 1;
     store.apply(index, 1, &Txn { changes, ..Txn::default() }).unwrap();
     store.view()
@@ -96,6 +96,6 @@ proptest! {
         for network in view.networks() {
             prop_assert_eq!(network.allocation.is_some(), network.pending_reason.is_empty());
         }
-        prop_assert!(allocate_networks(&view, usize::MAX).is_empty());
+        prop_assert!(allocate_networks(&view, &Books::of(&view), usize::MAX).is_empty());
     }
 }

@@ -391,7 +391,7 @@ fn port_conflicts(view: &View, spec: &ServiceSpec, id: ServiceId) -> Result<(), 
     let others: BTreeMap<ServiceId, &Arc<Service>> = wanted
         .iter()
         .flat_map(|port| view.publishers(port.protocol, port.published_port))
-        .filter(|other| other.id != id)
+        .filter(|other| other.id != id && !other.removing)
         .map(|other| (other.id, other))
         .collect();
     for other in others.into_values() {

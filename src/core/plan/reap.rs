@@ -3,9 +3,9 @@
 use super::Plan;
 use super::slots::slots;
 use super::task::{desire, end};
-use crate::WallTime;
 use crate::model::{ClusterSpec, NodeState, Service, Task, TaskState};
 use crate::store::{Change, ObjectRef, View};
+use crate::{NetworkId, ServiceId, WallTime};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,10 +32,10 @@ pub fn reap_service(view: &View, service: &Service, now: WallTime, plan: &mut Pl
     }
 }
 
-/// Cleans up tasks whose service is gone.
-pub fn reap_strays(view: &View, now: WallTime) -> Plan {
+/// Cleans up the tasks of services that are gone.
+pub fn reap_strays(view: &View, gone: impl IntoIterator<Item = ServiceId>, now: WallTime) -> Plan {
     let mut plan = Plan::default();
-    for task in view.tasks().filter(|task| view.service(task.service).is_none()) {
+    for task in gone.into_iter().flat_map(|service| view.tasks_of_service(service)) {
         if plan.is_full() {
             break;
         }
@@ -48,12 +48,12 @@ pub fn reap_strays(view: &View, now: WallTime) -> Plan {
     plan
 }
 
-/// Takes away the removed networks whose last task has left.
-pub fn reap_networks(view: &View) -> Plan {
+/// Takes those of the networks away whose last task has left; all of them are being removed.
+pub fn reap_networks(view: &View, removing: impl IntoIterator<Item = NetworkId>) -> Plan {
     let mut plan = Plan::default();
-    for network in view.networks().filter(|network| network.removing) {
-        if !plan.is_full() && view.tasks_on_network(network.id).next().is_none() {
-            plan.add(vec![Change::Delete(ObjectRef::Network(network.id))]);
+    for network in removing {
+        if !plan.is_full() && view.tasks_on_network(network).next().is_none() {
+            plan.add(vec![Change::Delete(ObjectRef::Network(network))]);
         }
     }
     plan

@@ -82,13 +82,17 @@ pub(super) fn references(spec: &TaskSpec) -> impl Iterator<Item = ObjectRef> {
     networks.chain(secrets).chain(configs)
 }
 
-/// Ports a service publishes or is to publish, itself not being removed.
+/// Ports a service publishes or is to publish.
 fn ports(service: &Service) -> BTreeSet<(Protocol, u16)> {
-    if service.removing {
-        return BTreeSet::new();
-    }
     let all = service.spec.endpoint.ports.iter().chain(&service.endpoint.ports);
     all.filter(|port| port.published_port != 0).map(|port| (port.protocol, port.published_port)).collect()
+}
+
+fn is_global(service: &Service) -> bool {
+    match service.spec.mode {
+        ServiceMode::Global | ServiceMode::GlobalJob => true,
+        ServiceMode::Replicated { .. } | ServiceMode::ReplicatedJob { .. } => false,
+    }
 }
 
 /// Networks a task has addresses of.
@@ -146,6 +150,12 @@ fn reindex_task(view: &mut View, old: Option<&Arc<Task>>, new: Option<&Arc<Task>
 fn reindex_service(view: &mut View, old: Option<&Arc<Service>>, new: Option<&Arc<Service>>) {
     let all = |service: Option<&Arc<Service>>| service.map(|s| (s.id, uses(s), ports(s)));
     let (was, is) = (all(old), all(new));
+    let global =
+        |service: Option<&Arc<Service>>| service.filter(|service| is_global(service)).map(|service| service.id);
+    if global(old) != global(new) {
+        global(old).map(|id| view.global_services.remove(&id));
+        global(new).map(|id| view.global_services.insert(id));
+    }
     if was == is {
         return;
     }

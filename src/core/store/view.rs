@@ -4,6 +4,7 @@ use super::ObjectRef;
 use crate::model::*;
 use crate::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
 use imbl::{OrdMap, OrdSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Kinds of object whose names are unique among themselves.
@@ -33,8 +34,10 @@ pub struct View {
     pub(super) tasks_by_network: OrdMap<NetworkId, OrdSet<TaskId>>,
     /// Services that are not being removed, by what their specs name.
     pub(super) users: OrdMap<ObjectRef, OrdSet<ServiceId>>,
-    /// Services that are not being removed, by the ports they publish or are to publish.
+    /// By the ports they publish or are to publish.
     pub(super) services_by_port: OrdMap<(Protocol, u16), OrdSet<ServiceId>>,
+    /// Services and jobs with a task on every node that fits.
+    pub(super) global_services: OrdSet<ServiceId>,
     pub(super) ingress: OrdSet<NetworkId>,
 }
 
@@ -57,7 +60,14 @@ impl View {
     #[cfg(test)]
     pub(crate) fn indexes(&self) -> impl PartialEq + std::fmt::Debug {
         let tasks = (self.tasks_by_service.clone(), self.tasks_by_node.clone(), self.tasks_by_network.clone());
-        (self.names.clone(), tasks, self.users.clone(), self.services_by_port.clone(), self.ingress.clone())
+        (
+            self.names.clone(),
+            tasks,
+            self.users.clone(),
+            self.services_by_port.clone(),
+            self.global_services.clone(),
+            self.ingress.clone(),
+        )
     }
 
     /// Log index of the newest write in here.
@@ -122,10 +132,31 @@ impl View {
         self.users.get(&object).into_iter().flatten().filter_map(|id| self.services.get(id))
     }
 
-    /// Services that are not being removed and publish the port, or are to, by id.
+    /// Services with a task on every node that fits, by id.
+    pub fn global_services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.global_services.iter().filter_map(|id| self.services.get(id))
+    }
+
+    /// Services that publish the port, or are to, by id; also those that are being removed.
     pub fn publishers(&self, protocol: Protocol, published_port: u16) -> impl Iterator<Item = &Arc<Service>> {
         let ids = self.services_by_port.get(&(protocol, published_port));
         ids.into_iter().flatten().filter_map(|id| self.services.get(id))
+    }
+
+    /// Services with a larger id, by id; all of them after `None`.
+    pub fn services_after(&self, after: Option<ServiceId>) -> impl Iterator<Item = &Arc<Service>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.services.range((from, Bound::Unbounded)).map(|(_, service)| service)
+    }
+
+    /// How many tasks the service has, ended ones included.
+    pub fn count_tasks(&self, service: ServiceId) -> usize {
+        self.tasks_by_service.get(&service).map_or(0, OrdSet::len)
+    }
+
+    /// There are tasks of the service, ended ones included.
+    pub fn has_tasks(&self, service: ServiceId) -> bool {
+        self.tasks_by_service.contains_key(&service)
     }
 
     /// How many objects there are, for audits and figures: nodes, services, tasks, networks.

@@ -217,6 +217,6 @@ fn large_specs_are_written_in_transactions_that_fit_the_log() {
     world.create(spec);
     let step = super::super::step(&world.view(), world.now, &super::super::Scope::All, &mut world.rng);
     assert!(step.txns.len() >= 5, "{} transactions for 5 MB", step.txns.len());
-    let sizes = step.txns.iter().map(|txn| txn.changes.iter().map(super::super::bytes).sum::<usize>());
+    let sizes = step.txns.iter().map(|txn| txn.changes.iter().map(crate::leader::draft::bytes).sum::<usize>());
     assert!(sizes.max() <= Some(1 << 20));
 }

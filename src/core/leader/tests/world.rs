@@ -2,7 +2,7 @@
 //! while, fail when a test says so, and vanish with their node.
 
 use crate::control;
-use crate::leader::{STEP_CHANGES_MAX, Scope, TXN_CHANGES_MAX, step};
+use crate::leader::{Ledger, STEP_CHANGES_MAX, Scope, TXN_CHANGES_MAX, step};
 use crate::model::*;
 use crate::store::{Change, Object, Store, Txn, View};
 use crate::{ClusterId, NetworkId, NodeId, Sensitive, ServiceId, TaskId, WallTime};
@@ -37,6 +37,7 @@ pub struct World {
     pub store: Store,
     pub now: WallTime,
     pub rng: StdRng,
+    ledger: Ledger,
     index: u64,
     pub wake_at: Option<WallTime>,
     fates: BTreeMap<String, Fate>,
@@ -110,6 +111,7 @@ impl World {
             store: Store::new(),
             now: WallTime(1_000_000),
             rng: StdRng::seed_from_u64(7),
+            ledger: Ledger::default(),
             index: 0,
             wake_at: None,
             fates: BTreeMap::new(),
@@ -208,7 +210,9 @@ impl World {
     /// What the leader does until there is nothing left to do.
     pub fn lead(&mut self) {
         for _ in 0..STEPS_MAX {
-            let result = step(&self.view(), self.now, &Scope::All, &mut self.rng);
+            let full = step(&self.view(), self.now, &Scope::All, &mut self.rng.clone());
+            let result = self.ledger.step(&self.view(), self.now, &mut self.rng);
+            assert_eq!(result, full, "looking at what changed comes to the same as looking at everything");
             let total: usize = result.txns.iter().map(|txn| txn.changes.len()).sum();
             assert!(total <= STEP_CHANGES_MAX + TXN_CHANGES_MAX, "{total} changes in a step");
             assert!(result.txns.iter().all(|txn| txn.changes.len() <= TXN_CHANGES_MAX));

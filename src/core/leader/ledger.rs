@@ -1,0 +1,179 @@
+//! What the leader keeps between steps: what is free, who waits, and which services are to be looked at.
+//!
+//! All of it follows from the view it was brought to, so nothing in it can drift or get lost: it is brought
+//! to the next view by what differs between the two, whatever became of the transactions of the last step.
+//! A service is looked at until there is nothing to do about it, and then not before something it depends
+//! on differs from what was looked at, or a time it named has come.
+
+use super::affected::affected;
+use super::draft::Draft;
+use super::{ROUNDS_MAX, Step};
+use crate::allocator::{self, Books};
+use crate::plan::{self, Phase};
+use crate::scheduler::{self, Board};
+use crate::store::{Change, Delta, View};
+use crate::{NetworkId, ServiceId, WallTime};
+use rand::RngCore;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Tasks of the services that one call of [`Ledger::look`] adds, about: some milliseconds of work.
+const LOOK_TASKS: usize = 2000;
+
+/// Owned by the leader's shell for one term.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// Where all of the below is at.
+    view: View,
+    board: Board,
+    books: Books,
+    /// Services that are gone and have tasks.
+    strays: BTreeSet<ServiceId>,
+    /// Networks that are being removed.
+    leaving: BTreeSet<NetworkId>,
+    /// Services to look at.
+    dirty: BTreeSet<ServiceId>,
+    wakes: Wakes,
+    /// Where the next look over all services goes on.
+    looked: Option<ServiceId>,
+}
+
+/// When something is to be done though nothing changes; `None` stands for the tasks without a service.
+#[derive(Clone, Debug, Default)]
+struct Wakes {
+    by_service: BTreeMap<Option<ServiceId>, WallTime>,
+    by_time: BTreeSet<(WallTime, Option<ServiceId>)>,
+}
+
+impl Wakes {
+    fn set(&mut self, service: Option<ServiceId>, at: Option<WallTime>) {
+        if let Some(old) = self.by_service.remove(&service) {
+            self.by_time.remove(&(old, service));
+        }
+        if let Some(at) = at {
+            self.by_service.insert(service, at);
+            self.by_time.insert((at, service));
+        }
+    }
+
+    fn next(&self) -> Option<WallTime> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+
+    /// Those whose time has come.
+    fn due(&self, now: WallTime) -> impl Iterator<Item = ServiceId> {
+        self.by_time.iter().take_while(move |(at, _)| *at <= now).filter_map(|(_, service)| *service)
+    }
+}
+
+impl Ledger {
+    /// At `view`; only `services` are to be looked at.
+    pub(super) fn at(view: &View, services: BTreeSet<ServiceId>) -> Self {
+        let mut ledger = Self::default();
+        ledger.follow(view);
+        Self { dirty: services, ..ledger }
+    }
+
+    /// What is to be done about `view` at `now`, the leader's wall clock; `rng` is used for ids only. The
+    /// first step looks at everything, each one after it at what changed.
+    pub fn step<R: RngCore>(&mut self, view: &View, now: WallTime, rng: &mut R) -> Step {
+        self.follow(view);
+        self.dirty.extend(self.wakes.due(now));
+        let mut draft = Draft::new(view, now);
+        for _ in 0..ROUNDS_MAX {
+            let before = draft.changes;
+            self.round(&mut draft, now, rng);
+            if draft.changes == before || draft.room() == 0 {
+                break;
+            }
+        }
+        Step { txns: draft.txns, wake_at: self.wakes.next() }
+    }
+
+    /// Looks again at some services though nothing tells that they changed: those that wait for a time, which
+    /// is wrong when the clock is set, and a part of all, another one each time. To be called now and then.
+    pub fn look(&mut self) {
+        self.dirty.extend(self.wakes.by_service.keys().flatten());
+        let mut tasks = 0;
+        let after = self.looked.take();
+        for service in self.view.services_after(after) {
+            self.dirty.insert(service.id);
+            tasks += 1 + self.view.count_tasks(service.id);
+            if tasks >= LOOK_TASKS {
+                self.looked = Some(service.id);
+                break;
+            }
+        }
+    }
+
+    /// Goes on to `view`.
+    fn follow(&mut self, view: &View) {
+        let delta = Delta::between(&self.view, view);
+        self.board.follow(&delta, view);
+        self.books.follow(&delta, view);
+        self.dirty.extend(affected(&delta, view));
+        let services = delta.services.iter().flat_map(|service| service.both().map(|service| service.id));
+        let tasks = delta.tasks.iter().flat_map(|task| task.both().map(|task| task.service));
+        for service in services.chain(tasks) {
+            match view.service(service).is_none() && view.has_tasks(service) {
+                true => self.strays.insert(service),
+                false => self.strays.remove(&service),
+            };
+        }
+        for network in &delta.networks {
+            for id in network.both().map(|network| network.id) {
+                match network.new.as_ref().is_some_and(|network| network.removing) {
+                    true => self.leaving.insert(id),
+                    false => self.leaving.remove(&id),
+                };
+            }
+        }
+        self.view = view.clone();
+    }
+
+    /// One pass, each decision on the result of the last.
+    fn round<R: RngCore>(&mut self, draft: &mut Draft, now: WallTime, rng: &mut R) {
+        for service in self.dirty.clone() {
+            if draft.room() == 0 {
+                return;
+            }
+            self.reconcile(draft, service, now, rng);
+        }
+        self.follow(&draft.view);
+        let strays = plan::reap_strays(&draft.view, self.strays.iter().copied(), now);
+        self.wakes.set(None, strays.wake_at);
+        draft.take(strays.groups);
+        draft.take(plan::reap_networks(&draft.view, self.leaving.iter().copied()).groups);
+        for allocate in [allocator::allocate_networks, allocator::allocate_services, allocator::allocate_tasks] {
+            self.follow(&draft.view);
+            let changes = allocate(&draft.view, &self.books, draft.room());
+            draft.take(each(changes));
+        }
+        self.follow(&draft.view);
+        let changes = scheduler::place(&draft.view, &mut self.board, now, draft.room());
+        draft.take(each(changes));
+        self.follow(&draft.view);
+    }
+
+    /// All phases of one service. It need not be looked at again when none of them wanted anything.
+    fn reconcile<R: RngCore>(&mut self, draft: &mut Draft, service: ServiceId, now: WallTime, rng: &mut R) {
+        let mut wake_at: Option<WallTime> = None;
+        let mut is_settled = true;
+        for phase in Phase::ALL {
+            if draft.room() == 0 {
+                return;
+            }
+            let plan = plan::reconcile(&draft.view, service, phase, now, rng);
+            wake_at = wake_at.into_iter().chain(plan.wake_at).min();
+            is_settled &= plan.is_empty();
+            draft.take(plan.groups);
+        }
+        self.wakes.set(Some(service), wake_at);
+        if is_settled {
+            self.dirty.remove(&service);
+        }
+    }
+}
+
+fn each(changes: Vec<Change>) -> Vec<Vec<Change>> {
+    changes.into_iter().map(|change| vec![change]).collect()
+}
