@@ -7,6 +7,7 @@ use crate::error::ApiError;
 use crate::ports::SwarmStatus;
 use serde_json::{Value, json};
 use swarm_core::model::*;
+use swarm_core::store::View;
 
 /// Reads API `NodeSpec`; an empty name keeps none.
 pub fn read_node_spec(mut object: Object) -> Result<NodeSpec, ApiError> {
@@ -71,8 +72,12 @@ fn machine_name(architecture: &str) -> &str {
     }
 }
 
-/// API `Node`.
-pub fn write_node(node: &Node, status: &SwarmStatus) -> Value {
+/// API `Node`. `Swarm.TasksLeft`, beyond the API, is there while a node that is drained still has tasks.
+pub fn write_node(node: &Node, view: &View, status: &SwarmStatus) -> Value {
+    let left = match node.spec.availability {
+        Availability::Drain => view.tasks_of_node(node.id).filter(|task| task.occupies_node()).count(),
+        Availability::Active | Availability::Pause => 0,
+    };
     let spec = Fields::new()
         .filled("Name", node.spec.name.clone().unwrap_or_default())
         .set("Labels", strings(&node.spec.labels))
@@ -91,6 +96,7 @@ pub fn write_node(node: &Node, status: &SwarmStatus) -> Value {
         .set("Description", node.description.as_ref().map(write_description).unwrap_or_else(|| json!({})))
         .set("Status", observed)
         .opt("ManagerStatus", node.raft.map(|_| write_manager(node, status)))
+        .opt("Swarm", (left > 0).then(|| json!({ "TasksLeft": left })))
         .into()
 }
 

@@ -213,6 +213,18 @@ async fn a_node_is_listed_found_and_updated() {
 }
 
 #[tokio::test]
+async fn a_drained_node_tells_how_many_tasks_it_still_has() {
+    let world = World::manager();
+    let id = world.create("/services/create", service("web")).await;
+    world.cluster.run_task(id.parse().unwrap(), 1);
+    assert_eq!(world.get("/nodes/self").await.json().get("Swarm"), None);
+    let path = format!("/nodes/self/update?version={}", world.version("/nodes/self").await);
+    let drained = json!({ "Role": "manager", "Availability": "drain" });
+    assert_eq!(world.post(&path, drained).await.status, StatusCode::OK);
+    assert_eq!(world.get("/nodes/self").await.json()["Swarm"], json!({ "TasksLeft": 1 }));
+}
+
+#[tokio::test]
 async fn a_service_lives_from_create_to_remove() {
     let world = World::manager();
     let id = world.create("/services/create", service("web")).await;

@@ -4,6 +4,7 @@ pub mod cluster;
 pub mod common;
 pub mod container;
 pub mod content;
+mod drain;
 pub mod events;
 pub mod image;
 pub mod log_options;

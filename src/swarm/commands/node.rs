@@ -4,6 +4,7 @@ use crate::cli::Context;
 use crate::client::{Client, segment};
 use crate::commands::cluster::Availability;
 use crate::commands::common::{InspectArgs, ListArgs, capitalized, each, labels, natural, own_node, pairs};
+use crate::commands::drain;
 use crate::commands::tasks::{self, TaskListArgs};
 use crate::error::{CliError, Result};
 use crate::filter;
@@ -92,9 +93,12 @@ impl Role {
 
 #[derive(Debug, Args)]
 pub struct UpdateArgs {
-    /// Whether the node gets tasks
+    /// Whether the node gets tasks; with drain, waits until it has none left
     #[arg(long, value_enum)]
     availability: Option<Availability>,
+    /// Do not wait until a drained node has no tasks left
+    #[arg(short, long)]
+    detach: bool,
     /// Add or change a label, KEY=VALUE (may be repeated)
     #[arg(long, value_name = "LABEL")]
     label_add: Vec<String>,
@@ -161,11 +165,20 @@ fn row(node: &Value, info: &Value) -> Value {
         "Self": text(node, "/ID") == text(info, "/Swarm/NodeID"),
         "Hostname": text(node, "/Description/Hostname"),
         "Status": capitalized(text(node, "/Status/State")),
-        "Availability": capitalized(text(node, "/Spec/Availability")),
+        "Availability": availability(node),
         "ManagerStatus": manager,
         "EngineVersion": text(node, "/Description/Engine/EngineVersion"),
         "TLSStatus": tls_status(node, info),
     })
+}
+
+/// Of a node that is drained, with the number of tasks it still has.
+fn availability(node: &Value) -> String {
+    let word = capitalized(text(node, "/Spec/Availability"));
+    match int(node, "/Swarm/TasksLeft") {
+        0 => word,
+        left => format!("{word} ({left} left)"),
+    }
 }
 
 /// Whether the node's certificate is of the cluster's present CA.
@@ -214,7 +227,7 @@ fn describe(node: &Value) -> String {
     if !text(node, "/Status/Message").is_empty() {
         line(" Message:\t\t", &capitalized(text(node, "/Status/Message")));
     }
-    line(" Availability:         \t", &capitalized(text(node, "/Spec/Availability")));
+    line(" Availability:         \t", &availability(node));
     line(" Address:\t\t", text(node, "/Status/Addr"));
     if object(node, "/ManagerStatus").is_some() {
         line("Manager Status:", "");
@@ -306,6 +319,10 @@ async fn update(client: &Client, args: UpdateArgs) -> Result<()> {
     })
     .await?;
     write_out(&format!("{}\n", args.node));
+    if matches!(availability, Some(Availability::Drain)) && !args.detach {
+        let node = client.get(&path(client, &args.node).await?).await?;
+        drain::wait(client, text(&node, "/ID"), text(&node, "/Description/Hostname")).await?;
+    }
     Ok(())
 }
 
