@@ -9,6 +9,7 @@ use crate::routes::unknown_below;
 use crate::{logs, lookup};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use swarm_core::model::{Service, ServiceMode, TaskState};
 use swarm_core::store::{Conflict, Txn, View};
 use swarm_core::{Sensitive, ServiceId, WallTime, control};
@@ -84,24 +85,27 @@ async fn list(call: Call) -> Outcome {
 
 /// API `ServiceStatus`: how many tasks run, should run, and have completed.
 fn service_status(service: &Service, view: &View) -> Value {
-    let (mut running, mut wanted, mut completed) = (0u64, 0u64, 0u64);
+    let (mut running, mut wanted) = (0u64, 0u64);
+    let mut completed = BTreeSet::new();
     let iteration = service.job.map(|job| job.iteration);
     for task in view.tasks_of_service(service.id) {
         let state = task.status.state;
         if iteration.is_some() && task.job_iteration != iteration {
             continue;
         }
-        let desired = matches!(task.desired, TaskState::Running | TaskState::Complete);
-        running += u64::from(desired && state == TaskState::Running);
-        wanted += u64::from(desired);
-        completed += u64::from(state == TaskState::Complete);
+        running += u64::from(task.desired == TaskState::Running && state == TaskState::Running);
+        wanted += u64::from(task.is_wanted() && !(iteration.is_some() && state == TaskState::Complete));
+        if state == TaskState::Complete {
+            // One that was thought lost with its node may have completed beside the one that took over: one run.
+            completed.insert((task.slot, task.node.filter(|_| task.slot == 0)));
+        }
     }
     let wanted = match &service.spec.mode {
         ServiceMode::Replicated { replicas } => *replicas,
         ServiceMode::ReplicatedJob { max_concurrent, .. } => *max_concurrent,
         ServiceMode::Global | ServiceMode::GlobalJob => wanted,
     };
-    let completed = if service.job.is_some() { completed } else { 0 };
+    let completed = if service.job.is_some() { completed.len() } else { 0 };
     json!({ "RunningTasks": running, "DesiredTasks": wanted, "CompletedTasks": completed })
 }
 

@@ -3,7 +3,7 @@
 use crate::call::{Call, Outcome, ok};
 use crate::error::ApiError;
 use crate::filters::Filters;
-use crate::json::write_task;
+use crate::json::{desired_word, write_task};
 use crate::ports::LogSelector;
 use crate::routes::unknown_below;
 use crate::{logs, lookup};
@@ -73,9 +73,9 @@ async fn list(call: Call) -> Outcome {
     ok(tasks.map(|task| write_task(task, &view, now)).collect::<Vec<_>>())
 }
 
-/// A task that waits for its restart delay (`ready`) is one that is wanted to run.
+/// A task that waits for its restart delay (`ready`) is one that is wanted to run; `running` also finds a job's.
 fn desired_is(task: &Task, state: &str) -> bool {
-    task.desired.as_str() == state || (state == "running" && task.desired == TaskState::Ready)
+    desired_word(task) == state || (state == "running" && matches!(task.desired, TaskState::Ready | TaskState::Running))
 }
 
 async fn inspect(call: Call, id: &str) -> Outcome {

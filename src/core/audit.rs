@@ -25,13 +25,14 @@ impl fmt::Display for Violation {
 type Check = fn(&View, &mut Vec<String>);
 
 /// After every transaction.
-const ALWAYS: [(&str, Check); 10] = [
+const ALWAYS: [(&str, Check); 11] = [
     ("an address has one holder", one_holder_per_address),
     ("a published port belongs to one service", one_service_per_port),
     ("subnets do not overlap and tunnel ids are unique", networks_apart),
     ("a node is not given more than it has", nothing_overcommitted),
     ("a host port is bound once per node", host_ports_bound_once),
     ("a slot runs once, or twice while an update starts first", one_running_per_slot),
+    ("a job runs no more at once than it may", jobs_within_concurrency),
     ("an update keeps to its parallelism", updates_within_parallelism),
     ("moves keep to the parallelism of updates", moves_within_parallelism),
     ("an update stops at its failure ratio", updates_within_failure_ratio),
@@ -39,10 +40,11 @@ const ALWAYS: [(&str, Check); 10] = [
 ];
 
 /// Once the leader has nothing left to do.
-const SETTLED: [(&str, Check); 4] = [
+const SETTLED: [(&str, Check); 5] = [
     ("a waiting task has a reason", waiting_has_a_reason),
     ("a wanted task is on a node that may have it", placed_where_allowed),
     ("a service has no more slots than it wants", no_slot_too_many),
+    ("what a job has completed is not run again, and nothing of an earlier run goes on", jobs_run_once),
     ("nothing runs for a service that is gone", nothing_without_a_service),
 ];
 
@@ -299,10 +301,57 @@ fn placed_where_allowed(view: &View, found: &mut Vec<String>) {
 
 fn no_slot_too_many(view: &View, found: &mut Vec<String>) {
     for service in view.services().filter(|service| !service.removing) {
-        let ServiceMode::Replicated { replicas } = service.spec.mode else { continue };
+        let (most, done) = match service.spec.mode {
+            ServiceMode::Replicated { replicas } => (replicas, 0),
+            ServiceMode::ReplicatedJob { total_completions, .. } => {
+                (total_completions, completed(view, service).len() as u64)
+            }
+            ServiceMode::Global | ServiceMode::GlobalJob => continue,
+        };
         let count = slots(view, service).len() as u64;
-        if count > replicas {
-            found.push(format!("service {}: {count} of {replicas}", service.spec.name));
+        // More may be done than a job was later asked for.
+        if count > most.saturating_sub(done) {
+            found.push(format!("service {}: {count} of {most}, {done} done", service.spec.name));
+        }
+    }
+}
+
+/// Slots of a job that are done in its present iteration.
+fn completed(view: &View, service: &Service) -> BTreeSet<(u64, Option<NodeId>)> {
+    let complete = |task: &&Arc<Task>| {
+        task.status.state == TaskState::Complete && task.job_iteration == service.job.map(|job| job.iteration)
+    };
+    let tasks = view.tasks_of_service(service.id).filter(complete);
+    tasks.map(|task| (task.slot, task.node.filter(|_| task.slot == 0))).collect()
+}
+
+/// Counts what was begun since the settings were last written: what ran when they were narrowed runs to its end.
+fn jobs_within_concurrency(view: &View, found: &mut Vec<String>) {
+    for service in view.services().filter(|service| !service.removing) {
+        let ServiceMode::ReplicatedJob { max_concurrent, .. } = service.spec.mode else { continue };
+        let at_work = slots(view, service).into_values().flatten().filter(|task| {
+            !task.status.state.is_terminal()
+                && task.job_iteration == service.job.map(|job| job.iteration)
+                && task.meta.created.index > service.spec_written.index
+        });
+        let count = at_work.count() as u64;
+        if count > max_concurrent {
+            found.push(format!("service {}: {count} of {max_concurrent}", service.spec.name));
+        }
+    }
+}
+
+fn jobs_run_once(view: &View, found: &mut Vec<String>) {
+    for service in view.services().filter(|service| !service.removing) {
+        let Some(job) = service.job else { continue };
+        let done = completed(view, service);
+        for (slot, tasks) in slots(view, service) {
+            for task in tasks {
+                let earlier = task.job_iteration != Some(job.iteration);
+                if earlier || done.contains(&slot) {
+                    found.push(format!("task {} of slot {} of service {}", task.id, slot.0, service.spec.name));
+                }
+            }
         }
     }
 }

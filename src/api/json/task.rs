@@ -42,10 +42,10 @@ pub fn write_task(task: &Task, view: &View, now: WallTime) -> Value {
         .set("Labels", strings(&task.service_labels))
         .set("Spec", write_task_spec(&task.spec))
         .set("ServiceID", task.service.to_string())
-        .filled("Slot", task.slot)
+        .filled("Slot", slot(task))
         .opt("NodeID", task.node.map(|node| node.to_string()))
         .set("Status", write_status(&task.status, obstacle(task, view, now)))
-        .set("DesiredState", task.desired.as_str())
+        .set("DesiredState", desired_word(task))
         .filled("NetworksAttachments", attachments.map(Value::from).collect::<Vec<_>>())
         .opt("JobIteration", task.job_iteration.map(|iteration| json!({ "Index": iteration })))
         .into()
@@ -60,6 +60,19 @@ fn obstacle(task: &Task, view: &View, now: WallTime) -> String {
     match task.status.err.is_empty() && !(at_work && answers) {
         true => waiting_reason(view, task, now).unwrap_or_default(),
         false => task.status.err.clone(),
+    }
+}
+
+/// A replicated job's are numbered from 0 (swarmkit): docker's display of its progress counts on it.
+fn slot(task: &Task) -> u64 {
+    if task.job_iteration.is_some() { task.slot.saturating_sub(1) } else { task.slot }
+}
+
+/// What a job's task is to reach is its end.
+pub fn desired_word(task: &Task) -> &'static str {
+    match (task.job_iteration, task.desired) {
+        (Some(_), TaskState::Running) => TaskState::Complete.as_str(),
+        (_, desired) => desired.as_str(),
     }
 }
 

@@ -91,20 +91,22 @@ pub(crate) fn service(context: &mut Context<'_>, entry: &Entry) -> StackService 
     }
     let mut labels = context.labels(deploy.and_then(|deploy| deploy.get("labels")));
     labels.insert(LABEL_IMAGE.to_owned(), image);
+    let mode = mode(context, deploy, &at);
+    let is_job = matches!(mode, ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob);
     let spec = ServiceSpec {
         name: format!("{}_{}", context.stack, entry.key),
         labels,
         task: TaskSpec {
             container: container::container(context, node, &path),
             resources: resources(context, deploy.and_then(|deploy| deploy.get("resources")), &join(&at, "resources")),
-            restart: restart(context, node, deploy, &path),
+            restart: restart(context, node, deploy, &path, is_job),
             placement: placement(context, deploy.and_then(|deploy| deploy.get("placement")), &join(&at, "placement")),
             networks: Vec::new(),
             log_driver: log_driver(context, node.get("logging"), &join(&path, "logging")),
             force_update: 0,
             at_most_one: None,
         },
-        mode: mode(context, deploy, &at),
+        mode,
         update: update(context, deploy.and_then(|deploy| deploy.get("update_config")), &join(&at, "update_config")),
         rollback: update(
             context,
@@ -128,6 +130,12 @@ pub(crate) fn service(context: &mut Context<'_>, entry: &Entry) -> StackService 
         if context.root.get("services").and_then(|services| services.get(name)).is_none() {
             let message = format!("{} is not a service of the stack", brief(name));
             context.report.error(item.pos, &join(&path, "depends_on"), message);
+        }
+    }
+    for key in ["update_config", "rollback_config"] {
+        if let Some(node) = deploy.and_then(|deploy| deploy.get(key)).filter(|_| is_job) {
+            let message = format!("a job is run anew as a whole, not updated task by task; remove {key}");
+            context.report.error(node.pos, &join(&at, key), message);
         }
     }
     let networks = attachments(context, entry, &path);
@@ -190,9 +198,10 @@ fn memory(node: Option<&Node>) -> i64 {
 }
 
 /// `deploy.restart_policy`, else what `restart` says, as docker takes it.
-fn restart(context: &mut Context<'_>, node: &Node, deploy: Option<&Node>, path: &str) -> RestartPolicy {
+fn restart(context: &mut Context<'_>, node: &Node, deploy: Option<&Node>, path: &str, is_job: bool) -> RestartPolicy {
     let short = node.get("restart").filter(|restart| !restart.is_zero());
-    let default = RestartPolicy::default();
+    let unless_said = if is_job { RestartCondition::OnFailure } else { RestartCondition::Any };
+    let default = RestartPolicy { condition: unless_said, ..RestartPolicy::default() };
     if let Some(policy) = deploy.and_then(|deploy| deploy.get("restart_policy")) {
         let at = join(path, "deploy.restart_policy");
         if let Some(short) = short {
@@ -204,7 +213,10 @@ fn restart(context: &mut Context<'_>, node: &Node, deploy: Option<&Node>, path: 
             ("none", RestartCondition::None),
         ];
         return RestartPolicy {
-            condition: word(context, policy.get("condition"), &join(&at, "condition"), &words),
+            condition: match policy.get("condition").filter(|condition| !condition.is_zero()) {
+                Some(condition) => word(context, Some(condition), &join(&at, "condition"), &words),
+                None => unless_said,
+            },
             delay: duration(Some(policy), "delay").unwrap_or(default.delay),
             max_attempts: count(Some(policy), "max_attempts").unwrap_or(default.max_attempts),
             window: duration(Some(policy), "window").unwrap_or(default.window),
@@ -217,7 +229,7 @@ fn restart(context: &mut Context<'_>, node: &Node, deploy: Option<&Node>, path: 
     let attempts = if attempts.is_empty() { Some(0) } else { attempts.parse().ok() };
     match (name, attempts) {
         ("no", Some(0)) => RestartPolicy { condition: RestartCondition::None, ..default },
-        ("always" | "unless-stopped", Some(0)) => default,
+        ("always" | "unless-stopped", Some(0)) => RestartPolicy { condition: RestartCondition::Any, ..default },
         ("on-failure", Some(max_attempts)) => {
             RestartPolicy { condition: RestartCondition::OnFailure, max_attempts, ..default }
         }

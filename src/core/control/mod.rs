@@ -7,6 +7,7 @@
 mod cluster;
 mod content;
 mod image;
+mod mode;
 mod names;
 mod network;
 mod node;

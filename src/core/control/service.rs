@@ -1,5 +1,6 @@
 //! Create, update, roll back and remove services.
 
+use super::mode::is_job;
 use super::validate::validate_service;
 use super::{Refusal, check_version, txn};
 use crate::model::*;
@@ -9,13 +10,6 @@ use std::sync::Arc;
 
 fn exists(name: &str) -> Refusal {
     Refusal::Exists(format!("name conflicts with an existing object: service {name} already exists"))
-}
-
-fn is_job(mode: &ServiceMode) -> bool {
-    match mode {
-        ServiceMode::Replicated { .. } | ServiceMode::Global => false,
-        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => true,
-    }
 }
 
 /// Makes a service. The store refuses the transaction when the name was taken meanwhile.
@@ -127,7 +121,8 @@ pub fn rollback_service(view: &View, id: ServiceId, version: u64, now: WallTime)
         previous_spec: Some(Arc::clone(&old.spec)),
         spec_version: old.previous_spec_version,
         previous_spec_version: old.spec_version,
-        update_status: Some(status),
+        // A job runs again as a whole: there is nothing to roll.
+        update_status: job.is_none().then_some(status),
         job,
         ..(**old).clone()
     };

@@ -278,9 +278,23 @@ fn a_service_without_a_name_gets_one_that_is_free() {
 }
 
 #[test]
+fn a_job_has_no_update_and_is_not_run_again_once_it_completed() {
+    let job = || ServiceSpec { mode: ServiceMode::GlobalJob, update: None, rollback: None, ..spec("job") };
+    assert!(refused(job()).starts_with("TaskTemplate.RestartPolicy.Condition: a task of a job that completed"));
+    let once = || {
+        let mut job = job();
+        job.task.restart.condition = RestartCondition::OnFailure;
+        job
+    };
+    let updating = ServiceSpec { update: Some(UpdateConfig::default()), ..once() };
+    assert_eq!(refused(updating), "UpdateConfig: Jobs may not have an update config");
+    let going_back = ServiceSpec { rollback: Some(UpdateConfig::default()), ..once() };
+    assert_eq!(refused(going_back), "RollbackConfig: Jobs may not have a rollback config");
+    assert_eq!(validate_service(&World::new().view(), &once(), ServiceId(9)), Ok(()));
+}
+
+#[test]
 fn what_nothing_would_carry_out_is_refused() {
-    let job = ServiceSpec { mode: ServiceMode::GlobalJob, ..spec("web") };
-    assert_eq!(refused(job), "Mode: replicated-job and global-job are not implemented yet");
     let mut wrong = spec("web");
     wrong.endpoint.ports = vec![PortConfig { protocol: Protocol::Sctp, ..port(80, PublishMode::Ingress) }];
     assert_eq!(refused(wrong), "EndpointSpec.Ports[0].Protocol: sctp is not supported, use tcp or udp");

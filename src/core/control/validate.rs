@@ -1,6 +1,7 @@
 //! What holds of a service's specification by itself or against a snapshot.
 
 use super::image::is_reference;
+use super::mode::mode;
 use super::{Refusal, invalid};
 use crate::ServiceId;
 use crate::constraint::Constraint;
@@ -89,16 +90,6 @@ fn service_name(name: &str) -> Result<(), Refusal> {
         return invalid("name must be valid as a DNS name component");
     }
     Ok(())
-}
-
-fn mode(spec: &ServiceSpec) -> Result<(), Refusal> {
-    match spec.mode {
-        ServiceMode::Replicated { .. } | ServiceMode::Global => Ok(()),
-        // Nothing would ever run it: say so rather than keep a service that does nothing.
-        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => {
-            Err(Refusal::Unsupported("Mode: replicated-job and global-job are not implemented yet"))
-        }
-    }
 }
 
 /// Nothing would honour these yet: said rather than kept.

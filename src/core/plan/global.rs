@@ -2,15 +2,16 @@
 
 use super::Plan;
 use super::restart::is_finished;
-use super::slots::{SlotKey, slots};
+use super::slots::{Slot, SlotKey, slots};
 use super::task::{create, desire, fresh};
 use crate::model::{Availability, Node, NodeState, Service, TaskOrigin, TaskState};
 use crate::scheduler;
 use crate::store::View;
 use rand::RngCore;
+use std::collections::BTreeMap;
 
 /// The node is to have a task of the service, if it has none.
-fn wants_task(service: &Service, node: &Node) -> bool {
+pub(super) fn wants_task(service: &Service, node: &Node) -> bool {
     node.status.state == NodeState::Ready
         && node.spec.availability == Availability::Active
         && scheduler::fits(&service.spec.task.placement, node)
@@ -28,6 +29,11 @@ pub(super) fn scale<R: RngCore>(view: &View, service: &Service, rng: &mut R, pla
             return;
         }
     }
+    forget_gone_nodes(view, &slots, plan);
+}
+
+/// Nodes that were removed do not come back.
+pub(super) fn forget_gone_nodes(view: &View, slots: &BTreeMap<SlotKey, Slot>, plan: &mut Plan) {
     let gone = slots.iter().filter(|(key, slot)| match key {
         SlotKey::Node(node) => view.node(*node).is_none() && !slot.has_wanted(),
         SlotKey::Number(_) => false,

@@ -7,6 +7,7 @@
 //! never writes the status of a task that a node has, unless that node is gone.
 
 mod global;
+mod job;
 mod moves;
 mod reap;
 mod replicated;
@@ -22,7 +23,7 @@ pub use reap::{reap_networks, reap_service, reap_strays};
 pub use version::is_current;
 pub use waits::{service_reason, waiting_reason};
 
-use crate::model::{Service, ServiceMode};
+use crate::model::ServiceMode;
 use crate::store::{Change, View};
 use crate::{ServiceId, WallTime};
 use rand::RngCore;
@@ -92,27 +93,26 @@ pub fn reconcile<R: RngCore>(view: &View, service: ServiceId, phase: Phase, now:
     let Some(service) = view.service(service) else {
         return plan;
     };
-    match (phase, is_orchestrated(service)) {
+    match (phase, !service.removing) {
         (Phase::Reap, _) => reap::reap_service(view, service, now, &mut plan),
         (_, false) => {}
-        (Phase::Restart, true) => restart::restart(view, service, now, rng, &mut plan),
+        (Phase::Restart, true) => {
+            job::retire(view, service, &mut plan);
+            restart::restart(view, service, now, rng, &mut plan);
+        }
         (Phase::Scale, true) => match service.spec.mode {
             ServiceMode::Replicated { replicas } => replicated::scale(view, service, replicas, rng, &mut plan),
             ServiceMode::Global => global::scale(view, service, rng, &mut plan),
-            ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => {}
+            ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
+                job::scale_replicated(view, service, max_concurrent, total_completions, rng, &mut plan);
+            }
+            ServiceMode::GlobalJob => job::scale_global(view, service, rng, &mut plan),
         },
+        // What a job runs changes with its iteration only.
+        (Phase::Update, true) if job::is_job(service) => {}
         (Phase::Update, true) => update::update(view, service, now, rng, &mut plan),
         (Phase::Move, true) => moves::moves(view, service, rng, &mut plan),
         (Phase::Start, true) => start::start(view, service, now, &mut plan),
     }
     plan
-}
-
-/// Jobs are stored but not run yet: whoever writes services refuses them.
-fn is_orchestrated(service: &Service) -> bool {
-    !service.removing
-        && match service.spec.mode {
-            ServiceMode::Replicated { .. } | ServiceMode::Global => true,
-            ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => false,
-        }
 }

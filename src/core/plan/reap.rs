@@ -1,6 +1,7 @@
 //! What is over: tasks nobody has, tasks of nodes that stay away, histories, services that were removed.
 
 use super::Plan;
+use super::job;
 use super::slots::slots;
 use super::task::{desire, end};
 use crate::model::{ClusterSpec, NodeState, Service, Task, TaskState};
@@ -109,8 +110,9 @@ fn trim_histories(view: &View, service: &Service, plan: &mut Plan) {
     let limit = view.cluster().map_or(ClusterSpec::default().task_history_limit, |c| c.spec.task_history_limit);
     for slot in slots(view, service).into_values() {
         let excess = slot.tasks.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
-        // The newest tells how the slot stands, even when no history is wanted.
-        let newest = slot.newest().map(|task| task.id);
+        // The newest tells how the slot stands, even when no history is wanted; of a job, the one that completed.
+        let complete = slot.tasks.iter().rfind(|task| job::is_complete(task));
+        let newest = complete.or(slot.newest()).map(|task| task.id);
         let over = slot.tasks.iter().filter(|task| !task.is_wanted() && task.status.state.is_terminal());
         for task in over.filter(|task| Some(task.id) != newest).take(excess) {
             if plan.is_full() {

@@ -36,7 +36,7 @@ pub(super) fn scale<R: RngCore>(view: &View, service: &Service, replicas: u64, r
     }
 }
 
-fn candidate(key: SlotKey, slot: &Slot) -> Option<Candidate> {
+pub(super) fn candidate(key: SlotKey, slot: &Slot) -> Option<Candidate> {
     let SlotKey::Number(number) = key else { return None };
     let running = slot.wanted().find(|task| task.status.state == TaskState::Running);
     let node = running.or_else(|| slot.wanted().next_back()).and_then(|task| task.node);

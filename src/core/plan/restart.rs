@@ -1,6 +1,7 @@
 //! Tasks that ended or lost their node, and what takes their place.
 
 use super::Plan;
+use super::job;
 use super::moves;
 use super::slots::{Ground, Slot, SlotKey, slots};
 use super::task::{create, desire, end, successor};
@@ -24,7 +25,7 @@ pub(super) fn may_restart(policy: &RestartPolicy, task: &Task) -> bool {
     let wanted = match policy.condition {
         RestartCondition::None => false,
         RestartCondition::OnFailure => task.status.state != TaskState::Complete,
-        RestartCondition::Any => true,
+        RestartCondition::Any => task.job_iteration.is_none() || task.status.state != TaskState::Complete,
     };
     if !wanted || policy.max_attempts == 0 {
         return wanted;
@@ -43,6 +44,9 @@ pub(super) fn is_finished(view: &View, service: &Service, slot: &Slot) -> bool {
     let Some(newest) = slot.newest().filter(|_| !slot.has_wanted()) else {
         return false;
     };
+    if job::is_done(slot) {
+        return true;
+    }
     let rollback = service.update_status.as_ref().filter(|status| status.state == UpdateState::RollbackStarted);
     let before_rollback = rollback.is_some_and(|status| newest.ended.is_none_or(|ended| ended < status.started));
     !before_rollback && !may_restart(policy(view, service, newest), newest)
@@ -100,6 +104,10 @@ fn restart_slot<R: RngCore>(
     failures: &mut Failures,
     plan: &mut Plan,
 ) {
+    if job::is_done(slot) {
+        plan.add(job::settle(slot));
+        return;
+    }
     let mut lost: Vec<(Arc<Task>, Loss)> = Vec::new();
     let mut left: Vec<Arc<Task>> = Vec::new();
     for task in slot.wanted() {

@@ -1,5 +1,6 @@
 //! Tasks of a service by slot.
 
+use super::job;
 use crate::NodeId;
 use crate::model::{Service, ServiceMode, Task, TaskState};
 use crate::store::View;
@@ -35,14 +36,17 @@ impl Slot {
     }
 }
 
-/// The slots of a service. Tasks on their way out for good are in none.
+/// The slots of a service. Tasks on their way out for good, and those of earlier iterations of a job, are in none.
 pub(super) fn slots(view: &View, service: &Service) -> BTreeMap<SlotKey, Slot> {
     let global = match service.spec.mode {
         ServiceMode::Global | ServiceMode::GlobalJob => true,
         ServiceMode::Replicated { .. } | ServiceMode::ReplicatedJob { .. } => false,
     };
     let mut slots: BTreeMap<SlotKey, Slot> = BTreeMap::new();
-    for task in view.tasks_of_service(service.id).filter(|task| task.desired < TaskState::Remove) {
+    let iteration = job::iteration(service);
+    let of_this_run = |task: &Task| iteration.is_none() || task.job_iteration == iteration;
+    let tasks = view.tasks_of_service(service.id).filter(|task| task.desired < TaskState::Remove && of_this_run(task));
+    for task in tasks {
         let key = match (global, task.node) {
             (true, Some(node)) => SlotKey::Node(node),
             (true, None) => continue,

@@ -1,6 +1,8 @@
-//! Tasks that wait prepared: for their restart delay, or for the task before them to stop.
+//! Tasks that wait prepared: for their restart delay, for the task before them to stop, or for the last iteration of
+//! their job.
 
 use super::Plan;
+use super::job;
 use super::restart::policy;
 use super::slots::{Slot, slots};
 use super::task::desire;
@@ -46,7 +48,8 @@ pub(super) fn hold(
     let delay = policy(view, service, task).delay;
     // A delay longer than the policy's comes from a clock that was set back.
     let due = task.start_after.filter(|due| due.since(now) <= delay);
-    let stopping = slot.tasks.iter().filter(|other| other.id != task.id && is_stopping(view, other));
+    let before = slot.tasks.iter().filter(|other| other.id != task.id && is_stopping(view, other));
+    let stopping = before.chain(job::in_the_way(view, service));
     let stops = stopping.filter_map(|other| {
         let patience = other.spec.container.stop_grace() + STOP_SLACK;
         let until = task.meta.created.wall + patience;
@@ -56,7 +59,7 @@ pub(super) fn hold(
 }
 
 /// It was told to stop and a node that answers still has it.
-fn is_stopping(view: &View, task: &Task) -> bool {
+pub(super) fn is_stopping(view: &View, task: &Task) -> bool {
     let node = task.node.and_then(|node| view.node(node));
     !task.is_wanted()
         && task.status.state >= TaskState::Assigned

@@ -1,5 +1,6 @@
 //! New tasks.
 
+use super::job;
 use super::slots::SlotKey;
 use super::version::{host_ports, is_current};
 use crate::model::*;
@@ -43,7 +44,7 @@ pub(super) fn fresh<R: RngCore>(
         origin,
         up_since: None,
         ended: None,
-        job_iteration: None,
+        job_iteration: job::iteration(service),
         assigned_resources: BTreeMap::new(),
     }
 }

@@ -1,9 +1,9 @@
 //! Options of commands that print logs, and lines with their task in front.
 
 use crate::client::{Client, Query, segment};
-use crate::commands::tasks::Names;
+use crate::commands::tasks::{Names, slot};
 use crate::error::{CliError, Result};
-use crate::json::{int, text};
+use crate::json::text;
 use crate::logs::{self, Reader};
 use crate::units::{parse_moment, short_id};
 use clap::Args;
@@ -154,7 +154,7 @@ impl Lines<'_> {
         if !self.options.no_task_ids {
             name = format!("{name}.{}", if self.options.no_trunc { id } else { short_id(id) });
         }
-        let padding = self.width.saturating_sub(int(task, "/Slot").to_string().len());
+        let padding = self.width.saturating_sub(slot(task).to_string().len());
         let node = self.names.node(text(task, "/NodeID"));
         Ok(format!("{name}{}@{node}", " ".repeat(padding)))
     }

@@ -4,8 +4,9 @@ use crate::cli::Context;
 use crate::client::segment;
 use crate::commands::common::InspectArgs;
 use crate::commands::log_options::TaskLogOptions;
+use crate::commands::tasks;
 use crate::error::Result;
-use crate::json::{flag, int};
+use crate::json::flag;
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
@@ -32,7 +33,7 @@ pub async fn run(context: &Context, command: TaskCommand) -> Result<()> {
             let path = format!("/tasks/{}", segment(&args.task));
             let task = client.get(&path).await?;
             let tty = flag(&task, "/Spec/ContainerSpec/TTY");
-            args.options.print(&client, &format!("{path}/logs"), int(&task, "/Slot"), tty).await
+            args.options.print(&client, &format!("{path}/logs"), tasks::slot(&task), tty).await
         }
     }
 }

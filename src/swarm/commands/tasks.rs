@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::commands::common::{capitalized, image_name, natural};
 use crate::commands::node;
 use crate::error::Result;
-use crate::json::{int, list, text};
+use crate::json::{int, list, object, text};
 use crate::table::{Output, Table};
 use crate::units::{self, ellipsis, short_id};
 use clap::Args;
@@ -72,11 +72,21 @@ impl Names {
     pub fn task(&self, task: &Value) -> String {
         let service = text(task, "/ServiceID");
         let service = self.services.get(service).map_or(service, String::as_str);
-        match int(task, "/Slot") {
+        match slot(task) {
             0 => format!("{service}.{}", text(task, "/NodeID")),
             slot => format!("{service}.{slot}"),
         }
     }
+}
+
+/// Its slot from 1; 0 for a task of a global service. In the API a replicated job's are numbered from 0, so that only
+/// the task's name tells them from a global job's.
+pub fn slot(task: &Value) -> i64 {
+    if object(task, "/JobIteration").is_none() {
+        return int(task, "/Slot");
+    }
+    let own = text(task, "/Name").strip_suffix(text(task, "/ID")).and_then(|name| name.strip_suffix('.'));
+    own.and_then(|name| name.rsplit_once('.')?.1.parse().ok()).unwrap_or(0)
 }
 
 /// Prints tasks, those of one slot together, the newest first.
@@ -153,6 +163,14 @@ mod tests {
             "Spec": {"ContainerSpec": {"Image": "web:2@sha256:00"}},
             "Status": {"State": state, "Timestamp": "2024-05-01T10:00:00.5Z", "Err": error},
         })
+    }
+
+    #[test]
+    fn a_job_s_slots_are_counted_from_one_like_those_of_a_service() {
+        let job = |name: &str| json!({"ID": "x", "Name": name, "JobIteration": {"Index": 0}});
+        assert_eq!(slot(&job("work.1.x")), 1);
+        assert_eq!(slot(&job("work.n1.x")), 0, "a global job has none");
+        assert_eq!(slot(&json!({"Slot": 3})), 3);
     }
 
     #[test]

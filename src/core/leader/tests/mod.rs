@@ -1,5 +1,6 @@
 mod addresses;
 mod golden;
+mod job;
 mod moves;
 mod properties;
 mod restart;

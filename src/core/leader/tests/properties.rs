@@ -14,6 +14,8 @@ use std::time::Duration;
 enum Op {
     Create { replicas: u64, net: bool, gib: i64, constrained: bool, port: bool, update: Updating },
     Global { constrained: bool },
+    Job { global: bool, at_once: u64, total: u64 },
+    Again { service: usize },
     Scale { service: usize, replicas: u64 },
     Image { service: usize, image: usize },
     Rollback { service: usize },
@@ -73,6 +75,8 @@ fn op() -> impl Strategy<Value = Op> {
             |(replicas, net, gib, constrained, port, update)| Op::Create { replicas, net, gib, constrained, port, update }
         ),
         1 => any().prop_map(|constrained| Op::Global { constrained }),
+        1 => (any(), 0u64..3, 0u64..5).prop_map(|(global, at_once, total)| Op::Job { global, at_once, total }),
+        1 => (0usize..4).prop_map(|service| Op::Again { service }),
         3 => (0usize..4, 0u64..8).prop_map(|(service, replicas)| Op::Scale { service, replicas }),
         5 => (0usize..4, 0usize..4).prop_map(|(service, image)| Op::Image { service, image }),
         2 => (0usize..4).prop_map(|service| Op::Rollback { service }),
@@ -98,6 +102,7 @@ impl Run {
         let mut world = World::new(3);
         world.stop_time = Duration::from_millis(300);
         IMAGES.iter().for_each(|(image, fate)| world.fate(image, *fate));
+        world.fate(JOB_IMAGE, Fate::CompletesAfter(Duration::from_secs(3)));
         let small = IpamSubnet { subnet: "10.9.0.0/28".parse().unwrap(), gateway: None, range: None };
         let net = world.network(NetworkSpec { name: "small".into(), ipam: vec![small], ..NetworkSpec::default() });
         world.watch = Some(Box::new(|view| {
@@ -171,17 +176,39 @@ impl Run {
                 self.services.push(id);
             }
             Op::Global { .. } => {}
+            Op::Job { global, at_once, total } if self.services.len() < 4 => {
+                let mode = match global {
+                    true => ServiceMode::GlobalJob,
+                    false => ServiceMode::ReplicatedJob { max_concurrent: at_once, total_completions: total },
+                };
+                let mut spec = ServiceSpec { mode, ..replicated(&self.name(), JOB_IMAGE, 0) };
+                spec.task.restart.condition = RestartCondition::OnFailure;
+                let id = self.world.create(spec);
+                self.services.push(id);
+            }
+            Op::Job { .. } => {}
+            Op::Again { service } => {
+                let Some(id) = self.service(service) else { return };
+                self.world.update(id, |spec| spec.task.force_update += 1);
+            }
             Op::Scale { service, replicas } => {
                 let Some(id) = self.service(service) else { return };
                 self.world.update(id, |spec| {
-                    if let ServiceMode::Replicated { replicas: wanted } = &mut spec.mode {
+                    if let ServiceMode::Replicated { replicas: wanted }
+                    | ServiceMode::ReplicatedJob { total_completions: wanted, .. } = &mut spec.mode
+                    {
                         *wanted = replicas;
                     }
                 });
             }
             Op::Image { service, image } => {
                 let Some(id) = self.service(service) else { return };
-                self.world.update(id, |spec| spec.task.container.image = IMAGES[image].0.into());
+                self.world.update(id, |spec| match spec.mode {
+                    ServiceMode::Replicated { .. } | ServiceMode::Global => {
+                        spec.task.container.image = IMAGES[image].0.into();
+                    }
+                    ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => {}
+                });
             }
             Op::Rollback { service } => {
                 let Some(id) = self.service(service) else { return };
@@ -243,12 +270,25 @@ impl Run {
     }
 }
 
+/// What jobs run, for three seconds.
+const JOB_IMAGE: &str = "job:1";
+
 /// Replicas that are to run in the end, and the address space allows no more than ten on the small network.
 fn wanted(service: &Service) -> u64 {
     match service.spec.mode {
         ServiceMode::Replicated { replicas } => replicas,
         ServiceMode::Global => 4,
         ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => 0,
+    }
+}
+
+/// Completions of a job in the end.
+fn to_complete(service: &Service) -> Option<u64> {
+    match service.spec.mode {
+        ServiceMode::ReplicatedJob { max_concurrent: 0, .. } => None,
+        ServiceMode::ReplicatedJob { total_completions, .. } => Some(total_completions),
+        ServiceMode::GlobalJob => Some(4),
+        ServiceMode::Replicated { .. } | ServiceMode::Global => None,
     }
 }
 
@@ -284,6 +324,11 @@ proptest! {
             let tasks: Vec<_> = view.tasks_of_service(service.id).filter(|t| t.is_wanted()).collect();
             let running = tasks.iter().filter(|t| t.is_up()).count() as u64;
             let policy = &service.spec.task.restart;
+            if let Some(least) = to_complete(service) {
+                let complete = view.tasks_of_service(service.id).filter(|t| t.status.state == TaskState::Complete);
+                let slots: std::collections::BTreeSet<_> = complete.map(|t| (t.slot, t.node.filter(|_| t.slot == 0))).collect();
+                prop_assert!(slots.len() as u64 >= least, "{} of {least} completed", slots.len());
+            }
             // Slots that may not be run again, and tasks that wait for an address, say so.
             let gave_up = policy.condition != RestartCondition::Any || policy.max_attempts > 0;
             let full = tasks.iter().any(|t| t.status.err.contains("is full"));

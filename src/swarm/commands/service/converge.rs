@@ -4,7 +4,7 @@ use super::list::mode;
 use super::options::WaitOptions;
 use crate::client::{Client, segment};
 use crate::commands::common::tell;
-use crate::commands::node;
+use crate::commands::{node, tasks};
 use crate::error::{CliError, Result};
 use crate::filter;
 use crate::json::{int, object, text};
@@ -121,6 +121,8 @@ struct Progress {
     /// Tasks that run, of those wanted.
     running: usize,
     wanted: usize,
+    /// A job that goes no further: why its last failure came about.
+    failed: Option<String>,
     /// A line for each place: its name, its state, its error.
     places: BTreeMap<String, (String, String)>,
 }
@@ -148,6 +150,12 @@ impl<'a> Watch<'a> {
             self.note_update(&service)?;
             let progress = self.look(&service).await?;
             show(&self.view, &progress, self.rollback);
+            if let Some(error) = &progress.failed {
+                return Err(CliError::hinted(
+                    format!("the job failed, {} of {} completed: {error}", progress.running, progress.wanted),
+                    "\"swarm service logs\" shows what its tasks said; \"swarm service update --force\" runs it again",
+                ));
+            }
             let verify = |words: &str| self.view.set("~verify", &format!("verify: {words}"));
             match (progress.running >= progress.wanted, self.since) {
                 (true, None) => self.since = Some(Instant::now()),
@@ -172,6 +180,9 @@ impl<'a> Watch<'a> {
     }
 
     fn monitor(&self, service: &Value) -> Duration {
+        if mode(service).ends_with("job") {
+            return Duration::ZERO;
+        }
         let section = if self.rollback { "RollbackConfig" } else { "UpdateConfig" };
         match int(service, &format!("/Spec/{section}/Monitor")) {
             ns if ns > 0 => Duration::from_nanos(ns.unsigned_abs()),
@@ -205,30 +216,37 @@ impl<'a> Watch<'a> {
 
     async fn look(&self, service: &Value) -> Result<Progress> {
         let filters = filter::with(&[], &[("service", self.id), ("_up-to-date", "true")])?;
-        let tasks = self.client.list("/tasks", &[("filters", filters.as_deref())]).await?;
+        let all = self.client.list("/tasks", &[("filters", filters.as_deref())]).await?;
         let nodes = node::alive(self.client).await?;
-        Ok(progress(service, &tasks, &nodes))
+        Ok(progress(service, &all, &nodes))
     }
 }
 
 /// Counts the newest task of each place: a slot, or a node for global services.
-fn progress(service: &Value, tasks: &[Value], nodes: &BTreeSet<String>) -> Progress {
+fn progress(service: &Value, all: &[Value], nodes: &BTreeSet<String>) -> Progress {
     let mode = mode(service);
     let global = mode.starts_with("global");
     let job = mode.ends_with("job");
     let mut newest: BTreeMap<(i64, String), &Value> = BTreeMap::new();
-    for task in tasks {
+    // Places of a job that ended otherwise than by completing; those that go on are taken out again.
+    let mut given_up: BTreeMap<(i64, String), &str> = BTreeMap::new();
+    for task in all {
         let wanted = !matches!(text(task, "/DesiredState"), "shutdown" | "remove" | "orphaned");
-        let (slot, node) = (int(task, "/Slot"), text(task, "/NodeID"));
+        let (slot, node) = (tasks::slot(task), text(task, "/NodeID"));
+        let key = if global { (0, node.to_owned()) } else { (slot, String::new()) };
+        if job && matches!(text(task, "/Status/State"), "failed" | "rejected") && !wanted {
+            given_up.insert(key, text(task, "/Status/Err"));
+            continue;
+        }
         if !wanted || (global && node.is_empty()) {
             continue;
         }
-        let key = if global { (0, node.to_owned()) } else { (slot, String::new()) };
         let better = newest.get(&key).is_none_or(|known| text(known, "/CreatedAt") <= text(task, "/CreatedAt"));
         if better {
             newest.insert(key, task);
         }
     }
+    given_up.retain(|key, _| !newest.contains_key(key));
     let is_done = |task: &Value| {
         let (state, node) = (text(task, "/Status/State"), text(task, "/NodeID"));
         if job { state == "complete" } else { state == "running" && nodes.contains(node) }
@@ -236,18 +254,21 @@ fn progress(service: &Value, tasks: &[Value], nodes: &BTreeSet<String>) -> Progr
     let wanted = match mode {
         "replicated" => int(service, "/Spec/Mode/Replicated/Replicas"),
         "replicated-job" => int(service, "/Spec/Mode/ReplicatedJob/TotalCompletions"),
-        _ => i64::try_from(newest.len()).unwrap_or(i64::MAX),
+        _ => i64::try_from(newest.len() + given_up.len()).unwrap_or(i64::MAX),
     };
     let wanted = usize::try_from(wanted).unwrap_or(0);
-    let mut progress = Progress { running: 0, wanted, places: BTreeMap::new() };
+    let mut progress = Progress { wanted, ..Progress::default() };
     for ((slot, node), task) in &newest {
         progress.running += usize::from(is_done(task));
         let name = if global { node.clone() } else { format!("{slot}/{wanted}") };
         let error = text(task, "/Status/Err").to_owned();
         progress.places.insert(name, (text(task, "/Status/State").to_owned(), error));
     }
+    if job && !given_up.is_empty() && progress.running + given_up.len() == progress.wanted {
+        progress.failed = given_up.into_values().next_back().map(str::to_owned);
+    }
     // A global service without tasks yet has not begun, unless no node takes one.
-    if global && tasks.is_empty() && object(service, "/UpdateStatus").is_none() {
+    if global && all.is_empty() && object(service, "/UpdateStatus").is_none() {
         progress.wanted = progress.wanted.max(usize::from(!nodes.is_empty()));
     }
     progress
@@ -293,6 +314,26 @@ mod tests {
         let found = progress(&service, &tasks, &["a".to_owned()].into());
         assert_eq!((found.running, found.wanted), (1, 3));
         assert_eq!(found.places["1/3"].0, "preparing");
+    }
+
+    #[test]
+    fn a_job_is_done_when_its_slots_have_completed_and_has_failed_when_one_will_not() {
+        let service = json!({"Spec": {"Mode": {"ReplicatedJob": {"TotalCompletions": 2, "MaxConcurrent": 2}}}});
+        let task = |slot: i64, desired: &str, state: &str, error: &str| {
+            json!({
+                "ID": "x", "Name": format!("job.{slot}.x"), "JobIteration": {"Index": 0}, "CreatedAt": "1",
+                "DesiredState": desired, "Status": {"State": state, "Err": error},
+            })
+        };
+        let nodes = BTreeSet::new();
+        let done = task(1, "complete", "complete", "");
+        let found = progress(&service, &[done.clone(), task(2, "complete", "running", "")], &nodes);
+        assert_eq!((found.running, found.wanted, found.failed), (1, 2, None));
+        let failed = task(2, "shutdown", "failed", "task: non-zero exit (1)");
+        let found = progress(&service, &[done.clone(), failed.clone(), task(2, "ready", "ready", "")], &nodes);
+        assert_eq!(found.failed, None, "it is run again");
+        let found = progress(&service, &[done, failed], &nodes);
+        assert_eq!(found.failed.as_deref(), Some("task: non-zero exit (1)"));
     }
 
     #[test]

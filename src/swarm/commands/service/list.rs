@@ -72,7 +72,10 @@ fn replicas(service: &Value) -> String {
             let total = int(service, "/Spec/Mode/ReplicatedJob/TotalCompletions");
             format!("{running}/{wanted} ({}/{total} completed)", count("CompletedTasks"))
         }
-        "global-job" => format!("{running}/{wanted} ({0}/{0} completed)", count("CompletedTasks")),
+        "global-job" => {
+            let completed = count("CompletedTasks");
+            format!("{running}/{wanted} ({completed}/{} completed)", completed + wanted)
+        }
         _ => match int(service, "/Spec/TaskTemplate/Placement/MaxReplicas") {
             0 => format!("{running}/{wanted}"),
             max => format!("{running}/{wanted} (max {max} per node)"),

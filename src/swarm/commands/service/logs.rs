@@ -2,6 +2,7 @@
 
 use crate::client::{Client, segment};
 use crate::commands::log_options::TaskLogOptions;
+use crate::commands::tasks;
 use crate::error::{CliError, Result};
 use crate::json::{flag, int};
 use clap::Args;
@@ -30,7 +31,7 @@ pub async fn run(client: &Client, args: LogsArgs) -> Result<()> {
             };
             let task = client.get(&path).await.map_err(missing)?;
             let tty = flag(&task, "/Spec/ContainerSpec/TTY");
-            args.options.print(client, &format!("{path}/logs"), int(&task, "/Slot"), tty).await
+            args.options.print(client, &format!("{path}/logs"), tasks::slot(&task), tty).await
         }
         Err(error) => Err(error),
     }
