@@ -286,3 +286,84 @@ fn publishing_a_first_port_gives_every_task_an_address_to_receive_at() {
     assert_eq!(world.running(web).iter().map(|task| task.id).collect::<Vec<_>>(), before);
     assert_eq!(world.service(web).endpoint.ports.len(), 2);
 }
+
+#[test]
+fn the_failure_ratio_itself_is_still_allowed() {
+    for (ratio, expected) in [(0.25, UpdateState::Completed), (0.24, UpdateState::Paused)] {
+        let mut world = World::new(2);
+        world.fate("web:2", Fate::FailsAfter(SECOND));
+        let config = UpdateConfig { max_failure_ratio: ratio, delay: 3 * SECOND, ..UpdateConfig::default() };
+        let web = updated(&mut world, 4, config);
+        let failures = |view: &View| view.service(web)?.update_status.as_ref().map(|status| status.failures);
+        assert!(world.wait(10 * SECOND, |view| failures(view) == Some(1)));
+        world.fate("web:2", Fate::Runs);
+        world.pass(60 * SECOND);
+        assert_eq!(state(&world.view(), web), Some(expected), "one of four at a ratio of {ratio}");
+    }
+}
+
+#[test]
+fn a_rollback_goes_by_its_own_settings() {
+    let mut world = World::new(3);
+    world.stop_time = SECOND;
+    let mut spec = replicated("web", "web:1", 4);
+    spec.update = Some(UpdateConfig { delay: SECOND, ..UpdateConfig::default() });
+    let rollback = UpdateConfig { parallelism: 0, monitor: 20 * SECOND, ..UpdateConfig::default() };
+    spec.rollback = Some(UpdateConfig { order: UpdateOrder::StartFirst, ..rollback });
+    let web = world.create(spec);
+    world.settle();
+    world.update(web, |spec| spec.task.container.image = "web:2".into());
+    assert!(world.wait(60 * SECOND, |view| state(view, web) == Some(UpdateState::Completed)));
+    world.rollback(web);
+    world.watch = Some(Box::new(move |view| assert!(up(view, web) >= 4)));
+    world.settle();
+    assert_eq!(images(&world, web), [("web:1".into(), 4)].into(), "all at once, none stopped before");
+    world.pass(19 * SECOND);
+    assert_eq!(state(&world.view(), web), Some(UpdateState::RollbackStarted));
+    world.pass(SECOND);
+    assert_eq!(state(&world.view(), web), Some(UpdateState::RollbackCompleted));
+}
+
+#[test]
+fn a_rollback_that_is_told_to_goes_on_in_spite_of_failures() {
+    let mut world = World::new(2);
+    let web = updated(&mut world, 3, UpdateConfig::default());
+    let goes_on = UpdateConfig { failure_action: FailureAction::Continue, ..UpdateConfig::default() };
+    world.overwrite(web, |spec| spec.rollback = Some(goes_on.clone()));
+    world.update(web, |spec| spec.rollback = Some(goes_on));
+    world.update(web, |spec| spec.task.container.image = "web:3".into());
+    world.pass(60 * SECOND);
+    world.fate("web:2", Fate::FailsAfter(SECOND));
+    world.rollback(web);
+    assert!(world.wait(60 * SECOND, |view| state(view, web) == Some(UpdateState::RollbackCompleted)));
+    assert_eq!(world.service(web).update_status.as_ref().map(|status| status.failures), Some(3));
+}
+
+#[test]
+fn the_next_update_of_a_paused_one_begins_anew() {
+    let mut world = World::new(2);
+    world.fate("web:2", Fate::FailsAfter(SECOND));
+    let web = updated(&mut world, 2, UpdateConfig::default());
+    assert!(world.wait(20 * SECOND, |view| state(view, web) == Some(UpdateState::Paused)));
+    let paused = world.service(web).update_status.clone().expect("a status");
+    assert_eq!((paused.completed, paused.failures), (None, 1));
+    world.fate("web:2", Fate::Runs);
+    world.pass(SECOND);
+    world.update(web, |spec| spec.task.force_update += 1);
+    world.settle();
+    let begun = world.service(web).update_status.clone().expect("a status");
+    assert_eq!((begun.state, begun.failures, begun.message.as_str()), (UpdateState::Updating, 0, "update in progress"));
+    assert!(begun.started > paused.started);
+    world.pass(30 * SECOND);
+    let completed = world.service(web).update_status.clone().expect("a status");
+    assert_eq!(completed.state, UpdateState::Completed);
+    assert!(completed.completed > Some(completed.started));
+}
+
+#[test]
+fn a_task_that_ends_well_while_it_is_watched_fails_the_update_too() {
+    let mut world = World::new(1);
+    world.fate("web:2", Fate::CompletesAfter(SECOND));
+    let web = updated(&mut world, 2, UpdateConfig::default());
+    assert!(world.wait(20 * SECOND, |view| state(view, web) == Some(UpdateState::Paused)));
+}
