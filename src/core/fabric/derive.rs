@@ -1,7 +1,7 @@
 //! From committed state to what one node's network must look like.
 
 use super::{FabricEndpoint, FabricNetwork, FabricPeer, FabricService, FabricState};
-use crate::model::{Health, NetworkDriver, Node, NodeState, PublishMode, Service, Task, TaskState};
+use crate::model::{NetworkDriver, Node, NodeState, PublishMode, Service, Task, TaskState};
 use crate::store::View;
 use crate::{NetworkId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,14 +124,10 @@ fn visible_endpoint(view: &View, task: &Task, me: NodeId, on: &impl Fn(NetworkId
     })
 }
 
-/// New connections go to what runs, is healthy, is meant to run, and is not on a node that is down.
+/// New connections go to what is up, is meant to run, and is not on a node that is down.
 fn receives(view: &View, task: &Task) -> bool {
-    let healthy = task.status.container.as_ref().is_none_or(|container| match container.health {
-        Health::None | Health::Healthy => true,
-        Health::Starting | Health::Unhealthy => false,
-    });
     let there = task.node.is_some_and(|node| view.node(node).is_some() && !is_down(view, node));
-    task.status.state == TaskState::Running && task.desired == TaskState::Running && healthy && there
+    task.is_up() && task.desired == TaskState::Running && there
 }
 
 fn is_down(view: &View, node: NodeId) -> bool {
@@ -204,19 +200,22 @@ mod tests {
         }))
     }
 
-    #[test]
-    fn a_task_on_a_node_that_is_down_is_nowhere_for_the_others() {
+    fn shop() -> Network {
         let subnet = "10.0.1.0/24".parse().unwrap();
-        let network = Network {
+        Network {
             id: NetworkId(7),
             meta: Meta::default(),
             spec: NetworkSpec { name: "shop".to_owned(), ..NetworkSpec::default() },
             allocation: Some(NetworkAllocation { subnet, gateway: "10.0.1.1".parse().unwrap(), overlay_id: 9 }),
             pending_reason: String::new(),
             removing: false,
-        };
+        }
+    }
+
+    #[test]
+    fn a_task_on_a_node_that_is_down_is_nowhere_for_the_others() {
         let endpoints = |state, me| {
-            let network = Object::Network(Arc::new(network.clone()));
+            let network = Object::Network(Arc::new(shop()));
             let nodes = [node(1, 1, NodeState::Ready, 1), node(2, 2, state, 2)];
             let objects = nodes.into_iter().chain([network, task(11, NodeId(1)), task(12, NodeId(2))]);
             let state = derive(&Store::restore(9, objects).view(), NodeId(me));
@@ -225,5 +224,20 @@ mod tests {
         assert_eq!(endpoints(NodeState::Ready, 1), [(11, true), (12, true)]);
         assert_eq!(endpoints(NodeState::Down, 1), [(11, true)]);
         assert_eq!(endpoints(NodeState::Down, 2), [(11, true), (12, false)], "its containers are there for itself");
+    }
+
+    #[test]
+    fn a_task_that_is_not_ready_or_not_healthy_has_no_traffic_and_keeps_its_address() {
+        let receives = |health, ready| {
+            let Object::Task(task) = task(11, NodeId(1)) else { panic!("a task") };
+            let mut task = (*task).clone();
+            task.status.container = Some(ContainerStatus { health, ready, ..ContainerStatus::default() });
+            let network = Object::Network(Arc::new(shop()));
+            let objects = [node(1, 1, NodeState::Ready, 1), network, Object::Task(Arc::new(task))];
+            derive(&Store::restore(9, objects).view(), NodeId(1)).endpoints[&TaskId(11)].receives
+        };
+        assert!(receives(Health::None, None) && receives(Health::Healthy, Some(true)));
+        assert!(!receives(Health::None, Some(false)) && !receives(Health::Healthy, Some(false)));
+        assert!(!receives(Health::Unhealthy, Some(true)) && !receives(Health::Starting, None));
     }
 }

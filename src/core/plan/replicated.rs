@@ -38,7 +38,8 @@ pub(super) fn scale<R: RngCore>(view: &View, service: &Service, replicas: u64, r
 
 pub(super) fn candidate(key: SlotKey, slot: &Slot) -> Option<Candidate> {
     let SlotKey::Number(number) = key else { return None };
-    let running = slot.wanted().find(|task| task.status.state == TaskState::Running);
-    let node = running.or_else(|| slot.wanted().next_back()).and_then(|task| task.node);
-    Some(Candidate { slot: number, running: running.is_some(), node })
+    // What takes no traffic is missed least.
+    let up = slot.wanted().find(|task| task.is_up());
+    let node = up.or_else(|| slot.wanted().next_back()).and_then(|task| task.node);
+    Some(Candidate { slot: number, running: up.is_some(), node })
 }

@@ -6,6 +6,9 @@
 //! at once, started when its desired state is `Running`, and stopped when that goes beyond. Before a
 //! running container is signalled its task is left out of the load balancers for [`DRAIN`].
 
+pub mod probe;
+mod verdict;
+
 use crate::model::{ContainerStatus, Health, PortConfig, Task, TaskState, TaskStatus};
 use crate::{Mono, TaskId, WallTime};
 use std::collections::BTreeMap;
@@ -43,6 +46,10 @@ pub enum Observation {
     NotStarted { reason: String, exit_code: Option<i32> },
     /// A verdict of the health check, with the last output when it is bad.
     Health(Health, String),
+    /// A verdict of the readiness probe; while it is not ready, in words why.
+    Readiness { ready: bool, words: String },
+    /// The liveness probe failed often enough: in words how.
+    NotAlive(String),
     /// The container's first process ended.
     Exited { code: i32, oom_killed: bool, error: String },
     /// Nothing of the task is left on this node.
@@ -98,8 +105,16 @@ struct Managed {
     phase: Phase,
     status: TaskStatus,
     health_checked: bool,
+    /// Why it is stopped though it is wanted: how its health check or liveness probe failed.
+    condemned: Option<String>,
     /// Not assigned any more: nothing is reported, and it goes when it is clean.
     dropped: bool,
+}
+
+impl Managed {
+    fn new(task: Arc<Task>, status: TaskStatus) -> Self {
+        Self { task, phase: Phase::Ended, status, health_checked: false, condemned: None, dropped: false }
+    }
 }
 
 /// The tasks of one node.
@@ -167,9 +182,7 @@ impl Worker {
             return;
         }
         let status = TaskStatus { err: String::new(), ..task.status.clone() };
-        let managed =
-            Managed { task: task.clone(), phase: Phase::Ended, status, health_checked: false, dropped: false };
-        self.tasks.insert(id, managed);
+        self.tasks.insert(id, Managed::new(task.clone(), status));
         if has_run(&task.status) {
             // A task runs once: what ran here and is not known any more is not run again.
             let reason = "the node lost the task's container".to_owned();
@@ -193,7 +206,8 @@ impl Worker {
     pub fn adopt(&mut self, now: Mono, wall: WallTime, task: Arc<Task>, found: Option<Observation>, out: &mut Effects) {
         let id = task.id;
         let status = task.status.clone();
-        let managed = Managed { task, phase: Phase::Ended, status, health_checked: false, dropped: false };
+        let mut managed = Managed::new(task, status);
+        managed.condemned = verdict::condemned_before(&managed.status);
         self.tasks.insert(id, managed);
         if let Some(found) = found {
             self.observed(now, wall, id, found, out);
@@ -232,7 +246,9 @@ impl Worker {
                 managed.phase = Phase::Prepared;
                 managed.health_checked = health_checked;
                 let health = if health_checked { Health::Starting } else { Health::None };
-                managed.status.container = Some(ContainerStatus { container_id, health, ..ContainerStatus::default() });
+                let ready = managed.task.spec.container.readiness.is_some().then_some(false);
+                managed.status.container =
+                    Some(ContainerStatus { container_id, health, ready, ..ContainerStatus::default() });
                 self.report(wall, id, TaskState::Ready, "ready", String::new(), out);
                 self.advance(now, wall, id, out);
             }
@@ -253,7 +269,9 @@ impl Worker {
                 managed.status.container.get_or_insert_default().exit_code = exit_code;
                 self.end(wall, id, TaskState::Failed, "starting failed", reason, out);
             }
-            Observation::Health(health, words) => self.health(wall, id, health, words, out),
+            Observation::Health(health, words) => self.health(now, wall, id, health, &words, out),
+            Observation::Readiness { ready, words } => self.readiness(wall, id, ready, &words, out),
+            Observation::NotAlive(words) => self.condemn(now, wall, id, format!("not alive: {words}"), out),
             Observation::Exited { code, oom_killed, error } => self.exited(wall, id, code, oom_killed, error, out),
             Observation::Cleaned => {
                 if managed.dropped {
@@ -270,42 +288,6 @@ impl Worker {
         }
     }
 
-    fn started(&mut self, now: Mono, wall: WallTime, id: TaskId, pid: u32, out: &mut Effects) {
-        let Some(managed) = self.tasks.get_mut(&id) else { return };
-        managed.phase = Phase::Running;
-        managed.status.container.get_or_insert_default().pid = pid;
-        let healthy = managed.status.container.as_ref().is_some_and(|c| c.health == Health::Healthy);
-        if managed.health_checked && !healthy {
-            managed.status.container.get_or_insert_default().health = Health::Starting;
-            self.report(wall, id, TaskState::Starting, "waiting for the first healthy check", String::new(), out);
-        } else {
-            self.report(wall, id, TaskState::Running, "started", String::new(), out);
-        }
-        self.advance(now, wall, id, out);
-    }
-
-    fn health(&mut self, wall: WallTime, id: TaskId, health: Health, words: String, out: &mut Effects) {
-        let Some(managed) = self.tasks.get_mut(&id) else { return };
-        if managed.phase != Phase::Running {
-            return;
-        }
-        managed.status.container.get_or_insert_default().health = health;
-        match health {
-            Health::Healthy => self.report(wall, id, TaskState::Running, "started", String::new(), out),
-            Health::Unhealthy => {
-                // The exit that follows is then reported as a failure with this reason.
-                managed.status.err = match words.as_str() {
-                    "" => "unhealthy container".to_owned(),
-                    words => format!("unhealthy container: {words}"),
-                };
-                managed.phase = Phase::Stopping;
-                let grace = managed.task.spec.container.stop_grace();
-                out.commands.push(Command::Stop { task: id, grace });
-            }
-            Health::None | Health::Starting => {}
-        }
-    }
-
     fn exited(&mut self, wall: WallTime, id: TaskId, code: i32, oom: bool, error: String, out: &mut Effects) {
         let Some(managed) = self.tasks.get_mut(&id) else { return };
         let container = managed.status.container.get_or_insert_default();
@@ -313,11 +295,11 @@ impl Worker {
         container.oom_killed = oom;
         container.pid = 0;
         let told = managed.dropped || managed.task.desired > TaskState::Running;
-        let unhealthy = std::mem::take(&mut managed.status.err);
+        let condemned = managed.condemned.take();
         let (state, words, reason) = if told {
             (TaskState::Shutdown, "shutdown", String::new())
-        } else if !unhealthy.is_empty() {
-            (TaskState::Failed, "started", unhealthy)
+        } else if let Some(reason) = condemned {
+            (TaskState::Failed, "started", reason)
         } else if !error.is_empty() {
             (TaskState::Failed, "started", error)
         } else if code == 0 {

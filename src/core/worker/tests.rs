@@ -218,10 +218,141 @@ fn a_health_checked_task_runs_when_it_is_healthy_and_fails_when_it_is_not() {
     let out = bench.see(1, Observation::Health(Health::Healthy, String::new()));
     assert_eq!(states(&out), [TaskState::Running]);
     let out = bench.see(1, Observation::Health(Health::Unhealthy, "connection refused".to_owned()));
-    assert!(matches!(out.commands[..], [Command::Stop { .. }]));
+    let status = &out.statuses[0].1;
+    assert_eq!((status.state, status.err.as_str()), (TaskState::Running, "unhealthy container: connection refused"));
+    assert!(!up(status), "traffic leaves it");
+    assert!(out.commands.is_empty(), "before it is stopped: {:?}", out.commands);
+    bench.now = bench.now + DRAIN;
+    assert!(matches!(bench.give(Input::Tick).commands[..], [Command::Stop { .. }]));
     let out = bench.see(1, exited(0));
     assert_eq!(states(&out), [TaskState::Failed]);
     assert!(out.statuses[0].1.err.contains("connection refused"));
+}
+
+/// Whether a task of this status has traffic.
+fn up(status: &TaskStatus) -> bool {
+    Task { status: status.clone(), ..(*task(1, TaskState::Running)).clone() }.is_up()
+}
+
+#[test]
+fn a_task_that_is_not_healthy_in_time_is_stopped_at_once() {
+    let mut bench = Bench::new();
+    bench.assign(&task(1, TaskState::Running));
+    bench.see(1, Observation::Prepared { container_id: "c".to_owned(), health_checked: true });
+    bench.see(1, Observation::Started { pid: 7, host_ports: vec![] });
+    let out = bench.see(1, Observation::Health(Health::Unhealthy, "no".to_owned()));
+    assert!(matches!(out.commands[..], [Command::Stop { .. }]), "it never had traffic: {:?}", out.commands);
+    assert_eq!(states(&out), [TaskState::Starting]);
+    let out = bench.see(1, exited(0));
+    assert_eq!(
+        (out.statuses[0].1.state, out.statuses[0].1.err.as_str()),
+        (TaskState::Failed, "unhealthy container: no")
+    );
+}
+
+fn probed(id: u128) -> Arc<Task> {
+    let mut task = (*task(id, TaskState::Running)).clone();
+    let readiness = crate::model::Probe::of(crate::model::ProbeAction::Tcp { port: 80 });
+    let container = ContainerSpec { readiness: Some(readiness), ..ContainerSpec::default() };
+    task.spec = Arc::new(TaskSpec { container, ..TaskSpec::default() });
+    Arc::new(task)
+}
+
+fn readiness(ready: bool, words: &str) -> Observation {
+    Observation::Readiness { ready, words: words.to_owned() }
+}
+
+#[test]
+fn a_task_with_a_readiness_probe_runs_without_traffic_until_it_is_ready_and_whenever_it_is_not() {
+    let mut bench = Bench::new();
+    bench.assign(&probed(1));
+    bench.see(1, prepared());
+    let out = bench.see(1, Observation::Started { pid: 7, host_ports: vec![] });
+    let status = &out.statuses[0].1;
+    assert!(status.state == TaskState::Running && !up(status), "{status:?}");
+    assert_eq!(status.err, "not ready: the first probe is under way");
+    let out = bench.see(1, readiness(false, "connect :80: connection refused"));
+    assert_eq!(out.statuses[0].1.err, "not ready: connect :80: connection refused");
+    let out = bench.see(1, readiness(true, "connected"));
+    let status = &out.statuses[0].1;
+    assert!(up(status) && status.err.is_empty(), "{status:?}");
+    let out = bench.see(1, readiness(false, "connect :80: no answer within 1s (3 in a row)"));
+    let status = &out.statuses[0].1;
+    assert!(status.state == TaskState::Running && !up(status), "{status:?}");
+    assert_eq!(status.err, "not ready: connect :80: no answer within 1s (3 in a row)");
+    assert!(out.commands.is_empty(), "it is not stopped for it: {:?}", out.commands);
+    let out = bench.see(1, exited(0));
+    assert_eq!((out.statuses[0].1.state, out.statuses[0].1.err.as_str()), (TaskState::Complete, ""));
+}
+
+#[test]
+fn a_task_that_is_healthy_and_not_ready_has_no_traffic_either() {
+    let mut bench = Bench::new();
+    bench.assign(&probed(1));
+    bench.see(1, Observation::Prepared { container_id: "c".to_owned(), health_checked: true });
+    bench.see(1, Observation::Started { pid: 7, host_ports: vec![] });
+    let out = bench.see(1, readiness(true, "connected"));
+    assert!(out.statuses.is_empty(), "it says first that it is not healthy");
+    bench.see(1, readiness(false, "gone"));
+    let out = bench.see(1, Observation::Health(Health::Healthy, String::new()));
+    assert!(out.statuses[0].1.state == TaskState::Running && !up(&out.statuses[0].1));
+    assert!(up(&bench.see(1, readiness(true, "connected")).statuses[0].1));
+}
+
+#[test]
+fn a_task_that_is_not_alive_is_drained_stopped_and_has_failed_with_the_reason() {
+    let mut bench = Bench::new();
+    bench.run(1);
+    let out = bench.see(1, Observation::NotAlive("GET :80/live answered 500 (3 in a row)".to_owned()));
+    assert!(!up(&out.statuses[0].1) && out.commands.is_empty());
+    assert_eq!(out.wake_at, Some(bench.now + DRAIN));
+    bench.now = bench.now + DRAIN;
+    assert!(matches!(bench.give(Input::Tick).commands[..], [Command::Stop { .. }]));
+    let out = bench.see(1, exited(137));
+    let status = &out.statuses[0].1;
+    assert_eq!(status.state, TaskState::Failed);
+    assert_eq!(status.err, "not alive: GET :80/live answered 500 (3 in a row)");
+}
+
+/// The worker of a daemon that starts anew, with what the one before had recorded.
+fn restarted(before: &Arc<Task>, status: &TaskStatus, found: Observation) -> (Bench, Effects) {
+    let (mut bench, mut out) = (Bench::new(), Effects::default());
+    let task = Arc::new(Task { status: status.clone(), ..(**before).clone() });
+    bench.worker.adopt(bench.now, WallTime(9), task, Some(found), &mut out);
+    (bench, out)
+}
+
+fn found_running() -> Observation {
+    Observation::FoundRunning { container_id: "c".to_owned(), pid: 7, health_checked: false }
+}
+
+#[test]
+fn readiness_outlives_the_daemon() {
+    let mut bench = Bench::new();
+    bench.assign(&probed(1));
+    bench.see(1, prepared());
+    bench.see(1, Observation::Started { pid: 7, host_ports: vec![] });
+    let ready = bench.see(1, readiness(true, "connected")).statuses.remove(0).1;
+    let (_, out) = restarted(&probed(1), &ready, found_running());
+    assert!(up(&out.statuses[0].1), "a ready task does not turn because the daemon was restarted");
+    let unready = bench.see(1, readiness(false, "no (3 in a row)")).statuses.remove(0).1;
+    let (_, out) = restarted(&probed(1), &unready, found_running());
+    assert!(!up(&out.statuses[0].1));
+    assert_eq!(out.statuses[0].1.err, "not ready: no (3 in a row)");
+}
+
+#[test]
+fn what_an_earlier_daemon_was_stopping_is_stopped_by_the_next_one() {
+    let mut bench = Bench::new();
+    bench.run(1);
+    let condemned = bench.see(1, Observation::NotAlive("no".to_owned())).statuses.remove(0).1;
+    let (mut next, out) = restarted(&task(1, TaskState::Running), &condemned, found_running());
+    assert!(!up(&out.statuses[0].1));
+    next.now = next.now + DRAIN;
+    assert!(matches!(next.give(Input::Tick).commands[..], [Command::Stop { .. }]));
+    let (_, out) = restarted(&task(1, TaskState::Running), &condemned, exited(0));
+    let status = &out.statuses[0].1;
+    assert_eq!((status.state, status.err.as_str()), (TaskState::Failed, "not alive: no"), "it ended meanwhile");
 }
 
 #[test]
