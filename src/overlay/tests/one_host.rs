@@ -35,6 +35,27 @@ async fn a_container_without_network_has_loopback_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_from_within_reaches_a_container_without_network_and_one_that_listens_on_loopback_only() {
+    let mut lab = Lab::new(1).await;
+    lab.network(1, false);
+    let (none, a) = (lab.attach(1, 1, &[]).await, lab.attach(1, 2, &[(1, A)]).await);
+    serve(&none.netns, 80, "none");
+    serve(&a.netns, 81, "a");
+    // Bound in the namespace, to nothing but its loopback.
+    let inner = inside(&a.netns, || std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 82)).expect("bind"));
+    let local = Ipv4Addr::LOCALHOST;
+    overlay::connect(&none.netns, (local, 80).into()).await.expect("a container without network");
+    overlay::connect(&a.netns, (Ipv4Addr::from(A), 81).into()).await.expect("by its own address");
+    let stream = overlay::connect(&a.netns, (local, 82).into()).await.expect("its loopback");
+    let accepted = inner.accept().expect("accepted");
+    assert_eq!(stream.local_addr().expect("local").port(), accepted.1.port());
+    let refused = overlay::connect(&a.netns, (Ipv4Addr::from(A), 82).into()).await.expect_err("nobody listens there");
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+    let gone = overlay::connect(std::path::Path::new("/nowhere"), (local, 80).into()).await.expect_err("no namespace");
+    assert!(gone.to_string().contains("/nowhere"), "{gone}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_container_reaches_the_outside_under_the_hosts_address_unless_its_network_is_internal() {
     let mut lab = Lab::new(1).await;
     lab.network(1, false);
