@@ -264,7 +264,14 @@ fn tasks_are_whole(view: &View, found: &mut Vec<String>) {
     }
 }
 
+/// One that runs waits for traffic while it is not ready.
 fn waiting_has_a_reason(view: &View, found: &mut Vec<String>) {
+    let unready = |task: &&Arc<Task>| task.status.container.as_ref().is_some_and(|c| c.ready == Some(false));
+    for task in view.tasks().filter(|task| task.status.state == TaskState::Running).filter(unready) {
+        if task.status.err.is_empty() {
+            found.push(format!("task {} is not ready", task.id));
+        }
+    }
     for task in view.tasks().filter(|task| task.is_wanted() && task.status.state < TaskState::Assigned) {
         if task.status.err.is_empty() {
             found.push(format!("task {} is {}", task.id, task.status.state.as_str()));

@@ -11,6 +11,7 @@ mod mode;
 mod names;
 mod network;
 mod node;
+mod probes;
 mod service;
 mod validate;
 

@@ -73,6 +73,7 @@ pub fn validate_service(view: &View, spec: &ServiceSpec, id: ServiceId) -> Resul
     placement(spec)?;
     log_driver(spec.task.log_driver.as_ref())?;
     container(&spec.task.container)?;
+    super::probes::probes(&spec.task.container)?;
     endpoint(&spec.endpoint)?;
     networks(view, spec)?;
     port_conflicts(view, spec, id)?;
@@ -94,14 +95,11 @@ fn service_name(name: &str) -> Result<(), Refusal> {
 
 /// Nothing would honour these yet: said rather than kept.
 fn unbuilt(spec: &ServiceSpec) -> Result<(), Refusal> {
-    let container = &spec.task.container;
     let canary = spec.update.as_ref().is_some_and(|u| u.canary > 0 || u.canary_promote_after.is_some());
     let asked = [
         (spec.task.placement.priority != 0, "Swarm.Priority: not implemented yet"),
         (spec.task.at_most_one.is_some(), "Swarm.AtMostOne: not implemented yet"),
         (!spec.task.restart.backoff_max.is_zero(), "Swarm.RestartBackoffMax: not implemented yet"),
-        (container.readiness.is_some(), "Swarm.Readiness: not implemented yet"),
-        (container.liveness.is_some(), "Swarm.Liveness: not implemented yet"),
         (canary, "Swarm.Canary: not implemented yet"),
         (!spec.depends_on.is_empty(), "Swarm.DependsOn: not implemented yet"),
         (spec.autoscale.is_some(), "Swarm.Autoscale: not implemented yet"),

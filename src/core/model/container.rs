@@ -1,6 +1,6 @@
 //! What runs in a task: the container part of a service's specification (API `TaskSpec.ContainerSpec`).
 
-use super::Labels;
+use super::{Labels, Probe};
 use crate::{ConfigId, SecretId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -62,48 +62,6 @@ pub struct HealthConfig {
     pub retries: Option<u32>,
     pub start_period: Option<Duration>,
     pub start_interval: Option<Duration>,
-}
-
-/// What a probe does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ProbeAction {
-    /// Runs a program in the container; exit code 0 is good.
-    Exec { command: Vec<String> },
-    /// GET from the container's own address; an answer of 200 to 399 is good. `host` fills the header, empty is the
-    /// address.
-    Http { port: u16, path: String, host: String },
-    /// Connects to the container's own address.
-    Tcp { port: u16 },
-}
-
-/// Beyond the API: a check that needs no tool in the image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probe {
-    pub action: ProbeAction,
-    /// Between two probes; default 10 s.
-    pub interval: Duration,
-    /// A probe that takes longer has failed; default 1 s.
-    pub timeout: Duration,
-    /// Failures in a row that count; default 3.
-    pub failures: u32,
-    /// Successes in a row that count; default 1.
-    pub successes: u32,
-    /// Failures within this time after the start do not count.
-    pub start_period: Duration,
-}
-
-impl Probe {
-    /// A probe with the default times.
-    pub fn of(action: ProbeAction) -> Self {
-        Self {
-            action,
-            interval: Duration::from_secs(10),
-            timeout: Duration::from_secs(1),
-            failures: 3,
-            successes: 1,
-            start_period: Duration::ZERO,
-        }
-    }
 }
 
 /// Where a secret or config appears in the container (API `SecretReference.File`).

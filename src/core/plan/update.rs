@@ -111,6 +111,11 @@ impl Failures {
     }
 }
 
+/// It was not up yet, or runs and is not ready any more: an update that went on would take its bad version everywhere.
+fn is_awaited(task: &Task) -> bool {
+    task.up_since.is_none() || task.status.state == TaskState::Running && !task.is_up()
+}
+
 /// The update to the current spec made it. A rollback also waits for what fills the slots of the tasks
 /// that failed.
 fn is_brought_in(service: &Service, task: &Task) -> bool {
@@ -157,7 +162,7 @@ impl<'a> Progress<'a> {
             key,
             slot,
             is_waiting: current.is_empty() && !given_up && (!outdated.is_empty() || over_and_outdated),
-            is_coming_up: current.iter().any(|task| is_brought_in(service, task) && task.up_since.is_none()),
+            is_coming_up: current.iter().any(|task| is_brought_in(service, task) && is_awaited(task)),
             settled: brought.filter_map(|task| task.up_since.or(task.ended)).max(),
             current,
             outdated,

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use swarm_core::fabric::{FabricNetwork, FabricState};
-use swarm_core::model::{Config, Health, HealthConfig, PortConfig, Secret, Task};
+use swarm_core::model::{Config, Health, HealthConfig, PortConfig, ProbeAction, Secret, Task};
 use swarm_core::{ConfigId, NetworkId, NodeId, SecretId, TaskId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -83,12 +83,12 @@ pub enum Found {
     Nothing,
 }
 
-/// One run of a health check.
+/// One run of a probe or health check.
 #[derive(Clone, Debug)]
-pub struct Probe {
-    pub healthy: bool,
-    /// The end of its output.
-    pub output: String,
+pub struct Probed {
+    pub good: bool,
+    /// What was seen: a status, an error, the output of a program.
+    pub words: String,
 }
 
 /// A line of a task's log.
@@ -114,7 +114,7 @@ pub struct LogQuery {
 /// Lines of one task, oldest first.
 pub type LogLines = BoxStream<'static, Result<LogLine, EngineError>>;
 
-/// Runs the containers of tasks. One operation per task at a time, `wait` and `probe` excepted.
+/// Runs the containers of tasks. One operation per task at a time, `wait` and probes excepted.
 pub trait Engine: Send + Sync + 'static {
     /// Has the task's image here, however long its registry takes. When it is given up it ends soon, with an error.
     fn fetch(&self, task: Arc<Task>, progress: Progress) -> BoxFuture<'static, Result<(), EngineError>>;
@@ -140,8 +140,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Gives back what tasks shared: the node left its cluster, and all its tasks were cleaned.
     fn close(&self) -> BoxFuture<'static, ()>;
 
-    /// Runs the check once, within `timeout`.
-    fn probe(&self, task: TaskId, test: Vec<String>, timeout: Duration) -> BoxFuture<'static, Probe>;
+    /// Runs the health check once, within `timeout`. What is dropped is ended.
+    fn check_health(&self, task: TaskId, test: Vec<String>, timeout: Duration) -> BoxFuture<'static, Probed>;
+
+    /// Probes the container once, within `timeout`, from within its own network. What is dropped is ended.
+    fn probe(&self, task: TaskId, action: ProbeAction, timeout: Duration) -> BoxFuture<'static, Probed>;
 
     /// The verdict on a container that runs after a run of its health check, and how many runs failed one after the
     /// other.

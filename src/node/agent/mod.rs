@@ -6,7 +6,7 @@
 //! restart.
 
 pub mod engine;
-pub mod health;
+pub mod probing;
 mod record;
 pub mod session;
 
@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::managers::Managers;
 use crate::transport::Endpoint;
 use engine::{Contents, Engine, EngineError, Fabric, Found, NotStarted, Prepared, Progress, Started};
+use probing::{Subject, Turns};
 use session::{FromSession, Report, SessionWish};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,6 +99,7 @@ impl Agent {
             fabric_state,
             observations,
             operations: Arc::new(Semaphore::new(OPERATIONS_AT_ONCE)),
+            turns: Turns::new(),
             reports,
             unsent: BTreeMap::new(),
             sequence: 0,
@@ -158,7 +160,7 @@ impl Agent {
 struct Local {
     task: Arc<Task>,
     health: Option<HealthConfig>,
-    checking: Option<AbortHandle>,
+    probing: Vec<AbortHandle>,
     gate: Gate,
     /// Ends its preparation.
     given_up: CancellationToken,
@@ -166,7 +168,11 @@ struct Local {
 
 impl Local {
     fn new(task: Arc<Task>, health: Option<HealthConfig>) -> Self {
-        Self { task, health, checking: None, gate: Gate::default(), given_up: CancellationToken::new() }
+        Self { task, health, probing: Vec::new(), gate: Gate::default(), given_up: CancellationToken::new() }
+    }
+
+    fn stop_probing(&mut self) {
+        self.probing.drain(..).for_each(|probe| probe.abort());
     }
 }
 
@@ -175,9 +181,7 @@ type Gate = Arc<tokio::sync::Mutex<()>>;
 
 impl Drop for Local {
     fn drop(&mut self) {
-        if let Some(checking) = self.checking.take() {
-            checking.abort();
-        }
+        self.stop_probing();
     }
 }
 
@@ -192,6 +196,7 @@ struct Shell {
     fabric_state: watch::Sender<Option<Arc<FabricState>>>,
     observations: mpsc::Sender<Seen>,
     operations: Arc<Semaphore>,
+    turns: Turns,
     reports: mpsc::Sender<Report>,
     /// The newest status of each task that is not on its way yet.
     unsent: BTreeMap<TaskId, TaskStatus>,
@@ -257,7 +262,7 @@ impl Shell {
             let ended = task.status.state.is_terminal();
             let (observation, health) = match found {
                 Found::Running { container_id, pid, health } => {
-                    let health_checked = health::is_on(health.as_ref());
+                    let health_checked = probing::is_on(health.as_ref());
                     (Some(Observation::FoundRunning { container_id, pid, health_checked }), health)
                 }
                 Found::Exited(exit) if !ended => (
@@ -286,7 +291,8 @@ impl Shell {
             self.worker.adopt(self.clock.mono(), self.clock.wall(), task.clone(), observation, &mut out);
             if running {
                 self.watch_exit(task.id);
-                self.watch_health(task.id);
+                // Of a task that is not up yet it is when its container started; for others it does not matter.
+                self.probe(task.id, self.clock.wall().since(task.status.timestamp));
             }
             self.carry_out(out);
         }
@@ -334,8 +340,8 @@ impl Shell {
     }
 
     fn ended(&mut self, id: TaskId) {
-        if let Some(checking) = self.tasks.get_mut(&id).and_then(|local| local.checking.take()) {
-            checking.abort();
+        if let Some(local) = self.tasks.get_mut(&id) {
+            local.stop_probing();
         }
         let (engine, gate) = (self.engine.clone(), self.gate(id));
         tokio::spawn(async move {
@@ -424,18 +430,20 @@ impl Shell {
         tokio::spawn(tell_exit(self.engine.clone(), self.observations.clone(), id));
     }
 
-    fn watch_health(&mut self, id: TaskId) {
+    /// Begins the probes of a container that runs since `age`.
+    fn probe(&mut self, id: TaskId, age: Duration) {
         let Some(local) = self.tasks.get_mut(&id) else { return };
-        let Some(config) = local.health.clone().filter(|config| health::is_on(Some(config))) else { return };
-        let (verdicts, mut told) = mpsc::channel(1);
-        let observations = self.observations.clone();
-        let checking = tokio::spawn(health::watch(self.engine.clone(), id, config, verdicts));
-        local.checking = Some(checking.abort_handle());
-        tokio::spawn(async move {
-            while let Some((id, health, words)) = told.recv().await {
-                let _ = observations.send(Seen::Worker(id, Observation::Health(health, words))).await;
-            }
-        });
+        let spec = &local.task.spec.container;
+        let health = local.health.clone().filter(|config| probing::is_on(Some(config))).map(Subject::Health);
+        let readiness = spec.readiness.clone().map(Subject::Readiness);
+        let liveness = spec.liveness.clone().map(Subject::Liveness);
+        for subject in [health, readiness, liveness].into_iter().flatten() {
+            let (engine, clock, turns) = (self.engine.clone(), self.clock.clone(), self.turns.clone());
+            let watch = probing::Watch { engine, clock, turns, task: id, subject };
+            let status = local.task.status.clone();
+            let probe = tokio::spawn(watch.run(status, age, self.observations.clone()));
+            local.probing.push(probe.abort_handle());
+        }
     }
 
     fn seen(&mut self, seen: Seen) {
@@ -451,7 +459,7 @@ impl Shell {
         let (started, cleaned) = (matches!(what, Observation::Started { .. }), what == Observation::Cleaned);
         self.input(Input::Observed { task: id, what });
         if started {
-            self.watch_health(id);
+            self.probe(id, Duration::ZERO);
         }
         if cleaned && !self.worker.statuses().iter().any(|(task, _)| *task == id) {
             self.tasks.remove(&id);
@@ -578,7 +586,7 @@ fn tell_progress(id: TaskId, observations: mpsc::Sender<Seen>) -> (mpsc::Sender<
 fn prepared(id: TaskId, result: Result<Prepared, EngineError>) -> Seen {
     match result {
         Ok(prepared) => {
-            let health_checked = health::is_on(prepared.health.as_ref());
+            let health_checked = probing::is_on(prepared.health.as_ref());
             let observation = Observation::Prepared { container_id: prepared.container_id, health_checked };
             Seen::Checked(id, observation, prepared.health)
         }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use swarm_core::TaskId;
 use swarm_core::fabric::FabricState;
-use swarm_core::model::{Health, Task};
+use swarm_core::model::{Health, ProbeAction, Task};
 use tokio::sync::watch;
 
 /// An image whose registry does not answer.
@@ -29,6 +29,8 @@ pub struct FakeEngine {
     pub pulling: watch::Sender<usize>,
     /// Tasks of which there is something, short of a container.
     remnants: Mutex<BTreeSet<TaskId>>,
+    /// Programs in containers do not answer probes.
+    pub mute: AtomicBool,
     /// What all tasks share was given back since the last start.
     pub closed: AtomicBool,
 }
@@ -142,8 +144,13 @@ impl Engine for Shared {
         })
     }
 
-    fn probe(&self, _: TaskId, _: Vec<String>, _: Duration) -> BoxFuture<'static, Probe> {
-        Box::pin(async { Probe { healthy: true, output: String::new() } })
+    fn check_health(&self, _: TaskId, _: Vec<String>, _: Duration) -> BoxFuture<'static, Probed> {
+        Box::pin(async { Probed { good: true, words: String::new() } })
+    }
+
+    fn probe(&self, _: TaskId, _: ProbeAction, _: Duration) -> BoxFuture<'static, Probed> {
+        let good = !self.0.mute.load(Ordering::Relaxed);
+        Box::pin(async move { Probed { good, words: if good { "fine" } else { "no answer" }.to_owned() } })
     }
 
     fn judged(&self, _: TaskId, _: Health, _: u32) {}

@@ -4,6 +4,7 @@
 
 mod fake;
 mod membership;
+mod probes;
 mod refusals;
 mod tasks;
 
@@ -181,12 +182,23 @@ impl Host {
     }
 
     async fn service_of(&self, image: &str, name: &str, mode: ServiceMode, constraints: &[String]) -> ServiceId {
+        self.service_with(name, mode, constraints, |task| task.container.image = image.to_owned()).await
+    }
+
+    async fn service_with(
+        &self,
+        name: &str,
+        mode: ServiceMode,
+        constraints: &[String],
+        edit: impl FnOnce(&mut TaskSpec),
+    ) -> ServiceId {
         let writer = self.writer().await;
         let view = writer.read().await.unwrap();
         let mut task = TaskSpec::default();
-        task.container.image = image.to_owned();
+        task.container.image = "busybox".to_owned();
         task.restart.delay = Duration::from_millis(1);
         task.placement.constraints = constraints.to_vec();
+        edit(&mut task);
         let spec = ServiceSpec {
             name: name.to_owned(),
             labels: Labels::new(),

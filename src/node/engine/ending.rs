@@ -3,7 +3,7 @@
 
 use super::{Notes, container_id, exited};
 use crate::agent::engine::Found;
-use crate::agent::health;
+use crate::agent::probing;
 use crate::error::chain;
 use runtime::Containers;
 use runtime::container::{Error, Status};
@@ -114,7 +114,7 @@ pub(super) async fn find(containers: &Containers, task: &Task) -> Found {
 fn running(containers: &Containers, task: &Task, container_id: String, pid: u32) -> Found {
     let spec = containers.spec(&container_id).ok();
     let image = spec.and_then(|spec| Notes::of(&spec).health);
-    let health = health::merge(task.spec.container.health_check.as_ref(), image);
+    let health = probing::merge(task.spec.container.health_check.as_ref(), image);
     Found::Running { container_id, pid, health }
 }
 

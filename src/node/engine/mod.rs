@@ -11,6 +11,7 @@ mod notes;
 mod prepare;
 mod probe;
 mod pulling;
+mod reach;
 mod secrets;
 mod spec;
 
@@ -20,7 +21,7 @@ pub use notes::{NetworkNote, Notes};
 pub use secrets::SecretFiles;
 
 use crate::agent::engine::{
-    Contents, Engine, EngineError, Exited, Found, LogLine, LogLines, LogQuery, NotStarted, Prepared, Probe, Progress,
+    Contents, Engine, EngineError, Exited, Found, LogLine, LogLines, LogQuery, NotStarted, Prepared, Probed, Progress,
     Started,
 };
 use futures_util::StreamExt;
@@ -36,7 +37,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use swarm_core::TaskId;
-use swarm_core::model::{Health, PublishMode, Task};
+use swarm_core::model::{Health, ProbeAction, PublishMode, Task};
 
 /// Label that names a task as people see it (as Docker's).
 pub const NAME_LABEL: &str = "com.docker.swarm.task.name";
@@ -181,14 +182,19 @@ impl Engine for LocalEngine {
         Box::pin(async move { engine.give_back().await })
     }
 
-    fn probe(&self, task: TaskId, test: Vec<String>, limit: Duration) -> BoxFuture<'static, Probe> {
+    fn check_health(&self, task: TaskId, test: Vec<String>, limit: Duration) -> BoxFuture<'static, Probed> {
         let (containers, events) = (self.containers.clone(), self.events.clone());
         Box::pin(async move {
             let check = probe::check(&containers, &container_id(task), &test, limit).await;
-            let probe = Probe { healthy: check.exit_code == 0, output: check.output.trim().to_owned() };
+            let probed = Probed { good: check.exit_code == 0, words: check.output.trim().to_owned() };
             events.checked(task, check);
-            probe
+            probed
         })
+    }
+
+    fn probe(&self, task: TaskId, action: ProbeAction, limit: Duration) -> BoxFuture<'static, Probed> {
+        let containers = self.containers.clone();
+        Box::pin(async move { probe::probe(&containers, &container_id(task), &action, limit).await })
     }
 
     fn judged(&self, task: TaskId, health: Health, failures: u32) {

@@ -25,6 +25,8 @@ pub struct Notes {
     pub image_id: String,
     /// The image's health check.
     pub health: Option<HealthConfig>,
+    /// What the image's commands in one line run in; empty is `/bin/sh -c`.
+    pub shell: Vec<String>,
     pub networks: Vec<NetworkNote>,
     /// Names of the volumes mounted, by path in the container.
     pub volumes: BTreeMap<PathBuf, String>,
@@ -68,6 +70,7 @@ impl Notes {
             image: task.spec.container.image.clone(),
             image_id: image.id.as_str().to_owned(),
             health: image.config.healthcheck.clone(),
+            shell: image.config.shell.clone(),
             networks: networks.collect(),
             volumes: own.chain(named).collect(),
             ports: attached.host_ports.clone(),

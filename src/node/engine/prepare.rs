@@ -3,7 +3,7 @@
 use super::pulling::{Pulling, telling_silence};
 use super::{LocalEngine, Notes, blocking, container_id, container_line, contents, host_ports, line, spec};
 use crate::agent::engine::{Contents, EngineError, Prepared, Progress};
-use crate::agent::health;
+use crate::agent::probing;
 use overlay::{AttachSpec, Attached};
 use runtime::image::{Image, PullProgress, PullState, Reference, RegistryAuth};
 use runtime::spec::{Mount, MountKind, Network, Propagation};
@@ -29,7 +29,10 @@ impl LocalEngine {
         notes.put(&mut spec)?;
         self.containers.create(&id, &spec).await.map_err(container_line)?;
         self.tell("create", &id, &[]);
-        let health = health::merge(task.spec.container.health_check.as_ref(), image_health);
+        let health = probing::merge(task.spec.container.health_check.as_ref(), image_health);
+        if let Some(kind) = health.as_ref().and_then(probing::unknown_kind) {
+            tracing::warn!(task = %task.id, kind, "the image's health check is of an unknown kind, and is not run");
+        }
         Ok(Prepared { container_id: id, health })
     }
 

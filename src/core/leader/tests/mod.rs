@@ -3,6 +3,7 @@ mod golden;
 mod job;
 mod moves;
 mod properties;
+mod readiness;
 mod restart;
 mod scale;
 mod update;

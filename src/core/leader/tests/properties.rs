@@ -39,11 +39,12 @@ struct Updating {
     max_attempts: u64,
 }
 
-const IMAGES: [(&str, Fate); 4] = [
+const IMAGES: [(&str, Fate); 5] = [
     ("good:1", Fate::Runs),
     ("good:2", Fate::Runs),
     ("crashes:1", Fate::FailsAfter(Duration::from_secs(2))),
     ("missing:1", Fate::Rejected),
+    ("slow:1", Fate::ReadyAfter(Duration::from_secs(3))),
 ];
 
 fn updating() -> impl Strategy<Value = Updating> {
@@ -78,7 +79,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (any(), 0u64..3, 0u64..5).prop_map(|(global, at_once, total)| Op::Job { global, at_once, total }),
         1 => (0usize..4).prop_map(|service| Op::Again { service }),
         3 => (0usize..4, 0u64..8).prop_map(|(service, replicas)| Op::Scale { service, replicas }),
-        5 => (0usize..4, 0usize..4).prop_map(|(service, image)| Op::Image { service, image }),
+        5 => (0usize..4, 0usize..5).prop_map(|(service, image)| Op::Image { service, image }),
         2 => (0usize..4).prop_map(|service| Op::Rollback { service }),
         1 => (0usize..4).prop_map(|service| Op::Remove { service }),
         4 => (1u128..5, any()).prop_map(|(node, up)| Op::State { node, up }),

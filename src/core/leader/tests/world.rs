@@ -20,6 +20,8 @@ const STEPS_MAX: usize = 50;
 pub enum Fate {
     /// Comes up and stays.
     Runs,
+    /// Runs, and is ready for traffic after this long.
+    ReadyAfter(Duration),
     /// Comes up and exits with code 1 after this long.
     FailsAfter(Duration),
     /// Comes up and exits with code 0 after this long.
@@ -239,11 +241,14 @@ impl World {
                 continue;
             }
             if let Some((state, err)) = self.next(task) {
+                let ready = self.is_ready(task, state);
+                let err = if ready == Some(false) { "not ready: no answer".into() } else { err };
                 let status = TaskStatus {
                     state,
                     err,
                     timestamp: self.now,
                     message: state.as_str().into(),
+                    container: Some(ContainerStatus { ready, ..ContainerStatus::default() }),
                     ..TaskStatus::default()
                 };
                 changes.push(Change::TaskStatus { task: task.id, status });
@@ -256,8 +261,20 @@ impl World {
         moved
     }
 
+    fn fate_of(&self, task: &Task) -> Fate {
+        self.fates.get(&task.spec.container.image).copied().unwrap_or(Fate::Runs)
+    }
+
+    /// What the readiness probe of a task that goes over to `state` says.
+    fn is_ready(&self, task: &Task, state: TaskState) -> Option<bool> {
+        match self.fate_of(task) {
+            Fate::ReadyAfter(_) => Some(task.status.state == TaskState::Running && state == TaskState::Running),
+            Fate::Runs | Fate::FailsAfter(_) | Fate::CompletesAfter(_) | Fate::Rejected | Fate::CannotStart => None,
+        }
+    }
+
     fn next(&mut self, task: &Task) -> Option<(TaskState, String)> {
-        let fate = self.fates.get(&task.spec.container.image).copied().unwrap_or(Fate::Runs);
+        let fate = self.fate_of(task);
         let state = task.status.state;
         let fine = |state| Some((state, String::new()));
         if task.desired >= TaskState::Shutdown {
@@ -277,9 +294,18 @@ impl World {
             }
             TaskState::Ready if task.desired == TaskState::Running => fine(TaskState::Running),
             TaskState::Running => match fate {
+                Fate::ReadyAfter(after) if !task.is_up() && self.now.since(task.status.timestamp) >= after => {
+                    fine(TaskState::Running)
+                }
+                Fate::Runs if !task.is_up() => fine(TaskState::Running),
                 Fate::FailsAfter(after) if up_for >= after => Some((TaskState::Failed, "exit code 1".into())),
                 Fate::CompletesAfter(after) if up_for >= after => fine(TaskState::Complete),
-                Fate::Runs | Fate::Rejected | Fate::CannotStart | Fate::FailsAfter(_) | Fate::CompletesAfter(_) => None,
+                Fate::Runs
+                | Fate::ReadyAfter(_)
+                | Fate::Rejected
+                | Fate::CannotStart
+                | Fate::FailsAfter(_)
+                | Fate::CompletesAfter(_) => None,
             },
             _ => None,
         }
@@ -307,9 +333,10 @@ impl World {
             if let Some(told) = self.told_to_stop.get(&task.id) {
                 return Some(*told + self.stop_time);
             }
-            match self.fates.get(&task.spec.container.image) {
-                Some(Fate::FailsAfter(after) | Fate::CompletesAfter(after)) => task.up_since.map(|up| up + *after),
-                Some(Fate::Runs | Fate::Rejected | Fate::CannotStart) | None => None,
+            match self.fate_of(task) {
+                Fate::FailsAfter(after) | Fate::CompletesAfter(after) => task.up_since.map(|up| up + after),
+                Fate::ReadyAfter(after) => (!task.is_up()).then_some(task.status.timestamp + after),
+                Fate::Runs | Fate::Rejected | Fate::CannotStart => None,
             }
         };
         view.tasks().filter_map(of_task).chain(self.wake_at).filter(|at| *at > self.now).min()
