@@ -83,6 +83,8 @@ fn write_status(status: &TaskStatus, err: String) -> Value {
             .set("PID", container.pid)
             .set("ExitCode", container.exit_code.unwrap_or_default())
             .filled("OOMKilled", container.oom_killed)
+            // Beyond the API: whether it takes traffic; absent without a readiness probe.
+            .opt("Ready", container.ready)
     });
     let ports = status.host_ports.iter().map(write_port).collect::<Vec<_>>();
     Fields::new()

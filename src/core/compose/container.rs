@@ -4,11 +4,11 @@
 
 use super::interpolate::join;
 use super::parse::brief;
-use super::service::{duration, flag, pairs, text, texts};
+use super::service::{count, duration, flag, pairs, text, texts};
 use super::stack::Context;
-use super::units;
 use super::value::Node;
-use crate::model::{ContainerSpec, DnsConfig, HealthConfig, Mount, MountSource, Ulimit};
+use super::{units, words};
+use crate::model::{ContainerSpec, DnsConfig, HealthConfig, Mount, MountSource, Probe, ProbeAction, Ulimit};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -50,8 +50,8 @@ pub(crate) fn container(context: &mut Context<'_>, node: &Node, path: &str) -> C
         oom_score_adj: oom_score(context, node, path),
         privileged: flag(node, "privileged"),
         shm_size_bytes: shm_size(context, node, path),
-        readiness: None,
-        liveness: None,
+        readiness: probe(context, node, path, "x-readiness"),
+        liveness: probe(context, node, path, "x-liveness"),
         pull_auth: None,
     }
 }
@@ -110,6 +110,36 @@ fn health(context: &mut Context<'_>, node: &Node, at: &str) -> Option<HealthConf
         retries: retries.and_then(|retries| u32::try_from(retries).ok()),
         start_period: duration(Some(node), "start_period"),
         start_interval: duration(Some(node), "start_interval"),
+    })
+}
+
+/// `deploy.x-readiness` or `deploy.x-liveness`: like `healthcheck`, with a probe for its test.
+fn probe(context: &mut Context<'_>, node: &Node, path: &str, key: &str) -> Option<Probe> {
+    let probe = node.get("deploy")?.get(key)?;
+    let at = join(path, &format!("deploy.{key}"));
+    let action = match &texts(probe, "test")[..] {
+        [text] => ProbeAction::parse(text, |line| words::split(line).ok()),
+        [kind, command @ ..] if kind == "CMD" => Ok(ProbeAction::Exec { command: command.to_vec() }),
+        [] => Err("name what to probe: http://:PORT/PATH, tcp://:PORT or exec:COMMAND".to_owned()),
+        [_, ..] => Err("a list must begin with CMD; for a port write http://:PORT/PATH or tcp://:PORT".to_owned()),
+    };
+    let action = match action {
+        Ok(action) => action,
+        Err(message) => {
+            let pos = probe.get("test").map_or(probe.pos, |test| test.pos);
+            context.report.error(pos, &join(&at, "test"), message);
+            return None;
+        }
+    };
+    let default = Probe::of(action);
+    let count = |key: &str| count(Some(probe), key).map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    Some(Probe {
+        interval: duration(Some(probe), "interval").unwrap_or(default.interval),
+        timeout: duration(Some(probe), "timeout").unwrap_or(default.timeout),
+        failures: count("retries").unwrap_or(default.failures),
+        successes: count("successes").unwrap_or(default.successes),
+        start_period: duration(Some(probe), "start_period").unwrap_or_default(),
+        action: default.action,
     })
 }
 

@@ -60,6 +60,8 @@ fn part(failure: &str) -> Option<&'static str> {
         ("Placement", "deploy"),
         ("Resources", "deploy"),
         ("Healthcheck", "healthcheck"),
+        ("Swarm.Readiness", "deploy"),
+        ("Swarm.Liveness", "deploy"),
     ];
     parts.iter().find(|(words, _)| failure.contains(words)).map(|(_, part)| *part)
 }

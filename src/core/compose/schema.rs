@@ -263,6 +263,18 @@ static DEPLOY: &[Key] = &[
     kept("restart_policy", Object(RESTART)),
     key("placement", Object(PLACEMENT)),
     key("endpoint_mode", Text),
+    key("x-readiness", Object(PROBE)),
+    key("x-liveness", Object(PROBE)),
+];
+
+/// Ours: a check that needs no tool in the image.
+static PROBE: &[Key] = &[
+    merged("test", TextOrTexts, Merge::Replace),
+    kept("interval", Duration),
+    kept("timeout", Duration),
+    kept("retries", Count),
+    kept("successes", Count),
+    kept("start_period", Duration),
 ];
 
 static UPDATE: &[Key] = &[

@@ -25,6 +25,24 @@ fn keys_that_begin_with_x_are_taken_without_a_word() {
 }
 
 #[test]
+fn a_probe_that_is_none_is_an_error_at_its_place() {
+    let error = |probe: &str, expected: &str| service_error(&format!("deploy: {{x-readiness: {probe}}}"), expected);
+    let place = "services.web.deploy.x-readiness";
+    let unknown = "is no probe: use http://:PORT/PATH, tcp://:PORT or exec:COMMAND";
+    error("{test: '8080'}", &format!("34: {place}.test: \"8080\" {unknown}"));
+    let nothing = "name what to probe: http://:PORT/PATH, tcp://:PORT or exec:COMMAND";
+    error("{interval: 1s}", &format!("27: {place}.test: {nothing}"));
+    error(
+        "{test: 'tcp://:80', port: 1}",
+        &format!("47: {place}.port: unknown key; remove it, or begin its name with x-"),
+    );
+    let short = "Swarm.Readiness.Interval: 1ms is not between 100ms and 24h";
+    let said = errors(&service("deploy: {x-readiness: {test: 'tcp://:80', interval: 1ms}}"));
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].contains("services.web.deploy: ") && said[0].contains(short), "{said:?}");
+}
+
+#[test]
 fn a_key_that_is_not_honoured_says_what_to_use() {
     service_error("mem_limit: 1g", "5: services.web.mem_limit: not honoured: use deploy.resources.limits.memory");
     service_error(

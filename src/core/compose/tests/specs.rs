@@ -3,6 +3,7 @@
 use super::*;
 use crate::model::*;
 use crate::{ConfigId, NetworkId, SecretId};
+use std::time::Duration;
 
 const SHOP: &str = include_str!("testdata/shop.yml");
 
@@ -129,6 +130,31 @@ fn health_checks_take_each_form() {
     assert_eq!(test("healthcheck: {test: [CMD, a, b]}"), words(&["CMD", "a", "b"]));
     assert_eq!(test("healthcheck: {disable: true}"), words(&["NONE"]));
     assert_eq!(test("tty: true"), None);
+}
+
+#[test]
+fn probes_are_like_health_checks_with_something_to_probe() {
+    let probes = |lines: &str| {
+        let container = web(&format!("deploy: {{{lines}}}")).task.container;
+        (container.readiness, container.liveness)
+    };
+    let http = |path: &str| ProbeAction::Http { port: 8080, path: path.to_owned(), host: String::new() };
+    let all = "x-readiness: {test: 'http://:8080/ready', interval: 2s, timeout: 500ms, retries: 5, successes: 2, start_period: 1m}";
+    let wanted = Probe {
+        interval: Duration::from_secs(2),
+        timeout: Duration::from_millis(500),
+        failures: 5,
+        successes: 2,
+        start_period: Duration::from_secs(60),
+        ..Probe::of(http("/ready"))
+    };
+    assert_eq!(probes(all), (Some(wanted), None));
+    let program = Probe::of(ProbeAction::Exec { command: ["pg_isready", "-U", "the app"].map(str::to_owned).to_vec() });
+    for test in ["\"exec:pg_isready -U 'the app'\"", "[CMD, pg_isready, -U, the app]"] {
+        assert_eq!(probes(&format!("x-liveness: {{test: {test}}}")), (None, Some(program.clone())));
+    }
+    let tcp = Probe::of(ProbeAction::Tcp { port: 80 });
+    assert_eq!(probes("x-liveness: {test: 'tcp://:80'}"), (None, Some(tcp)));
 }
 
 #[test]

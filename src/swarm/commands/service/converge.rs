@@ -249,7 +249,9 @@ fn progress(service: &Value, all: &[Value], nodes: &BTreeSet<String>) -> Progres
     given_up.retain(|key, _| !newest.contains_key(key));
     let is_done = |task: &Value| {
         let (state, node) = (text(task, "/Status/State"), text(task, "/NodeID"));
-        if job { state == "complete" } else { state == "running" && nodes.contains(node) }
+        // One without a readiness probe says nothing of it.
+        let unready = task.pointer("/Status/ContainerStatus/Ready").and_then(Value::as_bool) == Some(false);
+        if job { state == "complete" } else { state == "running" && !unready && nodes.contains(node) }
     };
     let wanted = match mode {
         "replicated" => int(service, "/Spec/Mode/Replicated/Replicas"),
@@ -334,6 +336,19 @@ mod tests {
         assert_eq!(found.failed, None, "it is run again");
         let found = progress(&service, &[done, failed], &nodes);
         assert_eq!(found.failed.as_deref(), Some("task: non-zero exit (1)"));
+    }
+
+    #[test]
+    fn a_task_that_runs_and_is_not_ready_is_waited_for() {
+        let service = json!({"Spec": {"Mode": {"Replicated": {"Replicas": 2}}}});
+        let with = |slot, ready| {
+            let mut task = task(slot, "a", "1", "running");
+            task["Status"]["ContainerStatus"] = json!({ "Ready": ready });
+            task
+        };
+        let nodes = ["a".to_owned()].into();
+        assert_eq!(progress(&service, &[with(1, true), with(2, false)], &nodes).running, 1);
+        assert_eq!(progress(&service, &[with(1, true), with(2, true)], &nodes).running, 2);
     }
 
     #[test]

@@ -184,6 +184,11 @@ impl Page<'_> {
         self.some(" Dir:\t\t", &self.text(&at("Dir")));
         self.some(" User: ", &self.text(&at("User")));
         self.some(" Hostname: ", &self.text(&at("Hostname")));
+        for (name, field) in [(" Readiness:\t", "Readiness"), (" Liveness:\t", "Liveness")] {
+            if let Some(probe) = self.service.pointer(&format!("/Spec/Swarm/{field}")) {
+                self.line(name, &super::probes::words(probe));
+            }
+        }
         let mounts = list(self.service, &format!("/Spec/{}", at("Mounts")));
         if !mounts.is_empty() {
             self.line("Mounts:", "");
@@ -253,6 +258,8 @@ mod tests {
         let service = json!({
             "ID": "s1", "Spec": {
                 "Name": "web", "Labels": {"a": "1"}, "Mode": {"Replicated": {"Replicas": 2}},
+                "Swarm": {"Readiness": {"TCP": {"Port": 80}, "Interval": 10_000_000_000i64, "Timeout": 1_000_000_000,
+                    "Failures": 3, "Successes": 1, "StartPeriod": 0}},
                 "UpdateConfig": {"Parallelism": 1, "Delay": 10_000_000_000i64, "FailureAction": "pause",
                     "Monitor": 5_000_000_000i64, "MaxFailureRatio": 0.25, "Order": "stop-first"},
                 "TaskTemplate": {
@@ -282,6 +289,7 @@ UpdateConfig:
 ContainerSpec:
  Image:\t\tweb:1
  Env:\t\tA=1 \n\
+\x20Readiness:\ttcp://:80 every 10s, at most 1s, 3 failures
 Mounts:
  Target:\t/d
   Source:\tdata

@@ -8,6 +8,7 @@ mod lists;
 mod logs;
 pub mod options;
 mod parse;
+mod probes;
 pub mod update;
 
 use crate::cli::Context;

@@ -1,5 +1,6 @@
 //! Flags `service create` and `service update` share, and how they change a service's specification.
 
+use super::probes::ProbeOptions;
 use crate::error::{CliError, Result};
 use crate::json::{drop_empty, list_mut, set, set_some, text, texts};
 use crate::units::{parse_bytes, parse_count, parse_cpus, parse_duration_ns};
@@ -72,6 +73,8 @@ pub struct SpecOptions {
     rollback: RollbackOptions,
     #[command(flatten)]
     health: HealthOptions,
+    #[command(flatten)]
+    probes: ProbeOptions,
     #[command(flatten)]
     pub wait: WaitOptions,
     /// Send the credentials for the registry of the image to the cluster
@@ -216,6 +219,7 @@ impl SpecOptions {
         self.restart.apply(spec);
         self.update.apply(spec);
         self.rollback.apply(spec);
+        self.probes.apply(spec)?;
         self.health.apply(spec)
     }
 
