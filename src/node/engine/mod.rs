@@ -186,7 +186,11 @@ impl Engine for LocalEngine {
         let (containers, events) = (self.containers.clone(), self.events.clone());
         Box::pin(async move {
             let check = probe::check(&containers, &container_id(task), &test, limit).await;
-            let probed = Probed { good: check.exit_code == 0, words: check.output.trim().to_owned() };
+            let words = match check.output.trim() {
+                "" => format!("exited with {}", check.exit_code),
+                output => output.to_owned(),
+            };
+            let probed = Probed { good: check.exit_code == 0, words };
             events.checked(task, check);
             probed
         })
