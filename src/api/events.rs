@@ -198,11 +198,11 @@ fn changed(attributes: &mut BTreeMap<String, String>, name: &str, old: String, n
 fn service_changes(old: &Service, new: &Service, attributes: &mut BTreeMap<String, String>) -> Option<()> {
     let state =
         |service: &Service| service.update_status.as_ref().map(|status| format!("{:?}", status.state).to_lowercase());
-    if old.spec == new.spec && state(old) == state(new) {
+    if old.spec == new.spec && state(old) == state(new) && old.wanted_replicas() == new.wanted_replicas() {
         return None;
     }
     let replicas = |service: &Service| match &service.spec.mode {
-        ServiceMode::Replicated { replicas } => replicas.to_string(),
+        ServiceMode::Replicated { .. } => service.wanted_replicas().unwrap_or_default().to_string(),
         ServiceMode::ReplicatedJob { total_completions, .. } => total_completions.to_string(),
         ServiceMode::Global | ServiceMode::GlobalJob => String::new(),
     };

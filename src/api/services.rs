@@ -101,7 +101,7 @@ fn service_status(service: &Service, view: &View) -> Value {
         }
     }
     let wanted = match &service.spec.mode {
-        ServiceMode::Replicated { replicas } => *replicas,
+        ServiceMode::Replicated { .. } => service.wanted_replicas().unwrap_or(wanted),
         ServiceMode::ReplicatedJob { max_concurrent, .. } => *max_concurrent,
         ServiceMode::Global | ServiceMode::GlobalJob => wanted,
     };

@@ -25,7 +25,7 @@ impl fmt::Display for Violation {
 type Check = fn(&View, &mut Vec<String>);
 
 /// After every transaction.
-const ALWAYS: [(&str, Check); 11] = [
+const ALWAYS: [(&str, Check); 12] = [
     ("an address has one holder", one_holder_per_address),
     ("a published port belongs to one service", one_service_per_port),
     ("subnets do not overlap and tunnel ids are unique", networks_apart),
@@ -37,6 +37,7 @@ const ALWAYS: [(&str, Check); 11] = [
     ("moves keep to the parallelism of updates", moves_within_parallelism),
     ("an update stops at its failure ratio", updates_within_failure_ratio),
     ("a task that was given a node has one, and one that ended says when", tasks_are_whole),
+    ("the autoscaler keeps to its limits, and to services that ask for it", scaled_within_limits),
 ];
 
 /// Once the leader has nothing left to do.
@@ -264,6 +265,16 @@ fn tasks_are_whole(view: &View, found: &mut Vec<String>) {
     }
 }
 
+fn scaled_within_limits(view: &View, found: &mut Vec<String>) {
+    for service in view.services() {
+        let Some(scaled) = &service.scaled else { continue };
+        let limits = service.spec.autoscale.as_ref().map(|autoscale| autoscale.min..=autoscale.max);
+        if !limits.is_some_and(|limits| limits.contains(&scaled.replicas)) || service.wanted_replicas().is_none() {
+            found.push(format!("service {}: {} replicas", service.spec.name, scaled.replicas));
+        }
+    }
+}
+
 /// One that runs waits for traffic while it is not ready.
 fn waiting_has_a_reason(view: &View, found: &mut Vec<String>) {
     let unready = |task: &&Arc<Task>| task.status.container.as_ref().is_some_and(|c| c.ready == Some(false));
@@ -309,7 +320,7 @@ fn placed_where_allowed(view: &View, found: &mut Vec<String>) {
 fn no_slot_too_many(view: &View, found: &mut Vec<String>) {
     for service in view.services().filter(|service| !service.removing) {
         let (most, done) = match service.spec.mode {
-            ServiceMode::Replicated { replicas } => (replicas, 0),
+            ServiceMode::Replicated { .. } => (service.wanted_replicas().unwrap_or_default(), 0),
             ServiceMode::ReplicatedJob { total_completions, .. } => {
                 (total_completions, completed(view, service).len() as u64)
             }

@@ -144,6 +144,11 @@ impl Wire for Change {
                     message: message.clone(),
                 })
             }
+            Change::ServiceScaled { service, spec_written, scaled } => Kind::ServiceScaled(pb::ServiceScaledChange {
+                service: service.to_wire(),
+                spec_written: *spec_written,
+                scaled: Some(scaled.to_wire()),
+            }),
             Change::NetworkAllocated { network, allocation, reason } => {
                 Kind::NetworkAllocated(pb::NetworkAllocatedChange {
                     network: network.to_wire(),
@@ -203,6 +208,11 @@ impl Wire for Change {
                 service: Wire::from_wire(c.service)?,
                 failed_version: c.failed_version,
                 message: c.message,
+            },
+            Kind::ServiceScaled(c) => Change::ServiceScaled {
+                service: Wire::from_wire(c.service)?,
+                spec_written: c.spec_written,
+                scaled: required(c.scaled, "ServiceScaledChange.scaled")?,
             },
             Kind::NetworkAllocated(c) => Change::NetworkAllocated {
                 network: Wire::from_wire(c.network)?,

@@ -86,6 +86,7 @@ pub fn update_service(
         false => job,
     });
     let new = Service {
+        scaled: old.scaled_under(&spec),
         spec: Arc::new(spec),
         previous_spec: Some(Arc::clone(&old.spec)),
         spec_version: if task_changed { fresh_spec_version(view, old) } else { old.spec_version },
@@ -117,6 +118,7 @@ pub fn rollback_service(view: &View, id: ServiceId, version: u64, now: WallTime)
     };
     let job = old.job.map(|job| JobStatus { iteration: job.iteration + 1, last_execution: now });
     let new = Service {
+        scaled: old.scaled_under(previous),
         spec: Arc::clone(previous),
         previous_spec: Some(Arc::clone(&old.spec)),
         spec_version: old.previous_spec_version,

@@ -40,6 +40,7 @@ pub(super) fn bytes(change: &Change) -> usize {
         | Change::ServiceEndpoint { .. }
         | Change::ServiceUpdateStatus { .. }
         | Change::ServiceRollback { .. }
+        | Change::ServiceScaled { .. }
         | Change::NetworkAllocated { .. } => CHANGE_BYTES,
     }
 }

@@ -368,3 +368,33 @@ pub struct Service {
     /// Removal was asked for: tasks are stopped, then the service goes.
     pub removing: bool,
 }
+
+/// `Autoscale::window` and `Autoscale::scale_down_delay` of a service that does not say.
+pub const AUTOSCALE_WINDOW_DEFAULT: Duration = Duration::from_secs(60);
+pub const AUTOSCALE_DELAY_DEFAULT: Duration = Duration::from_secs(300);
+
+impl Autoscale {
+    /// Brought within the limits.
+    pub fn clamp(&self, replicas: u64) -> u64 {
+        replicas.max(self.min).min(self.max)
+    }
+}
+
+impl Service {
+    /// How many slots a replicated service is to have; `None` in the other modes. What the autoscaler wants goes
+    /// before the spec's replicas, which are where it starts from; 0 replicas stop an autoscaled service too.
+    pub fn wanted_replicas(&self) -> Option<u64> {
+        let ServiceMode::Replicated { replicas } = self.spec.mode else { return None };
+        let Some(autoscale) = self.spec.autoscale.as_ref().filter(|_| replicas > 0) else { return Some(replicas) };
+        Some(autoscale.clamp(self.scaled.as_ref().map_or(replicas, |scaled| scaled.replicas)))
+    }
+
+    /// What the autoscaler wants, as far as it outlives a change to `spec`: a user who sets other replicas starts it
+    /// anew from those, and one who changes anything else does not lose what it came to under load.
+    pub fn scaled_under(&self, spec: &ServiceSpec) -> Option<Scaled> {
+        let autoscale =
+            spec.autoscale.as_ref().filter(|_| self.spec.autoscale.is_some() && spec.mode == self.spec.mode);
+        let scaled = self.scaled.clone()?;
+        autoscale.map(|autoscale| Scaled { replicas: autoscale.clamp(scaled.replicas), ..scaled })
+    }
+}

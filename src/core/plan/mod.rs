@@ -101,7 +101,7 @@ pub fn reconcile<R: RngCore>(view: &View, service: ServiceId, phase: Phase, now:
             restart::restart(view, service, now, rng, &mut plan);
         }
         (Phase::Scale, true) => match service.spec.mode {
-            ServiceMode::Replicated { replicas } => replicated::scale(view, service, replicas, rng, &mut plan),
+            ServiceMode::Replicated { .. } => replicated::scale(view, service, rng, &mut plan),
             ServiceMode::Global => global::scale(view, service, rng, &mut plan),
             ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
                 job::scale_replicated(view, service, max_concurrent, total_completions, rng, &mut plan);

@@ -10,7 +10,8 @@ use crate::store::View;
 use rand::RngCore;
 use std::collections::BTreeMap;
 
-pub(super) fn scale<R: RngCore>(view: &View, service: &Service, replicas: u64, rng: &mut R, plan: &mut Plan) {
+pub(super) fn scale<R: RngCore>(view: &View, service: &Service, rng: &mut R, plan: &mut Plan) {
+    let Some(replicas) = service.wanted_replicas() else { return };
     let slots = slots(view, service);
     let (occupied, mut dead): (BTreeMap<SlotKey, Slot>, BTreeMap<SlotKey, Slot>) =
         slots.into_iter().partition(|(_, slot)| slot.has_wanted() || is_finished(view, service, slot));

@@ -109,6 +109,15 @@ pub(super) fn change(view: &mut View, stamp: Stamp, change: &Change, events: &mu
             });
             Ok(())
         }
+        Change::ServiceScaled { service, spec_written, scaled } => {
+            edit_service(view, stamp, *service, events, |service| {
+                let asked = service.spec.autoscale.is_some() && !service.removing;
+                if asked && service.spec_written.index == *spec_written {
+                    service.scaled = Some(scaled.clone());
+                }
+            });
+            Ok(())
+        }
         Change::NetworkAllocated { network, allocation, reason } => {
             edit_network(view, stamp, *network, events, |network| {
                 if allocation.is_some() {
@@ -133,6 +142,7 @@ fn note_times(task: &mut Task, stamp: Stamp) {
 
 fn roll_back(service: &mut Service, stamp: Stamp, message: &str) {
     let Some(previous) = service.previous_spec.take() else { return };
+    service.scaled = service.scaled_under(&previous);
     service.spec = previous;
     std::mem::swap(&mut service.spec_version, &mut service.previous_spec_version);
     service.spec_written = stamp;

@@ -100,6 +100,8 @@ pub enum Change {
     /// By the updater, when an update failed: back to the previous spec, with `message` as its status.
     /// Ignored unless `failed_version` is still the service's spec version and there is a previous spec.
     ServiceRollback { service: ServiceId, failed_version: u64, message: String },
+    /// By the autoscaler; ignored unless the spec is still the one written at log index `spec_written`.
+    ServiceScaled { service: ServiceId, spec_written: u64, scaled: Scaled },
     /// By the allocator; `None` only explains why it still waits.
     NetworkAllocated { network: NetworkId, allocation: Option<NetworkAllocation>, reason: String },
 }

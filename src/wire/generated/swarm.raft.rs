@@ -138,6 +138,15 @@ pub struct ServiceRollbackChange {
     pub message: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceScaledChange {
+    #[prost(bytes = "vec", tag = "1")]
+    pub service: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub spec_written: u64,
+    #[prost(message, optional, tag = "3")]
+    pub scaled: ::core::option::Option<super::objects::Scaled>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NetworkAllocatedChange {
     #[prost(bytes = "vec", tag = "1")]
     pub network: ::prost::alloc::vec::Vec<u8>,
@@ -150,7 +159,7 @@ pub struct NetworkAllocatedChange {
 pub struct Change {
     #[prost(
         oneof = "change::Change",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
     )]
     pub change: ::core::option::Option<change::Change>,
 }
@@ -188,6 +197,8 @@ pub mod change {
         NetworkAllocated(super::NetworkAllocatedChange),
         #[prost(message, tag = "15")]
         ServiceRollback(super::ServiceRollbackChange),
+        #[prost(message, tag = "16")]
+        ServiceScaled(super::ServiceScaledChange),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
