@@ -7,6 +7,7 @@
 
 pub mod allocator;
 pub mod audit;
+pub mod autoscale;
 pub mod compose;
 pub mod consensus;
 pub mod constraint;

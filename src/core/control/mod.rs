@@ -4,6 +4,7 @@
 //! transaction carries the preconditions under which its checks hold, so that two managers deciding
 //! at once can't both be obeyed. Messages are worded as Docker's where clients match on them.
 
+mod autoscale;
 mod cluster;
 mod content;
 mod image;

@@ -3,6 +3,7 @@ use crate::model::*;
 use crate::store::{Conflict, Object, Store, View};
 use crate::{ConfigId, NetworkId, NodeId, SecretId, Sensitive, ServiceId};
 use std::sync::Arc;
+use std::time::Duration;
 
 const NOW: WallTime = WallTime(1_700_000_000_000);
 
@@ -510,4 +511,40 @@ fn secrets_and_configs_together_have_a_bound_that_is_told_with_what_to_do() {
         templated: false,
     };
     assert!(create_secret(&view, secret, SecretId(1), NOW).is_err());
+}
+
+#[test]
+fn an_autoscaled_service_says_what_it_may_come_to_and_by_which_load() {
+    let good = Autoscale {
+        min: 1,
+        max: 5,
+        cpu_percent: 70,
+        memory_percent: 0,
+        requests_per_second: 0,
+        window: Duration::from_secs(60),
+        scale_down_delay: Duration::from_secs(300),
+    };
+    let with = |autoscale: Autoscale| ServiceSpec { autoscale: Some(autoscale), ..spec("web") };
+    let world = World::new();
+    assert!(create_service(&world.view(), with(good.clone()), ServiceId(77), NOW).is_ok());
+    let refuses = |autoscale: Autoscale, field: &str| {
+        let words = refused(with(autoscale));
+        assert!(words.starts_with(&format!("Swarm.Autoscale{field}: ")), "{words}");
+    };
+    refuses(Autoscale { min: 0, ..good.clone() }, ".Min");
+    refuses(Autoscale { min: 6, ..good.clone() }, ".Max");
+    refuses(Autoscale { max: 10_001, ..good.clone() }, ".Max");
+    refuses(Autoscale { cpu_percent: 0, ..good.clone() }, "");
+    refuses(Autoscale { cpu_percent: 1001, ..good.clone() }, ".CPUPercent");
+    refuses(Autoscale { memory_percent: 80, ..good.clone() }, ".MemoryPercent");
+    refuses(Autoscale { requests_per_second: 9, ..good.clone() }, ".RequestsPerSecond");
+    refuses(Autoscale { window: Duration::from_secs(14), ..good.clone() }, ".Window");
+    refuses(Autoscale { scale_down_delay: Duration::from_secs(3601), ..good.clone() }, ".ScaleDownDelay");
+    let mut limited = with(Autoscale { memory_percent: 80, ..good.clone() });
+    limited.task.resources.limit_memory_bytes = 64 << 20;
+    limited.autoscale.as_mut().unwrap().requests_per_second = 9;
+    limited.endpoint.ports = vec![port(8080, PublishMode::Ingress)];
+    assert!(create_service(&world.view(), limited, ServiceId(77), NOW).is_ok());
+    let global = refused(ServiceSpec { mode: ServiceMode::Global, ..with(good) });
+    assert_eq!(global, "Swarm.Autoscale: only a service in replicated mode can be scaled by its load");
 }

@@ -63,6 +63,7 @@ pub fn validate_service(view: &View, spec: &ServiceSpec, id: ServiceId) -> Resul
     labels("Labels", &spec.labels)?;
     mode(spec)?;
     unbuilt(spec)?;
+    super::autoscale::autoscale(spec)?;
     if let Some(update) = &spec.update {
         update_config("UpdateConfig", update)?;
     }
@@ -102,7 +103,6 @@ fn unbuilt(spec: &ServiceSpec) -> Result<(), Refusal> {
         (!spec.task.restart.backoff_max.is_zero(), "Swarm.RestartBackoffMax: not implemented yet"),
         (canary, "Swarm.Canary: not implemented yet"),
         (!spec.depends_on.is_empty(), "Swarm.DependsOn: not implemented yet"),
-        (spec.autoscale.is_some(), "Swarm.Autoscale: not implemented yet"),
     ];
     match asked.into_iter().find(|(asked, _)| *asked) {
         Some((_, words)) => Err(Refusal::Unsupported(words)),

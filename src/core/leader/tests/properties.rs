@@ -17,6 +17,8 @@ enum Op {
     Job { global: bool, at_once: u64, total: u64 },
     Again { service: usize },
     Scale { service: usize, replicas: u64 },
+    Autoscale { service: usize, limits: Option<(u64, u64)> },
+    Load { service: usize, replicas: u64 },
     Image { service: usize, image: usize },
     Rollback { service: usize },
     Remove { service: usize },
@@ -79,6 +81,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (any(), 0u64..3, 0u64..5).prop_map(|(global, at_once, total)| Op::Job { global, at_once, total }),
         1 => (0usize..4).prop_map(|service| Op::Again { service }),
         3 => (0usize..4, 0u64..8).prop_map(|(service, replicas)| Op::Scale { service, replicas }),
+        1 => (0usize..4, proptest::option::of((1u64..4, 0u64..4)))
+            .prop_map(|(service, limits)| Op::Autoscale { service, limits }),
+        2 => (0usize..4, 0u64..8).prop_map(|(service, replicas)| Op::Load { service, replicas }),
         5 => (0usize..4, 0usize..5).prop_map(|(service, image)| Op::Image { service, image }),
         2 => (0usize..4).prop_map(|service| Op::Rollback { service }),
         1 => (0usize..4).prop_map(|service| Op::Remove { service }),
@@ -89,6 +94,11 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (1u128..5).prop_map(|node| Op::Leave { node }),
         6 => (100u64..8000).prop_map(|millis| Op::Pass { millis }),
     ]
+}
+
+fn autoscale((min, span): (u64, u64)) -> Autoscale {
+    let (window, scale_down_delay) = (Duration::from_secs(60), Duration::from_secs(300));
+    Autoscale { min, max: min + span, cpu_percent: 70, window, scale_down_delay, ..Autoscale::default() }
 }
 
 struct Run {
@@ -202,6 +212,20 @@ impl Run {
                     }
                 });
             }
+            Op::Autoscale { service, limits } => {
+                let Some(id) = self.service(service) else { return };
+                if self.world.service(id).wanted_replicas().is_some() {
+                    self.world.update(id, |spec| spec.autoscale = limits.map(autoscale));
+                }
+            }
+            Op::Load { service, replicas } => {
+                let Some(id) = self.service(service) else { return };
+                let (service, at) = (self.world.service(id), self.world.now);
+                let Some(limits) = &service.spec.autoscale else { return };
+                let scaled = Scaled { replicas: limits.clamp(replicas), at, reason: "load".into() };
+                let spec_written = service.spec_written.index;
+                self.world.change(vec![Change::ServiceScaled { service: id, spec_written, scaled }]);
+            }
             Op::Image { service, image } => {
                 let Some(id) = self.service(service) else { return };
                 self.world.update(id, |spec| match spec.mode {
@@ -277,7 +301,7 @@ const JOB_IMAGE: &str = "job:1";
 /// Replicas that are to run in the end, and the address space allows no more than ten on the small network.
 fn wanted(service: &Service) -> u64 {
     match service.spec.mode {
-        ServiceMode::Replicated { replicas } => replicas,
+        ServiceMode::Replicated { .. } => service.wanted_replicas().unwrap_or_default(),
         ServiceMode::Global => 4,
         ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => 0,
     }
