@@ -10,8 +10,10 @@ use crate::names::Names;
 use crate::netlink::Netlink;
 use crate::netns::Netns;
 use crate::status::FabricStatus;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+use swarm_core::ServiceId;
 use swarm_core::fabric::FabricState;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -30,6 +32,7 @@ enum Request {
     Detach(String, oneshot::Sender<Result<()>>),
     Attached(oneshot::Sender<Vec<String>>),
     Status(oneshot::Sender<Result<FabricStatus>>),
+    Connections(oneshot::Sender<Result<BTreeMap<ServiceId, u64>>>),
     Teardown(oneshot::Sender<Result<()>>),
 }
 
@@ -93,6 +96,12 @@ impl Fabric {
     /// Counters of peers and networks.
     pub async fn status(&self) -> Result<FabricStatus> {
         self.ask(Request::Status).await?
+    }
+
+    /// Connections to published ports that came in by this node, by the service that publishes them: counters that begin
+    /// at 0 when a port is published and when the daemon starts.
+    pub async fn connections(&self) -> Result<BTreeMap<ServiceId, u64>> {
+        self.ask(Request::Connections).await?
     }
 
     /// Removes everything of this instance from the kernel and its files (the key file, which is the
@@ -176,6 +185,7 @@ async fn run(
             Ok(Some(Request::Detach(id, answer))) => drop(answer.send(manager.detach(&id).await)),
             Ok(Some(Request::Attached(answer))) => drop(answer.send(manager.attached())),
             Ok(Some(Request::Status(answer))) => drop(answer.send(manager.status())),
+            Ok(Some(Request::Connections(answer))) => drop(answer.send(manager.connections())),
             Ok(Some(Request::Teardown(answer))) => drop(answer.send(manager.teardown().await)),
         }
     }

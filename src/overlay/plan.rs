@@ -90,6 +90,8 @@ pub(crate) struct Plan {
     pub networks: BTreeMap<u32, NetworkPlan>,
     pub peers: BTreeMap<NodeId, FabricPeer>,
     pub ports: BTreeMap<HostPort, Forward>,
+    /// Whose published ports these are, by overlay id.
+    pub publishers: BTreeMap<(u32, LinkPort), ServiceId>,
     /// This node's address in the state.
     pub own_addr: Option<IpAddr>,
     /// What the state asks for and cannot be had.
@@ -192,18 +194,19 @@ impl Plan {
                 }
             }
             let Some((ingress_id, overlay_id)) = ingress else { continue };
-            self.publish(service, overlay_id, &on(ingress_id));
+            self.publish(*id, service, overlay_id, &on(ingress_id));
         }
     }
 
     /// The published ports of `service`, whose tasks are at `addrs` on the network of published ports.
-    fn publish(&mut self, service: &FabricService, overlay_id: u32, addrs: &[Ipv4Addr]) {
+    fn publish(&mut self, id: ServiceId, service: &FabricService, overlay_id: u32, addrs: &[Ipv4Addr]) {
         for port in service.ports.iter().filter(|p| p.mode == PublishMode::Ingress && p.published_port != 0) {
             let Some(at) = self.host_port(port) else { continue };
             let Some(network) = self.networks.get_mut(&overlay_id) else { continue };
             let Some(link_port) = network.free_link_port(at) else { continue };
             let backends = Backends { addrs: addrs.to_vec(), port: Some(port.target_port) };
             network.published.insert((at.1, link_port), backends);
+            self.publishers.insert((overlay_id, (at.1, link_port)), id);
             self.ports.insert(at, Forward { overlay_id, link_port, owner: None });
         }
     }

@@ -4,7 +4,8 @@
 //! Per network, table `overlay`:
 //! - `services`: virtual address -> chain that picks a receiving task in turn (numgen). A service
 //!   without any leads to the gateway, where nothing listens: the client is refused at once.
-//! - `published` (ingress): port of the uplink -> chain that picks a task. The client's address stays.
+//! - `published` (ingress): port of the uplink -> chain that picks a task. The client's address stays. A counter of the
+//!   chain's name counts new connections, for as long as the port is published.
 //! - `host_ports`: port of the uplink -> one task.
 //! - `hairpin`: tasks here that may be picked for their own connection; they see the gateway then.
 //! - replies of tasks to clients that came in by another node are marked and routed into the tunnel.
@@ -103,7 +104,8 @@ fn service_chain(vip: Ipv4Addr) -> String {
     format!("s_{a}_{b}_{c}_{d}")
 }
 
-fn published_chain((transport, port): LinkPort) -> String {
+/// Also the name of the port's counter.
+pub(crate) fn published_chain((transport, port): LinkPort) -> String {
     format!("p_{}_{port}", transport.as_str())
 }
 
@@ -112,6 +114,10 @@ fn pick(s: &mut String, chain: &str, backends: &Backends, gateway: Ipv4Addr, tra
     let rule = format!("add rule ip {NETWORK_TABLE} {chain}");
     if transport.is_none() {
         line!(s, "{rule} icmp type echo-request dnat to {gateway}");
+    }
+    if transport.is_some() {
+        // NAT chains see the first packet of a connection only.
+        line!(s, "{rule} counter name {chain}");
     }
     let only = transport.map_or(String::new(), |t| format!("meta l4proto {t} "));
     let port = match (backends.port, transport) {
@@ -170,6 +176,9 @@ pub(crate) fn network_diff(net: &Net4, old: &NetworkContent, new: &NetworkConten
         |vip| vip.to_string(),
         |s, chain, _, backends| pick(s, chain, backends, gateway, None),
     );
+    for port in new.published.keys().filter(|port| !old.published.contains_key(port)) {
+        line!(s, "add counter ip {NETWORK_TABLE} {}", published_chain(*port));
+    }
     diff_chains(
         &mut s,
         "published",
@@ -179,6 +188,9 @@ pub(crate) fn network_diff(net: &Net4, old: &NetworkContent, new: &NetworkConten
         |(transport, port)| format!("{} . {port}", transport.as_str()),
         |s, chain, (transport, _), backends| pick(s, chain, backends, gateway, Some(transport.as_str())),
     );
+    for port in old.published.keys().filter(|port| !new.published.contains_key(port)) {
+        line!(s, "delete counter ip {NETWORK_TABLE} {}", published_chain(*port));
+    }
     let element = |(transport, port): &LinkPort| format!("{} . {port}", transport.as_str());
     diff_elements(&mut s, NETWORK_TABLE, "host_ports", &old.host_ports, &new.host_ports, element, |(addr, port)| {
         format!(" : {addr} . {port}")

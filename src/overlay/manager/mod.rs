@@ -3,6 +3,7 @@
 //!
 //! Owned by the fabric's thread.
 
+mod count;
 mod purge;
 mod reconcile;
 mod tasks;

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use swarm_core::TaskId;
 use swarm_core::model::{EndpointMode, Protocol, PublishMode};
+use swarm_core::{ServiceId, TaskId};
 
 const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
 
@@ -42,6 +42,8 @@ async fn every_host_answers_and_the_task_sees_the_client() {
             assert_eq!(client, OUTSIDE);
         }
         assert_eq!(names.len(), 2, "host {host} uses one task only");
+        let counted = lab.host(host).fabric().connections().await.expect("counted");
+        assert_eq!(counted, [(ServiceId(1), 8)].into(), "each connection is counted once, where it comes in");
         // Bigger than a packet, both ways.
         greet_udp(&lab.outside, (lab.host(host).addr(), 8080), &[1; 1900]).expect("greeted");
         greet_udp(&lab.outside, (lab.host(host).addr(), 8080), &[1; 1900]).expect("greeted");
