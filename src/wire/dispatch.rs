@@ -1,12 +1,32 @@
 //! Assignments of a node.
 
-use crate::convert::{Wire, WireError};
+use crate::convert::{Wire, WireError, message};
 use crate::fabric::{ids, ids_from};
 use crate::pb::dispatch as pb;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use swarm_core::autoscale::{Loads, Sampling, ServiceLoad, TaskLoad};
 use swarm_core::dispatch::Assignments;
 use swarm_core::model::{Config, ConfigSpec, Labels, Meta, Secret, SecretSpec};
-use swarm_core::{Sensitive, Stamp};
+use swarm_core::{Sensitive, ServiceId, Stamp};
+
+message!(TaskLoad => pb::TaskLoad { task, over, nano_cpus, memory_bytes });
+message!(ServiceLoad => pb::ServiceLoad { service, over, connections });
+message!(Loads => pb::Loads { tasks, services });
+
+impl Wire for Sampling {
+    type Pb = pb::Sampling;
+
+    fn to_wire(&self) -> pb::Sampling {
+        let ids = |set: &BTreeSet<ServiceId>| set.iter().map(Wire::to_wire).collect();
+        pb::Sampling { services: ids(&self.services), counted: ids(&self.counted) }
+    }
+
+    fn from_wire(pb: pb::Sampling) -> Result<Self, WireError> {
+        let ids = |list: Vec<Vec<u8>>| list.into_iter().map(ServiceId::from_wire).collect::<Result<_, _>>();
+        Ok(Sampling { services: ids(pb.services)?, counted: ids(pb.counted)? })
+    }
+}
 
 impl Wire for Assignments {
     type Pb = pb::Assignments;

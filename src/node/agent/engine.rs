@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use swarm_core::fabric::{FabricNetwork, FabricState};
 use swarm_core::model::{Config, Health, HealthConfig, PortConfig, ProbeAction, Secret, Task};
-use swarm_core::{ConfigId, NetworkId, NodeId, SecretId, TaskId};
+use swarm_core::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -91,6 +91,15 @@ pub struct Probed {
     pub words: String,
 }
 
+/// Counters of a running container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time since its start.
+    pub cpu_ns: u64,
+    /// Memory now, without page cache that can be given back.
+    pub memory_bytes: u64,
+}
+
 /// A line of a task's log.
 #[derive(Clone, Debug)]
 pub struct LogLine {
@@ -156,6 +165,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Ids of all tasks that have anything here.
     fn tasks(&self) -> BoxFuture<'static, Vec<TaskId>>;
 
+    /// Counters of these tasks; those that do not run are left out.
+    fn usage(&self, tasks: Vec<TaskId>) -> BoxFuture<'static, BTreeMap<TaskId, Usage>>;
+
     /// Lines of a task's log.
     fn logs(&self, task: TaskId, query: LogQuery) -> BoxFuture<'static, Result<LogLines, EngineError>>;
 }
@@ -177,6 +189,9 @@ pub trait Fabric: Send + Sync + 'static {
 
     /// Removes everything of the network from this host: the node left its cluster.
     fn close(&self) -> BoxFuture<'static, Result<(), EngineError>>;
+
+    /// Connections to published ports that came in by this node so far, by service; counted anew after a restart.
+    fn connections(&self) -> BoxFuture<'static, Result<BTreeMap<ServiceId, u64>, EngineError>>;
 
     /// Makes the network look like `state`; called with whole states, the newest wins.
     fn apply(&self, state: Arc<FabricState>) -> BoxFuture<'static, Result<(), EngineError>>;

@@ -6,6 +6,7 @@
 //! restart.
 
 pub mod engine;
+mod loads;
 pub mod probing;
 mod record;
 pub mod session;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use swarm_core::TaskId;
+use swarm_core::autoscale::Sampling;
 use swarm_core::dispatch::Assignments;
 use swarm_core::fabric::FabricState;
 use swarm_core::model::TaskState;
@@ -40,6 +42,8 @@ const OBSERVATIONS: usize = 1024;
 const OPERATIONS_AT_ONCE: usize = 8;
 /// Reports under way to the leader.
 const REPORTS: usize = 64;
+/// Readings under way to the leader: a newer one is on its way when one is late.
+const LOADS: usize = 1;
 /// Statuses gathered into one report at most.
 const REPORT_TASKS_MAX: usize = 1000;
 /// Progress words of one pull that may wait.
@@ -86,6 +90,9 @@ impl Agent {
         let (reports, reports_seen) = mpsc::channel(REPORTS);
         let (inbox, from_session) = mpsc::channel(REPORTS);
         let (fabric_state, fabric_seen) = watch::channel(None);
+        let (asked, asked_seen) = watch::channel(loads::Asked::default());
+        let (loads, loads_seen) = mpsc::channel(LOADS);
+        let engine = parts.engine.clone();
         let (sessions, wish) = watch::channel(SessionWish::default());
         let sessions = Arc::new(sessions);
         let mut shell = Shell {
@@ -97,6 +104,8 @@ impl Agent {
             contents: Contents::default(),
             network: FabricState::default(),
             fabric_state,
+            sampling: Sampling::default(),
+            asked,
             observations,
             operations: Arc::new(Semaphore::new(OPERATIONS_AT_ONCE)),
             turns: Turns::new(),
@@ -113,9 +122,12 @@ impl Agent {
         // Before anything runs: a failure leaves nothing behind.
         shell.recover().await?;
         let tasks = TaskTracker::new();
-        tasks.spawn(apply_fabric(parts.fabric, fabric_seen, stop.clone()));
+        tasks.spawn(apply_fabric(parts.fabric.clone(), fabric_seen, stop.clone()));
         let (endpoint, managers, me) = (parts.endpoint, parts.managers, parts.introduction);
-        let sessions_run = session::run(endpoint, managers, session::Wishes { me, wish }, reports_seen, inbox);
+        let outgoing = session::Outgoing { reports: reports_seen, loads: loads_seen };
+        let loads_run = loads::run(engine, parts.fabric, asked_seen, loads);
+        tasks.spawn(stop.clone().run_until_cancelled_owned(loads_run));
+        let sessions_run = session::run(endpoint, managers, session::Wishes { me, wish }, outgoing, inbox);
         tasks.spawn(stop.clone().run_until_cancelled_owned(sessions_run));
         tasks.spawn(shell.run(requests_seen, observed, from_session, stop));
         tasks.close();
@@ -194,6 +206,9 @@ struct Shell {
     contents: Contents,
     network: FabricState,
     fabric_state: watch::Sender<Option<Arc<FabricState>>>,
+    /// What the leader asks about, and what that means here.
+    sampling: Sampling,
+    asked: watch::Sender<loads::Asked>,
     observations: mpsc::Sender<Seen>,
     operations: Arc<Semaphore>,
     turns: Turns,
@@ -227,6 +242,7 @@ impl Shell {
     ) {
         loop {
             self.send_reports();
+            self.ask_for_loads();
             let wake = self.wake_at;
             let clock = self.clock.clone();
             tokio::select! {
@@ -479,7 +495,9 @@ impl Shell {
             }
             FromSession::Lost => {
                 self.connected.send_replace(false);
+                self.sampling = Sampling::default();
             }
+            FromSession::Sampling(sampling) => self.sampling = sampling,
             // Reports are told again whole with the next session; until then nothing is repeated.
             FromSession::Acked(_) => {}
             FromSession::Cluster(info) => {
@@ -547,6 +565,22 @@ impl Shell {
             Some((attachment.network, self.network.networks.get(&attachment.network)?.clone()))
         });
         Contents { secrets: secrets.collect(), configs: configs.collect(), networks: networks.collect() }
+    }
+
+    /// Has those tasks looked at that run and are asked about, and the connections counted that are.
+    fn ask_for_loads(&self) {
+        let mut wanted = loads::Asked::default();
+        if !self.sampling.services.is_empty() {
+            let running = self.tasks.values().filter(|local| local.task.status.state == TaskState::Running);
+            let asked = running.filter(|local| self.sampling.services.contains(&local.task.service));
+            wanted.tasks = asked.map(|local| local.task.id).collect();
+            wanted.counted.clone_from(&self.sampling.counted);
+        }
+        self.asked.send_if_modified(|held| {
+            let differs = *held != wanted;
+            *held = wanted;
+            differs
+        });
     }
 
     /// Hands over what is unsent as far as the session takes it.

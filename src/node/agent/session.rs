@@ -5,6 +5,7 @@ use crate::managers::{Managers, ManagersWatch};
 use crate::transport::{DISPATCH, Endpoint, Expect, FrameReceiver, FrameSender, Refusal, TransportError};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+use swarm_core::autoscale::{Loads, Sampling};
 use swarm_core::dispatch::Assignments;
 use swarm_core::model::{GossipKey, NodeDescription, NodeRole, TaskStatus};
 use swarm_core::{NodeId, TaskId};
@@ -33,6 +34,8 @@ pub enum FromSession {
     /// Reports up to this sequence are committed.
     Acked(u64),
     Cluster(ClusterInfo),
+    /// Of which services loads are to be told from now on.
+    Sampling(Sampling),
     /// A manager says that this node is not in the cluster any more.
     Removed,
     Lost,
@@ -52,6 +55,12 @@ pub struct ClusterInfo {
 pub struct Report {
     pub sequence: u64,
     pub reports: Vec<(TaskId, TaskStatus)>,
+}
+
+/// What is for the leader.
+pub struct Outgoing {
+    pub reports: mpsc::Receiver<Report>,
+    pub loads: mpsc::Receiver<Loads>,
 }
 
 /// Who this node says it is.
@@ -77,18 +86,18 @@ pub struct Wishes {
     pub wish: watch::Receiver<SessionWish>,
 }
 
-/// Runs until `reports` is closed.
+/// Runs until the reports are closed.
 pub async fn run(
     endpoint: Endpoint,
     managers: Managers,
     mut wishes: Wishes,
-    mut reports: mpsc::Receiver<Report>,
+    mut outgoing: Outgoing,
     inbox: mpsc::Sender<FromSession>,
 ) {
     let mut retry = RETRY_MIN;
     let mut book = managers.watch();
     loop {
-        if !wanted(&mut wishes, &mut reports).await {
+        if !wanted(&mut wishes, &mut outgoing.reports).await {
             return;
         }
         wishes.me.borrow_and_update();
@@ -100,8 +109,10 @@ pub async fn run(
                 if inbox.send(FromSession::Opened).await.is_err() {
                     return;
                 }
+                // Those of an earlier time say nothing about now.
+                while outgoing.loads.try_recv().is_ok() {}
                 let (streams, leads) = ((sender, receiver), (leader, &managers));
-                let reason = converse(streams, period, &mut reports, &inbox, &mut wishes, leads).await;
+                let reason = converse(streams, period, &mut outgoing, &inbox, &mut wishes, leads).await;
                 if inbox.send(FromSession::Lost).await.is_err() || reason == Over::Agent {
                     return;
                 }
@@ -126,7 +137,7 @@ pub async fn run(
         tokio::select! {
             () = pause(next, &mut retry, &mut book) => {}
             // What could not be reported is told again when a session opens.
-            () = drain(&mut reports) => return,
+            () = drain(&mut outgoing.reports) => return,
         }
     }
 }
@@ -286,7 +297,7 @@ enum Over {
 async fn converse(
     (mut sender, receiver): (FrameSender, FrameReceiver),
     period: Duration,
-    reports: &mut mpsc::Receiver<Report>,
+    outgoing: &mut Outgoing,
     inbox: &mpsc::Sender<FromSession>,
     wishes: &mut Wishes,
     (leader, managers): (NodeId, &Managers),
@@ -301,9 +312,15 @@ async fn converse(
     let mut heard = Instant::now();
     let over = loop {
         tokio::select! {
-            report = reports.recv() => {
+            report = outgoing.reports.recv() => {
                 let Some(report) = report else { break Over::Agent };
                 if let Err(error) = send(&mut sender, statuses(&report)).await {
+                    break Over::Peer(error.to_string());
+                }
+            }
+            Some(loads) = outgoing.loads.recv() => {
+                let message = pb::dispatch::from_node::Message::Loads(loads.to_wire());
+                if let Err(error) = send(&mut sender, message).await {
                     break Over::Peer(error.to_string());
                 }
             }
@@ -383,6 +400,7 @@ fn understand(frame: &[u8], parts: &mut Option<pb::dispatch::Assignments>) -> Re
         }
         Some(To::StatusesAck(ack)) => Some(FromSession::Acked(ack.sequence)),
         Some(To::Cluster(info)) => Some(FromSession::Cluster(cluster_info(info).map_err(wrong)?)),
+        Some(To::Sampling(sampling)) => Some(FromSession::Sampling(Sampling::from_wire(sampling).map_err(wrong)?)),
         Some(To::Failure(failure)) => return Err(failure.message),
         Some(To::HeartbeatAck(_) | To::Opened(_)) | None => None,
     })

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use swarm_core::TaskId;
 use swarm_core::fabric::FabricState;
 use swarm_core::model::{Health, ProbeAction, Task};
+use swarm_core::{ServiceId, TaskId};
 use tokio::sync::watch;
 
 /// An image whose registry does not answer.
@@ -176,6 +176,10 @@ impl Engine for Shared {
         Box::pin(async move { engine.lock().keys().copied().collect() })
     }
 
+    fn usage(&self, _: Vec<TaskId>) -> BoxFuture<'static, BTreeMap<TaskId, Usage>> {
+        Box::pin(async { BTreeMap::new() })
+    }
+
     fn logs(&self, task: TaskId, _: LogQuery) -> BoxFuture<'static, Result<LogLines, EngineError>> {
         Box::pin(async move {
             let line = LogLine { stderr: false, time_ns: 1, data: format!("hello from {task}").into() };
@@ -213,6 +217,10 @@ impl Fabric for SharedFabric {
             fabric.open.send_replace(false);
             Ok(())
         })
+    }
+
+    fn connections(&self) -> BoxFuture<'static, Result<BTreeMap<ServiceId, u64>, EngineError>> {
+        Box::pin(async { Ok(BTreeMap::new()) })
     }
 
     fn apply(&self, _: Arc<FabricState>) -> BoxFuture<'static, Result<(), EngineError>> {

@@ -22,7 +22,7 @@ pub use secrets::SecretFiles;
 
 use crate::agent::engine::{
     Contents, Engine, EngineError, Exited, Found, LogLine, LogLines, LogQuery, NotStarted, Prepared, Probed, Progress,
-    Started,
+    Started, Usage,
 };
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -32,7 +32,7 @@ use runtime::image::ImageStore;
 use runtime::shim::{Exit, Output};
 use runtime::volumes::Volumes;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -227,6 +227,19 @@ impl Engine for LocalEngine {
             let owners = engine.volumes.owners().await.unwrap_or_default();
             let all: BTreeSet<TaskId> = tasks.chain(owners.iter().filter_map(|id| id.parse().ok())).collect();
             all.into_iter().collect()
+        })
+    }
+
+    fn usage(&self, tasks: Vec<TaskId>) -> BoxFuture<'static, BTreeMap<TaskId, Usage>> {
+        let containers = self.containers.clone();
+        Box::pin(async move {
+            let ids: BTreeMap<String, TaskId> = tasks.into_iter().map(|task| (container_id(task), task)).collect();
+            let read = containers.usage(ids.keys().cloned().collect()).await.unwrap_or_default();
+            let used = read.into_iter().filter_map(|(id, usage)| {
+                let usage = Usage { cpu_ns: usage.cpu_total_ns, memory_bytes: usage.memory_bytes };
+                Some((*ids.get(&id)?, usage))
+            });
+            used.collect()
         })
     }
 

@@ -4,10 +4,11 @@ use super::{EngineError, line};
 use crate::agent::engine::{Fabric as AgentFabric, FabricMember};
 use futures_util::future::BoxFuture;
 use overlay::{Fabric, FabricOptions};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use swarm_core::Sensitive;
 use swarm_core::fabric::FabricState;
+use swarm_core::{Sensitive, ServiceId};
 
 /// Handle of the overlay; clones see the same.
 #[derive(Clone)]
@@ -73,6 +74,11 @@ impl AgentFabric for Net {
             net.set(None);
             fabric.teardown().await.map_err(|error| line(&error))
         })
+    }
+
+    fn connections(&self) -> BoxFuture<'static, Result<BTreeMap<ServiceId, u64>, EngineError>> {
+        let net = self.clone();
+        Box::pin(async move { net.fabric()?.connections().await.map_err(|error| line(&error)) })
     }
 
     fn apply(&self, state: Arc<FabricState>) -> BoxFuture<'static, Result<(), EngineError>> {

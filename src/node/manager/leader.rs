@@ -1,16 +1,20 @@
 //! A leadership period: every task that only a leader runs, made by one constructor and ended by one drop.
 
 use super::addresses::Addresses;
+use super::autoscale;
 use super::members;
 use super::orchestrate;
 use super::sessions::{self, SessionOffer};
 use super::write::Writer;
 use crate::clock::Clock;
-use tokio::sync::mpsc;
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Sessions that may wait to be taken in.
 const OFFERS: usize = 1024;
+/// Loads of nodes that may wait for the autoscaler; more are dropped, and told again.
+const LOADS: usize = 4096;
 
 /// What a leader works with.
 #[derive(Clone)]
@@ -33,9 +37,13 @@ impl LeaderTerm {
     pub fn begin(term: u64, parts: LeaderParts) -> Self {
         let stop = CancellationToken::new();
         let (sessions, offered) = mpsc::channel(OFFERS);
-        let tasks: [(&str, tokio::task::JoinHandle<()>); 3] = [
+        let (loads, told) = mpsc::channel(LOADS);
+        let (sampling, sampling_seen) = watch::channel(Arc::default());
+        let load = sessions::LoadParts { loads, sampling: sampling_seen };
+        let tasks: [(&str, tokio::task::JoinHandle<()>); 4] = [
             ("orchestration", spawn(&stop, orchestrate::run(term, parts.clone()))),
-            ("dispatch", spawn(&stop, sessions::run(term, parts.clone(), offered))),
+            ("dispatch", spawn(&stop, sessions::run(term, parts.clone(), offered, load))),
+            ("autoscale", spawn(&stop, autoscale::run(term, parts.clone(), told, sampling))),
             ("members", spawn(&stop, members::run(term, parts))),
         ];
         for (name, task) in tasks {

@@ -4,6 +4,7 @@
 //! a leader are made by [`leader::LeaderTerm`] and nowhere else.
 
 mod addresses;
+mod autoscale;
 mod control;
 mod join;
 mod keys;

@@ -5,12 +5,14 @@ use crate::clock::Clock;
 use crate::transport::{FrameReceiver, FrameSender, Stream};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use swarm_core::autoscale::{Loads, Sampling};
 use swarm_core::dispatch::{Dispatch, Effects, Input, Liveness, Message as ToNode, SessionId};
 use swarm_core::model::{NodeDescription, NodeRole, NodeStatus, TaskStatus};
 use swarm_core::store::{Change, Txn, View};
 use swarm_core::{Mono, NodeId, TaskId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use wire::{Message, Wire, WireError, pb};
 
@@ -37,20 +39,39 @@ struct Open {
     told: Option<pb::dispatch::ClusterInfo>,
 }
 
+/// The autoscaler's side: what nodes tell of their tasks goes there, and from there comes of which services.
+pub struct LoadParts {
+    pub loads: mpsc::Sender<(NodeId, Loads)>,
+    pub sampling: watch::Receiver<Arc<Sampling>>,
+}
+
+/// What comes from a session.
+enum Seen {
+    Input(Input),
+    Loads(SessionId, Loads),
+}
+
 struct Shell {
     parts: LeaderParts,
+    loads: mpsc::Sender<(NodeId, Loads)>,
+    sampling: Arc<Sampling>,
     term: u64,
     dispatch: Dispatch,
     sessions: BTreeMap<SessionId, Open>,
     /// What gossip said last.
     alive: BTreeMap<NodeId, bool>,
     next: u64,
-    inputs: mpsc::Sender<Input>,
+    inputs: mpsc::Sender<Seen>,
     wake_at: Option<Mono>,
 }
 
 /// Runs until the term ends.
-pub async fn run(term: u64, parts: LeaderParts, mut offers: mpsc::Receiver<Box<SessionOffer>>) {
+pub async fn run(
+    term: u64,
+    parts: LeaderParts,
+    mut offers: mpsc::Receiver<Box<SessionOffer>>,
+    LoadParts { loads, mut sampling }: LoadParts,
+) {
     let mut views = parts.writer.feed.views.clone();
     let view = views.borrow_and_update().clone();
     let mut gossip = parts.addresses.gossip.clone();
@@ -58,7 +79,9 @@ pub async fn run(term: u64, parts: LeaderParts, mut offers: mpsc::Receiver<Box<S
     let clock = parts.clock.clone();
     let dispatch = Dispatch::new(clock.mono(), view);
     let (sessions, alive) = (BTreeMap::new(), BTreeMap::new());
-    let mut shell = Shell { parts, term, dispatch, sessions, alive, next: 0, inputs, wake_at: None };
+    let asked = Arc::default();
+    let mut shell =
+        Shell { parts, loads, sampling: asked, term, dispatch, sessions, alive, next: 0, inputs, wake_at: None };
     shell.gossip(&gossip.borrow_and_update().clone());
     shell.input(Input::Tick);
     loop {
@@ -71,6 +94,10 @@ pub async fn run(term: u64, parts: LeaderParts, mut offers: mpsc::Receiver<Box<S
                 shell.tell_cluster(&view);
             }
             Some(input) = seen.recv() => shell.seen(input),
+            Ok(()) = sampling.changed() => {
+                let asked = sampling.borrow_and_update().clone();
+                shell.ask(asked);
+            }
             offer = offers.recv() => match offer {
                 Some(offer) => shell.open(*offer),
                 None => return,
@@ -107,7 +134,17 @@ impl Shell {
         }
     }
 
-    fn seen(&mut self, input: Input) {
+    fn seen(&mut self, seen: Seen) {
+        let input = match seen {
+            Seen::Input(input) => input,
+            Seen::Loads(session, loads) => {
+                if let Some(open) = self.sessions.get(&session) {
+                    // Told again soon: nothing waits for it.
+                    let _ = self.loads.try_send((open.node, loads));
+                }
+                return;
+            }
+        };
         if matches!(input, Input::Written { .. }) {
             // What was written is in this view: decided on an older one, it would be written again.
             let view = self.parts.writer.feed.view();
@@ -124,7 +161,7 @@ impl Shell {
             if let Err(error) = &written {
                 tracing::debug!(%error, "statuses were not written");
             }
-            let _ = inputs.send(Input::Written { committed: written.is_ok() }).await;
+            let _ = inputs.send(Seen::Input(Input::Written { committed: written.is_ok() })).await;
         });
     }
 
@@ -152,6 +189,9 @@ impl Shell {
         let period = view.cluster().map(|cluster| cluster.spec.heartbeat_period).unwrap_or(Duration::from_secs(1));
         let opened = pb::dispatch::Opened { heartbeat_period: period.to_wire() };
         let _ = outbox.try_send(frame(pb::dispatch::to_node::Message::Opened(opened)));
+        if !self.sampling.services.is_empty() {
+            let _ = outbox.try_send(frame(pb::dispatch::to_node::Message::Sampling(self.sampling.to_wire())));
+        }
         self.sessions.insert(session, Open { node: offer.node, outbox, told: None });
         let (node, addr, description) = (offer.node, offer.addr, offer.description);
         self.tell_cluster(&view);
@@ -182,7 +222,16 @@ impl Shell {
         }
         if full {
             let inputs = self.inputs.clone();
-            tokio::spawn(async move { inputs.send(Input::Closed { session }).await });
+            tokio::spawn(async move { inputs.send(Seen::Input(Input::Closed { session })).await });
+        }
+    }
+
+    /// Tells each session of which services it is to tell. One that does not take it is full, and closed for it.
+    fn ask(&mut self, sampling: Arc<Sampling>) {
+        self.sampling = sampling;
+        let asked = self.sampling.to_wire();
+        for open in self.sessions.values() {
+            let _ = open.outbox.try_send(frame(pb::dispatch::to_node::Message::Sampling(asked.clone())));
         }
     }
 
@@ -266,7 +315,7 @@ async fn send_all(mut sender: FrameSender, mut waiting: mpsc::Receiver<pb::dispa
     sender.finish();
 }
 
-async fn read_all(session: SessionId, mut receiver: FrameReceiver, clock: Clock, inputs: mpsc::Sender<Input>) {
+async fn read_all(session: SessionId, mut receiver: FrameReceiver, clock: Clock, inputs: mpsc::Sender<Seen>) {
     loop {
         let input = match receiver.receive().await {
             Ok(Some(frame)) => understand(session, clock.mono(), &frame),
@@ -286,20 +335,21 @@ async fn read_all(session: SessionId, mut receiver: FrameReceiver, clock: Clock,
             return;
         }
     }
-    let _ = inputs.send(Input::Closed { session }).await;
+    let _ = inputs.send(Seen::Input(Input::Closed { session })).await;
 }
 
-fn understand(session: SessionId, heard: Mono, frame: &[u8]) -> Result<Option<Input>, WireError> {
+fn understand(session: SessionId, heard: Mono, frame: &[u8]) -> Result<Option<Seen>, WireError> {
     use pb::dispatch::from_node::Message as From;
     Ok(match pb::dispatch::FromNode::decode(frame)?.message {
-        Some(From::Heartbeat(_)) => Some(Input::Heartbeat { session, heard }),
+        Some(From::Heartbeat(_)) => Some(Seen::Input(Input::Heartbeat { session, heard })),
+        Some(From::Loads(loads)) => Some(Seen::Loads(session, Loads::from_wire(loads)?)),
         Some(From::Statuses(statuses)) => {
             let one = |report: pb::dispatch::TaskReport| -> Result<(TaskId, TaskStatus), WireError> {
                 let status = report.status.ok_or(WireError::Missing("TaskReport.status"))?;
                 Ok((TaskId::from_wire(report.task)?, TaskStatus::from_wire(status)?))
             };
             let reports = statuses.reports.into_iter().map(one).collect::<Result<_, _>>()?;
-            Some(Input::Reported { session, heard, sequence: statuses.sequence, reports })
+            Some(Seen::Input(Input::Reported { session, heard, sequence: statuses.sequence, reports }))
         }
         Some(From::Open(_)) | None => None,
     })

@@ -28,6 +28,14 @@ pub struct Stats {
     pub block_write_bytes: u64,
 }
 
+/// What those look at who look often and at many: three small files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    pub cpu_total_ns: u64,
+    /// Without page cache that the kernel gives back first.
+    pub memory_bytes: u64,
+}
+
 /// v1 shows "no limit" as the largest multiple of a page.
 const V1_UNLIMITED: u64 = i64::MAX as u64 & !0xffff;
 
@@ -40,6 +48,24 @@ impl Cgroup {
         };
         stats.oom_kills = self.oom_kills();
         stats
+    }
+
+    /// CPU time and memory; `None` when the host does not keep them, or the cgroup is gone.
+    pub fn usage(&self) -> Option<Usage> {
+        let number = |dir: &Path, file: &str| text(dir, file).trim().parse::<u64>().ok();
+        let (cpu_total_ns, memory, usage, cache) = match &self.hierarchy {
+            Hierarchy::V1 { .. } => {
+                let cpu = number(&self.v1("cpuacct")?, "cpuacct.usage")?;
+                (cpu, self.v1("memory")?, "memory.usage_in_bytes", "total_inactive_file")
+            }
+            Hierarchy::V2 { root } => {
+                let dir = root.join(&self.path);
+                let cpu = field(&text(&dir, "cpu.stat"), "usage_usec")?.saturating_mul(1_000);
+                (cpu, dir, "memory.current", "inactive_file")
+            }
+        };
+        let cache = field(&text(&memory, "memory.stat"), cache).unwrap_or(0);
+        Some(Usage { cpu_total_ns, memory_bytes: number(&memory, usage)?.saturating_sub(cache) })
     }
 
     fn stats_v1(&self) -> Stats {
@@ -147,6 +173,28 @@ mod tests {
         assert_eq!((stats.pids_current, stats.pids_limit), (3, Some(10)));
         assert_eq!((stats.block_read_bytes, stats.block_write_bytes), (101, 52));
         assert_eq!(stats.memory_stat["inactive_file"], 2);
+        let usage = Cgroup::new(Hierarchy::V2 { root: root.path().into() }, "/a").expect("path").usage();
+        assert_eq!(usage, Some(Usage { cpu_total_ns: 7_000, memory_bytes: 4094 }));
+        let gone = Cgroup::new(Hierarchy::V2 { root: root.path().into() }, "/gone").expect("path").usage();
+        assert_eq!(gone, None);
+    }
+
+    #[test]
+    fn usage_of_a_v1_tree_is_read_from_two_controllers() {
+        let root = tempfile::tempdir().expect("temp dir");
+        let mount = |name: &str, files: &[(&str, &str)]| {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.join("a")).expect("mkdir");
+            files.iter().for_each(|(file, text)| std::fs::write(path.join("a").join(file), text).expect("write"));
+            super::super::Mount { controllers: vec![name.to_owned()], name: name.to_owned(), path }
+        };
+        let mounts = vec![
+            mount("cpuacct", &[("cpuacct.usage", "7000\n")]),
+            mount("memory", &[("memory.usage_in_bytes", "4096\n"), ("memory.stat", "total_inactive_file 96\n")]),
+        ];
+        let hierarchy = Hierarchy::V1 { mounts, others: Vec::new() };
+        let usage = Cgroup::new(hierarchy, "/a").expect("path").usage();
+        assert_eq!(usage, Some(Usage { cpu_total_ns: 7000, memory_bytes: 4000 }));
     }
 
     #[test]

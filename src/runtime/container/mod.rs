@@ -12,6 +12,7 @@ mod recover;
 mod spawner;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -26,7 +27,7 @@ pub use exec::{Attached, ExecHandle, ExecStreams, FdStream};
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use recover::{Found, Recovered};
 
-use crate::cgroup::{Cgroup, CgroupError, Hierarchy, Stats};
+use crate::cgroup::{Cgroup, CgroupError, Hierarchy, Stats, Usage};
 use crate::shim::Arguments;
 use crate::shim::protocol::{EXIT_FILE, Request, Response, SPEC_FILE};
 use crate::spec::ContainerSpec;
@@ -388,6 +389,13 @@ impl Containers {
         }
         let cgroup = self.cgroup(id)?;
         blocking(move || cgroup.stats()).await
+    }
+
+    /// CPU time and memory of many running containers at once; what is gone is left out.
+    pub async fn usage(&self, ids: Vec<String>) -> Result<BTreeMap<String, Usage>> {
+        let cgroups: Vec<(String, Cgroup)> =
+            ids.into_iter().map(|id| self.cgroup(&id).map(|cgroup| (id, cgroup))).collect::<Result<_>>()?;
+        blocking(move || cgroups.into_iter().filter_map(|(id, cgroup)| Some((id, cgroup.usage()?))).collect()).await
     }
 
     /// Process ids inside, as the host numbers them (`docker top`).

@@ -2,7 +2,7 @@
 /// From the node.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromNode {
-    #[prost(oneof = "from_node::Message", tags = "1, 2, 3")]
+    #[prost(oneof = "from_node::Message", tags = "1, 2, 3, 4")]
     pub message: ::core::option::Option<from_node::Message>,
 }
 /// Nested message and enum types in `FromNode`.
@@ -15,6 +15,8 @@ pub mod from_node {
         Heartbeat(super::Heartbeat),
         #[prost(message, tag = "3")]
         Statuses(super::Statuses),
+        #[prost(message, tag = "4")]
+        Loads(super::Loads),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -44,10 +46,39 @@ pub struct Statuses {
     #[prost(message, repeated, tag = "2")]
     pub reports: ::prost::alloc::vec::Vec<TaskReport>,
 }
+/// What tasks used, and how many new connections to published ports came in by this node, each within the `over`
+/// before; told of the services the leader asks about, and not acknowledged.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TaskLoad {
+    #[prost(bytes = "vec", tag = "1")]
+    pub task: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub over: u64,
+    #[prost(uint64, tag = "3")]
+    pub nano_cpus: u64,
+    #[prost(uint64, tag = "4")]
+    pub memory_bytes: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceLoad {
+    #[prost(bytes = "vec", tag = "1")]
+    pub service: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub over: u64,
+    #[prost(uint64, tag = "3")]
+    pub connections: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Loads {
+    #[prost(message, repeated, tag = "1")]
+    pub tasks: ::prost::alloc::vec::Vec<TaskLoad>,
+    #[prost(message, repeated, tag = "2")]
+    pub services: ::prost::alloc::vec::Vec<ServiceLoad>,
+}
 /// To the node.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToNode {
-    #[prost(oneof = "to_node::Message", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "to_node::Message", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub message: ::core::option::Option<to_node::Message>,
 }
 /// Nested message and enum types in `ToNode`.
@@ -66,6 +97,8 @@ pub mod to_node {
         Failure(super::super::control::Failure),
         #[prost(message, tag = "6")]
         Cluster(super::ClusterInfo),
+        #[prost(message, tag = "7")]
+        Sampling(super::Sampling),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -82,6 +115,15 @@ pub struct HeartbeatAck {
 pub struct StatusesAck {
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
+}
+/// Services whose loads are wanted from now on, and those of them whose connections are counted: all of them, each
+/// time it changes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Sampling {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub services: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub counted: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 /// What changes rarely: who the managers are, keys, the role this node should have.
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::time::Duration;
+use swarm_core::autoscale::{Loads, Sampling, ServiceLoad, TaskLoad};
 use swarm_core::model::*;
 use swarm_core::store::{Change, Object, ObjectRef, Precondition, Store, Txn};
 use swarm_core::*;
-use wire::{decode_entry, decode_snapshot, encode_entry, encode_snapshot};
+use wire::{Wire, decode_entry, decode_snapshot, encode_entry, encode_snapshot};
 
 fn container(text: &str, number: u64) -> ContainerSpec {
     let some = |d: u64| Some(Duration::from_nanos(d));
@@ -241,6 +242,11 @@ fn changes(text: &str, number: u64) -> Vec<Change> {
         Change::ServiceEndpoint { service: ServiceId(1), endpoint },
         Change::ServiceUpdateStatus { service: ServiceId(1), status: update },
         Change::ServiceRollback { service: ServiceId(1), failed_version: 7, message: text.into() },
+        Change::ServiceScaled {
+            service: ServiceId(1),
+            spec_written: number,
+            scaled: Scaled { replicas: number, at: WallTime(6), reason: text.into() },
+        },
         Change::NetworkAllocated {
             network: NetworkId(1),
             allocation: Some(NetworkAllocation {
@@ -275,6 +281,18 @@ proptest! {
         let _ = decode_entry(&bytes);
         let _ = decode_snapshot(&bytes);
     }
+}
+
+#[test]
+fn loads_and_what_is_asked_for_survive_a_session() {
+    let over = Duration::from_secs(5);
+    let loads = Loads {
+        tasks: vec![TaskLoad { task: TaskId(1), over, nano_cpus: 2, memory_bytes: 3 }],
+        services: vec![ServiceLoad { service: ServiceId(4), over, connections: 5 }],
+    };
+    assert_eq!(Loads::from_wire(loads.to_wire()), Ok(loads));
+    let sampling = Sampling { services: [ServiceId(1), ServiceId(2)].into(), counted: [ServiceId(2)].into() };
+    assert_eq!(Sampling::from_wire(sampling.to_wire()), Ok(sampling));
 }
 
 #[test]
