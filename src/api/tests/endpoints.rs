@@ -4,6 +4,9 @@ use axum::http::{Method, StatusCode};
 use bollard_stubs::models as stubs;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use swarm_core::WallTime;
+use swarm_core::model::Scaled;
+use swarm_core::store::Change;
 
 /// The answer, as the published type has it.
 fn typed<T: DeserializeOwned>(value: Value) -> T {
@@ -257,6 +260,39 @@ async fn a_service_lives_from_create_to_remove() {
     assert_eq!(world.delete("/services/web").await.status, StatusCode::OK);
     assert_eq!(world.get("/services").await.json(), json!([]));
     assert_eq!(world.delete("/services/absent").await.message(), "service absent not found");
+}
+
+#[tokio::test]
+async fn an_autoscaled_service_shows_how_many_tasks_it_wants_and_why() {
+    let world = World::manager();
+    let mut spec = service("web");
+    spec["Swarm"] = json!({ "Autoscale": { "Max": 5, "CPUPercent": 70 } });
+    let id = world.create("/services/create", spec).await;
+    let shown = world.get("/services/web").await.json();
+    assert_eq!(shown["Scaled"], json!({ "Replicas": 1, "Reason": "no decision yet" }));
+    let autoscale = &shown["Spec"]["Swarm"]["Autoscale"];
+    assert_eq!((&autoscale["Min"], &autoscale["Window"]), (&json!(1), &json!(60_000_000_000i64)));
+
+    let stored = world.cluster.view().service(id.parse().unwrap()).unwrap().clone();
+    let scaled = Scaled { replicas: 4, at: WallTime(1000), reason: "cpu 90%: 1 -> 4".to_owned() };
+    let spec_written = stored.spec_written.index;
+    world.cluster.apply(vec![Change::ServiceScaled { service: stored.id, spec_written, scaled }]);
+    let listed = world.get("/services?status=true").await.json();
+    assert_eq!(listed[0]["ServiceStatus"]["DesiredTasks"], 4);
+    assert_eq!(listed[0]["Scaled"]["Reason"], "cpu 90%: 1 -> 4");
+    assert_eq!(listed[0]["Spec"]["Mode"]["Replicated"]["Replicas"], 1, "what the user asked for stays");
+    // A client that knows nothing of it changes the image.
+    let mut spec = listed[0]["Spec"].clone();
+    spec.as_object_mut().unwrap().remove("Swarm");
+    spec["TaskTemplate"]["ContainerSpec"]["Image"] = json!("redis:8");
+    let version = world.version("/services/web").await;
+    let updated = world.post(&format!("/services/web/update?version={version}"), spec).await;
+    assert_eq!(updated.status, StatusCode::OK, "{}", updated.text());
+    assert_eq!(world.get("/services/web").await.json()["Scaled"]["Replicas"], 4);
+    let wrong = json!({ "Name": "x", "TaskTemplate": { "ContainerSpec": { "Image": "redis:7" } },
+        "Swarm": { "Autoscale": { "Max": 0, "CPUPercent": 70 } } });
+    let refused = world.post("/services/create", wrong).await;
+    assert_eq!(refused.message(), "Swarm.Autoscale.Max: must be Min (1) to 10000");
 }
 
 #[tokio::test]

@@ -58,6 +58,7 @@ fn part(failure: &str) -> Option<&'static str> {
         ("mount point", "volumes"),
         ("ContainerSpec.Mounts[", "volumes"),
         ("Placement", "deploy"),
+        ("Swarm.Autoscale", "deploy"),
         ("Resources", "deploy"),
         ("Healthcheck", "healthcheck"),
         ("Swarm.Readiness", "deploy"),

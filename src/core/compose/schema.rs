@@ -265,6 +265,7 @@ static DEPLOY: &[Key] = &[
     key("endpoint_mode", Text),
     key("x-readiness", Object(PROBE)),
     key("x-liveness", Object(PROBE)),
+    key("x-autoscale", Object(AUTOSCALE)),
 ];
 
 /// Ours: a check that needs no tool in the image.
@@ -275,6 +276,16 @@ static PROBE: &[Key] = &[
     kept("retries", Count),
     kept("successes", Count),
     kept("start_period", Duration),
+];
+
+static AUTOSCALE: &[Key] = &[
+    kept("min", Count),
+    kept("max", Count),
+    kept("cpu_percent", Count),
+    kept("memory_percent", Count),
+    kept("requests_per_second", Count),
+    kept("window", Duration),
+    kept("scale_down_delay", Duration),
 ];
 
 static UPDATE: &[Key] = &[

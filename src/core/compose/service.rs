@@ -9,9 +9,9 @@ use super::value::{Entry, Node};
 use super::{LABEL_IMAGE, container, units};
 use crate::constraint::Constraint;
 use crate::model::{
-    EndpointMode, EndpointSpec, FailureAction, FileTarget, Labels, LogDriver, Placement, PortConfig, Protocol,
-    PublishMode, ResourceRequirements, Resources, RestartCondition, RestartPolicy, ServiceMode, ServiceSpec, TaskSpec,
-    UpdateConfig, UpdateOrder,
+    AUTOSCALE_DELAY_DEFAULT, AUTOSCALE_WINDOW_DEFAULT, Autoscale, EndpointMode, EndpointSpec, FailureAction,
+    FileTarget, Labels, LogDriver, Placement, PortConfig, Protocol, PublishMode, ResourceRequirements, Resources,
+    RestartCondition, RestartPolicy, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig, UpdateOrder,
 };
 use std::str::FromStr;
 use std::time::Duration;
@@ -123,7 +123,7 @@ pub(crate) fn service(context: &mut Context<'_>, entry: &Entry) -> StackService 
             ports: ports(node),
         },
         depends_on: Vec::new(),
-        autoscale: None,
+        autoscale: deploy.and_then(|deploy| deploy.get("x-autoscale")).map(autoscale),
     };
     for item in node.get("depends_on").map_or(&[][..], Node::items) {
         let name = item.as_text().unwrap_or_default();
@@ -312,6 +312,21 @@ fn ports(node: &Node) -> Vec<PortConfig> {
             host_ip: text(item, "host_ip").parse().ok(),
         })
         .collect()
+}
+
+/// The API's defaults. What is missing or too much is told by the checks every service goes through.
+fn autoscale(node: &Node) -> Autoscale {
+    let number = |key| count(Some(node), key);
+    let small = |key| number(key).map_or(0, |number| u32::try_from(number).unwrap_or(u32::MAX));
+    Autoscale {
+        min: number("min").unwrap_or(1),
+        max: number("max").unwrap_or(0),
+        cpu_percent: small("cpu_percent"),
+        memory_percent: small("memory_percent"),
+        requests_per_second: small("requests_per_second"),
+        window: duration(Some(node), "window").unwrap_or(AUTOSCALE_WINDOW_DEFAULT),
+        scale_down_delay: duration(Some(node), "scale_down_delay").unwrap_or(AUTOSCALE_DELAY_DEFAULT),
+    }
 }
 
 /// The networks a service is in; without any, the stack's default one.

@@ -21,10 +21,6 @@ const CONDITIONS: [(&str, DependencyCondition); 3] = [
     ("service_completed_successfully", DependencyCondition::Completed),
 ];
 
-/// Window and delay of an autoscaled service that says nothing.
-const AUTOSCALE_WINDOW: Duration = Duration::from_secs(60);
-const AUTOSCALE_DOWN: Duration = Duration::from_secs(300);
-
 /// Reads `Swarm` into the parts of `spec` it is about, all of which have their defaults.
 pub(super) fn read_extension(mut object: Object, spec: &mut ServiceSpec) -> Read<()> {
     spec.task.placement.priority = object.number("Priority", "a priority, -2147483648 to 2147483647")?;
@@ -92,13 +88,13 @@ fn read_dependency(mut object: Object) -> Read<Dependency> {
 
 fn read_autoscale(mut object: Object) -> Read<Autoscale> {
     let autoscale = Autoscale {
-        min: object.u64("Min")?,
+        min: object.opt_u64("Min")?.unwrap_or(1),
         max: object.u64("Max")?,
         cpu_percent: object.number("CPUPercent", "a percentage")?,
         memory_percent: object.number("MemoryPercent", "a percentage")?,
         requests_per_second: object.number("RequestsPerSecond", "a count")?,
-        window: object.duration("Window")?.unwrap_or(AUTOSCALE_WINDOW),
-        scale_down_delay: object.duration("ScaleDownDelay")?.unwrap_or(AUTOSCALE_DOWN),
+        window: object.duration("Window")?.unwrap_or(AUTOSCALE_WINDOW_DEFAULT),
+        scale_down_delay: object.duration("ScaleDownDelay")?.unwrap_or(AUTOSCALE_DELAY_DEFAULT),
     };
     object.finish()?;
     Ok(autoscale)

@@ -30,6 +30,9 @@ pub fn write_service(service: &Service, view: &View) -> Fields {
             json!({ "JobIteration": { "Index": job.iteration }, "LastExecution": rfc3339_ms(job.last_execution) });
         fields = fields.set("JobStatus", status);
     }
+    if service.spec.autoscale.is_some() {
+        fields = fields.set("Scaled", write_scaled(service));
+    }
     // Ours: why it has fewer tasks than it should, or stands still.
     fields.filled("Waiting", service_reason(view, service).unwrap_or_default())
 }
@@ -45,6 +48,16 @@ fn write_endpoint(service: &Service, view: &View) -> Value {
         .filled("Ports", endpoint.ports.iter().map(write_port).collect::<Vec<_>>())
         .filled("VirtualIPs", vips.collect::<Vec<_>>())
         .filled("PendingReason", endpoint.pending_reason.as_str())
+        .into()
+}
+
+/// Beyond the API: how many replicas an autoscaled service has, and why.
+fn write_scaled(service: &Service) -> Value {
+    let scaled = service.scaled.as_ref();
+    Fields::new()
+        .set("Replicas", service.wanted_replicas())
+        .opt("At", scaled.map(|scaled| rfc3339_ms(scaled.at)))
+        .set("Reason", scaled.map_or("no decision yet", |scaled| scaled.reason.as_str()))
         .into()
 }
 

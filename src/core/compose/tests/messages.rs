@@ -224,3 +224,15 @@ fn a_service_that_is_waited_for_must_be_there() {
     let said = errors(&service("depends_on: [web, db]"));
     assert_eq!(said, ["stack.yml:4:23: services.web.depends_on: db is not a service of the stack"]);
 }
+
+#[test]
+fn limits_of_autoscaling_that_cannot_be_kept_are_refused_at_their_service() {
+    service_error(
+        "deploy: {x-autoscale: {min: 3, max: 2, cpu_percent: 70}}",
+        "13: services.web.deploy: Swarm.Autoscale.Max: must be Min (3) to 10000",
+    );
+    service_error(
+        "deploy: {x-autoscale: {max: 2, cpu: 70}}",
+        "36: services.web.deploy.x-autoscale.cpu: unknown key; remove it, or begin its name with x-",
+    );
+}

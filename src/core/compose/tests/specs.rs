@@ -203,3 +203,11 @@ fn images_and_capabilities_are_kept_as_docker_keeps_them() {
     assert_eq!(spec.task.container.cap_add, ["CAP_NET_ADMIN", "CAP_SYS_TIME"]);
     assert_eq!(spec.task.container.cap_drop, ["ALL"]);
 }
+
+#[test]
+fn a_service_may_be_scaled_by_its_load() {
+    let autoscale = web("deploy: {x-autoscale: {max: 5, cpu_percent: 70, scale_down_delay: 2m}}").autoscale.unwrap();
+    assert_eq!((autoscale.min, autoscale.max, autoscale.cpu_percent), (1, 5, 70));
+    assert_eq!((autoscale.window.as_secs(), autoscale.scale_down_delay.as_secs()), (60, 120));
+    assert_eq!(web("deploy: {replicas: 2}").autoscale, None);
+}

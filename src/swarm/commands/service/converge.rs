@@ -1,6 +1,6 @@
 //! Waiting until a service is as wanted, with docker's lines of progress on standard error.
 
-use super::list::mode;
+use super::list::{mode, replicas};
 use super::options::WaitOptions;
 use crate::client::{Client, segment};
 use crate::commands::common::tell;
@@ -254,7 +254,7 @@ fn progress(service: &Value, all: &[Value], nodes: &BTreeSet<String>) -> Progres
         if job { state == "complete" } else { state == "running" && !unready && nodes.contains(node) }
     };
     let wanted = match mode {
-        "replicated" => int(service, "/Spec/Mode/Replicated/Replicas"),
+        "replicated" => replicas(service),
         "replicated-job" => int(service, "/Spec/Mode/ReplicatedJob/TotalCompletions"),
         _ => i64::try_from(newest.len() + given_up.len()).unwrap_or(i64::MAX),
     };

@@ -1,6 +1,6 @@
 //! `swarm service inspect`.
 
-use super::list::mode;
+use super::list::{mode, replicas};
 use crate::client::{Client, segment};
 use crate::commands::common::{InspectArgs, labels};
 use crate::error::{CliError, Result};
@@ -67,6 +67,7 @@ fn describe(service: &Value, networks: &BTreeMap<String, String>, now: OffsetDat
         page.line(" Replicas:\t", &count.to_string());
     }
     page.some("Waiting:\t", text(service, "/Waiting"));
+    page.autoscale(now);
     page.update_status(now);
     page.placement();
     page.update_config("UpdateConfig");
@@ -116,6 +117,28 @@ impl Page<'_> {
 
     fn words(&self, path: &str) -> String {
         texts(self.service, &format!("/Spec/{path}")).join(" ")
+    }
+
+    /// Ours: docker has no such services.
+    fn autoscale(&mut self, now: OffsetDateTime) {
+        if object(self.service, "/Spec/Swarm/Autoscale").is_none() {
+            return;
+        }
+        let at = |field: &str| self.int(&format!("Swarm/Autoscale/{field}"));
+        let targets =
+            [("CPUPercent", "cpu ", "%"), ("MemoryPercent", "memory ", "%"), ("RequestsPerSecond", "", " requests/s")];
+        let targets = targets.into_iter().filter(|(field, ..)| at(field) > 0);
+        let targets: Vec<String> = targets.map(|(field, name, unit)| format!("{name}{}{unit}", at(field))).collect();
+        let limits = format!("{} ({} to {})", replicas(self.service), at("Min"), at("Max"));
+        let times = (go_duration(at("Window")), go_duration(at("ScaleDownDelay")));
+        let decided = ago(text(self.service, "/Scaled/At"), now);
+        self.line("Autoscale:", "");
+        self.line(" Replicas:\t", &limits);
+        self.line(" Target:\t", &targets.join(", "));
+        self.line(" Window:\t", &times.0);
+        self.line(" Scale-down delay: ", &times.1);
+        self.some(" Decided:\t", &decided);
+        self.line(" Reason:\t", text(self.service, "/Scaled/Reason"));
     }
 
     fn update_status(&mut self, now: OffsetDateTime) {
@@ -252,6 +275,26 @@ impl Page<'_> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_autoscaled_service_tells_its_limits_and_why_it_has_as_many_tasks() {
+        let autoscale = json!({"Min": 1, "Max": 5, "CPUPercent": 70, "MemoryPercent": 80,
+            "Window": 60_000_000_000i64, "ScaleDownDelay": 300_000_000_000i64});
+        let service = json!({"Scaled": {"Replicas": 4, "At": "1970-01-01T00:00:00Z", "Reason": "cpu 90%: 2 -> 4"},
+            "Spec": {"Mode": {"Replicated": {"Replicas": 2}}, "Swarm": {"Autoscale": autoscale}}});
+        let now = OffsetDateTime::UNIX_EPOCH + time::Duration::minutes(5);
+        let expected = "\
+Autoscale:
+ Replicas:\t4 (1 to 5)
+ Target:\tcpu 70%, memory 80%
+ Window:\t1m0s
+ Scale-down delay: 5m0s
+ Decided:\t5 minutes ago
+ Reason:\tcpu 90%: 2 -> 4
+Placement:";
+        let text = describe(&service, &BTreeMap::new(), now);
+        assert!(text.contains(expected), "{text}");
+    }
 
     #[test]
     fn a_service_is_told_in_words() {

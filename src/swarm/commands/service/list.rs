@@ -58,13 +58,21 @@ fn row(service: &Value) -> Value {
         "ID": short_id(text(service, "/ID")),
         "Name": text(service, "/Spec/Name"),
         "Mode": mode(service),
-        "Replicas": replicas(service),
+        "Replicas": running(service),
         "Image": image_name(text(service, "/Spec/TaskTemplate/ContainerSpec/Image")),
         "Ports": ports(list(service, "/Endpoint/Ports")),
     })
 }
 
-fn replicas(service: &Value) -> String {
+/// Tasks that a replicated service is to have: by its specification, or by its load.
+pub fn replicas(service: &Value) -> i64 {
+    match object(service, "/Scaled") {
+        Some(_) => int(service, "/Scaled/Replicas"),
+        None => int(service, "/Spec/Mode/Replicated/Replicas"),
+    }
+}
+
+fn running(service: &Value) -> String {
     let count = |name: &str| int(service, &format!("/ServiceStatus/{name}"));
     let (running, wanted) = (count("RunningTasks"), count("DesiredTasks"));
     match mode(service) {

@@ -1,5 +1,6 @@
 //! `swarm service`.
 
+mod autoscale;
 pub mod converge;
 pub mod create;
 mod inspect;

@@ -57,6 +57,9 @@ pub struct SpecOptions {
     /// Number of tasks
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub replicas: Option<u64>,
+    /// Let the load set the number of tasks: min=1,max=5,cpu=70 with cpu and memory in percent, or off
+    #[arg(long, value_name = "LIMITS")]
+    autoscale: Option<String>,
     /// Job tasks that run at the same time
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub max_concurrent: Option<u64>,
@@ -215,6 +218,9 @@ impl SpecOptions {
             set(spec, "/TaskTemplate/LogDriver/Options", super::super::common::pairs(&self.log_opt));
         }
         set_some(spec, "/TaskTemplate/Placement/MaxReplicas", self.replicas_max_per_node);
+        if let Some(autoscale) = &self.autoscale {
+            super::autoscale::apply(autoscale, spec)?;
+        }
         self.resources.apply(spec);
         self.restart.apply(spec);
         self.update.apply(spec);

@@ -149,9 +149,17 @@ pub async fn scale(client: &Client, args: ScaleArgs) -> Result<()> {
     }
     let (mut failures, mut scaled) = (Vec::new(), Vec::new());
     for (name, count) in &wanted {
-        match modify(client, name, &[], async |spec| set_replicas(spec, *count, None)).await {
+        let autoscaled = std::cell::Cell::new(false);
+        let change = async |spec: &mut Value| {
+            autoscaled.set(object(spec, "/Swarm/Autoscale").is_some());
+            set_replicas(spec, *count, None)
+        };
+        match modify(client, name, &[], change).await {
             Ok(id) => {
                 write_out(&format!("{name} scaled to {count}\n"));
+                if autoscaled.get() && *count > 0 {
+                    eprintln!("{name} is scaled by its load: it goes on from there");
+                }
                 scaled.push(id);
             }
             Err(error @ CliError::Connect { .. }) => return Err(error),

@@ -284,6 +284,10 @@ impl Deploy<'_> {
 /// The new specification, with what a deployment does not decide kept from the old one: how often the
 /// tasks were replaced by force, and the digest of an image whose name has not changed.
 fn over(old: &Value, mut new: Value) -> Value {
+    // A file is the whole wish: without it, an update keeps what the service has.
+    if new.get("Swarm").is_none() {
+        set(&mut new, "/Swarm", json!({}));
+    }
     set(&mut new, "/TaskTemplate/ForceUpdate", int(old, "/TaskTemplate/ForceUpdate"));
     let image = format!("{CONTAINER}/Image");
     let named = object(old, "/Labels").and_then(|labels| labels.get(LABEL_IMAGE)).and_then(Value::as_str);
@@ -342,7 +346,11 @@ mod tests {
             "ForceUpdate": 3, "ContainerSpec": {"Image": "web:1@sha256:00"}}});
         let new = |image: &str| json!({"TaskTemplate": {"ContainerSpec": {"Image": image}}});
         let kept = over(&old, new("web:1"));
-        assert_eq!(kept, json!({"TaskTemplate": {"ForceUpdate": 3, "ContainerSpec": {"Image": "web:1@sha256:00"}}}));
+        assert_eq!(kept["Swarm"], json!({}), "what the file does not ask for is not kept");
+        assert_eq!(
+            kept,
+            json!({"Swarm": {}, "TaskTemplate": {"ForceUpdate": 3, "ContainerSpec": {"Image": "web:1@sha256:00"}}})
+        );
         assert_eq!(text(&over(&old, new("web:2")), "/TaskTemplate/ContainerSpec/Image"), "web:2");
     }
 }
