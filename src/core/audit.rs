@@ -36,6 +36,7 @@ const ALWAYS: [(&str, Check); 12] = [
     ("an update keeps to its parallelism", updates_within_parallelism),
     ("moves keep to the parallelism of updates", moves_within_parallelism),
     ("an update stops at its failure ratio", updates_within_failure_ratio),
+    ("an update that is not promoted stays with its canaries", updates_within_canaries),
     ("a task that was given a node has one, and one that ended says when", tasks_are_whole),
     ("the autoscaler keeps to its limits, and to services that ask for it", scaled_within_limits),
 ];
@@ -248,6 +249,23 @@ fn updates_within_failure_ratio(view: &View, found: &mut Vec<String>) {
         if stops && status.failures > 0 && before_last > config.max_failure_ratio {
             let name = &service.spec.name;
             found.push(format!("service {name}: {} failures of {} slots", status.failures, status.slots));
+        }
+    }
+}
+
+/// As above, of what was begun since the settings were last written.
+fn updates_within_canaries(view: &View, found: &mut Vec<String>) {
+    for service in view.services().filter(|service| !service.removing) {
+        let Some(most) = service.canaries() else { continue };
+        let reached: BTreeSet<(u64, Option<NodeId>)> = view
+            .tasks_of_service(service.id)
+            .filter(|task| task.is_wanted() && task.origin == TaskOrigin::Update)
+            .filter(|task| task.spec_version == service.spec_version)
+            .filter(|task| task.meta.created.index > service.spec_written.index)
+            .map(|task| (task.slot, task.node.filter(|_| task.slot == 0)))
+            .collect();
+        if reached.len() as u64 > most {
+            found.push(format!("service {}: {} slots, {most} canaries", service.spec.name, reached.len()));
         }
     }
 }

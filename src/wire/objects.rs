@@ -196,10 +196,11 @@ message!(UpdateStatus => pb::UpdateStatus {
     state, started, completed, message, spec_version, slots, failures, canary_since, promoted
 });
 message!(JobStatus => pb::JobStatus { iteration, last_execution });
-message!(SpecRecord => pb::SpecRecord { spec_version; spec, written });
+message!(SpecRecord => pb::SpecRecord { spec_version, revision; spec, written });
 message!(Scaled => pb::Scaled { replicas, at, reason });
 message!(Service => pb::Service {
-    id, previous_spec, spec_version, previous_spec_version, update_status, job, history, scaled, removing;
+    id, previous_spec, spec_version, previous_spec_version, update_status, job, history, scaled, removing,
+    revision;
     meta, spec, spec_written, endpoint
 });
 

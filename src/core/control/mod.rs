@@ -13,6 +13,7 @@ mod names;
 mod network;
 mod node;
 mod probes;
+mod rollback;
 mod service;
 mod validate;
 
@@ -21,7 +22,8 @@ pub use content::{create_config, create_secret, remove_config, remove_secret, up
 pub use names::fresh_service_name;
 pub use network::{create_network, predefined_networks, remove_network};
 pub use node::{check_demotion, remove_node, update_node};
-pub use service::{create_service, remove_service, rollback_service, update_service};
+pub use rollback::{promote_service, rollback_service, rollback_service_to};
+pub use service::{create_service, remove_service, update_service};
 pub use validate::{name_pattern_holds, validate_service};
 
 use crate::WallTime;

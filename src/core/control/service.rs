@@ -1,4 +1,4 @@
-//! Create, update, roll back and remove services.
+//! Create, update and remove services. Going back is in `rollback`.
 
 use super::mode::is_job;
 use super::validate::validate_service;
@@ -7,6 +7,10 @@ use crate::model::*;
 use crate::store::{Change, Object, ObjectRef, Precondition, Txn, View};
 use crate::{ServiceId, Stamp, WallTime};
 use std::sync::Arc;
+
+/// Estimated bytes of the specs a service remembers: with the present spec and the one before they stay below what one
+/// log entry holds.
+const HISTORY_BYTES_MAX: usize = 512 * 1024;
 
 fn exists(name: &str) -> Refusal {
     Refusal::Exists(format!("name conflicts with an existing object: service {name} already exists"))
@@ -31,13 +35,14 @@ pub fn create_service(view: &View, spec: ServiceSpec, id: ServiceId, now: WallTi
         update_status: None,
         job,
         history: Vec::new(),
+        revision: 1,
         scaled: None,
         removing: false,
     };
     Ok(txn(now, Vec::new(), vec![Change::Create(Object::Service(Arc::new(service)))]))
 }
 
-fn find(view: &View, id: ServiceId, version: u64) -> Result<&Arc<Service>, Refusal> {
+pub(super) fn find(view: &View, id: ServiceId, version: u64) -> Result<&Arc<Service>, Refusal> {
     let service = view.service(id).ok_or_else(|| Refusal::NotFound(format!("service {id} not found")))?;
     check_version(version, service.meta.version)?;
     if service.removing {
@@ -46,7 +51,7 @@ fn find(view: &View, id: ServiceId, version: u64) -> Result<&Arc<Service>, Refus
     Ok(service)
 }
 
-fn replace(old: &Service, new: Service, now: WallTime) -> Txn {
+pub(super) fn replace(old: &Service, new: Service, now: WallTime) -> Txn {
     let object = ObjectRef::Service(old.id);
     // The store stamps a spec written now.
     let new = Service { spec_written: Stamp::default(), ..new };
@@ -54,10 +59,12 @@ fn replace(old: &Service, new: Service, now: WallTime) -> Txn {
     txn(now, preconditions, vec![Change::Replace(Object::Service(Arc::new(new)))])
 }
 
-/// A spec version no task was ever made from.
+/// A spec version no task was ever made from, nor will be when a spec of the history comes back.
 fn fresh_spec_version(view: &View, service: &Service) -> u64 {
-    let tasks = view.tasks_of_service(service.id).map(|task| task.spec_version).max().unwrap_or(0);
-    tasks.max(service.spec_version).max(service.previous_spec_version) + 1
+    let tasks = view.tasks_of_service(service.id).map(|task| task.spec_version);
+    let history = service.history.iter().map(|record| record.spec_version);
+    let known = tasks.chain(history).max().unwrap_or(0);
+    known.max(service.spec_version).max(service.previous_spec_version) + 1
 }
 
 /// Replaces the spec of a service; `version` is the one the user read (`Version.Index`).
@@ -78,57 +85,65 @@ pub fn update_service(
     if std::mem::discriminant(&spec.mode) != std::mem::discriminant(&old.spec.mode) {
         return Err(Refusal::Unsupported("service mode change is not allowed"));
     }
+    let canaries = spec.update.as_ref().map_or(0, |update| update.canary);
+    // Canaries are told by the version of their tasks, also when only the ports change.
+    let task_changed = spec.task != old.spec.task || canaries > 0 && spec.endpoint != old.spec.endpoint;
+    let held = old.canaries().is_some();
+    if held && !task_changed && canaries == 0 {
+        keep_canary(&old.spec, &mut spec);
+    }
     validate_service(view, &spec, id)?;
-    let task_changed = spec.task != old.spec.task;
     // A job runs again only when what it runs changes (as `--force` does).
     let job = old.job.map(|job| match task_changed {
         true => JobStatus { iteration: job.iteration + 1, last_execution: now },
         false => job,
     });
-    let new = Service {
-        scaled: old.scaled_under(&spec),
-        spec: Arc::new(spec),
-        previous_spec: Some(Arc::clone(&old.spec)),
-        spec_version: if task_changed { fresh_spec_version(view, old) } else { old.spec_version },
-        previous_spec_version: old.spec_version,
-        update_status: None,
-        job,
-        ..(**old).clone()
-    };
+    let spec_version = if task_changed { fresh_spec_version(view, old) } else { old.spec_version };
+    // Without canaries the leader begins it, when there is anything to replace.
+    let begun = (canaries > 0 && task_changed).then(|| UpdateStatus::begun(spec_version, now));
+    let mut new = Service { update_status: begun, job, ..(**old).clone() };
+    if held {
+        // What waited to be promoted never was the service's: going back leads before it.
+        new.previous_spec = match (&old.previous_spec, task_changed) {
+            (Some(previous), false) => Some(Arc::new(ServiceSpec { task: previous.task.clone(), ..spec.clone() })),
+            (previous, _) => previous.clone(),
+        };
+    } else {
+        new.previous_spec = Some(Arc::clone(&old.spec));
+        new.previous_spec_version = old.spec_version;
+    }
+    if held && !task_changed {
+        // What changes beside them does not end the wait of canaries; one that was paused is tried again.
+        let paused = old.update_status.as_ref().is_some_and(|status| status.state == UpdateState::Paused);
+        let again = UpdateStatus::begun(spec_version, now);
+        new.update_status = if paused { Some(again) } else { old.update_status.clone() };
+        new.scaled = old.scaled_under(&spec);
+        new.spec = Arc::new(spec);
+    } else {
+        new.put_spec(Arc::new(spec), view.spec_history_limit());
+    }
+    new.spec_version = spec_version;
+    bound_history(&mut new);
     Ok(replace(old, new, now))
 }
 
-/// Goes back to the spec before the last update; doing it twice brings the newer one back.
-pub fn rollback_service(view: &View, id: ServiceId, version: u64, now: WallTime) -> Result<Txn, Refusal> {
-    let old = find(view, id, version)?;
-    let Some(previous) = &old.previous_spec else {
-        return Err(Refusal::NotNow(format!("service {} does not have a previous spec", old.spec.name)));
-    };
-    validate_service(view, previous, id)?;
-    let status = UpdateStatus {
-        state: UpdateState::RollbackStarted,
-        started: now,
-        completed: None,
-        message: "manually requested rollback".to_owned(),
-        spec_version: old.previous_spec_version,
-        slots: 0,
-        failures: 0,
-        canary_since: None,
-        promoted: false,
-    };
-    let job = old.job.map(|job| JobStatus { iteration: job.iteration + 1, last_execution: now });
-    let new = Service {
-        scaled: old.scaled_under(previous),
-        spec: Arc::clone(previous),
-        previous_spec: Some(Arc::clone(&old.spec)),
-        spec_version: old.previous_spec_version,
-        previous_spec_version: old.spec_version,
-        // A job runs again as a whole: there is nothing to roll.
-        update_status: job.is_none().then_some(status),
-        job,
-        ..(**old).clone()
-    };
-    Ok(replace(old, new, now))
+/// Canaries are for the update they are given with, and this is still that one.
+fn keep_canary(old: &ServiceSpec, new: &mut ServiceSpec) {
+    if let Some(old) = &old.update {
+        let update = new.update.get_or_insert_default();
+        update.canary = old.canary;
+        update.canary_promote_after = old.canary_promote_after;
+    }
+}
+
+/// Forgets the oldest specs when all of them are too large: a service is written as a whole.
+pub(super) fn bound_history(service: &mut Service) {
+    let mut bytes = 0usize;
+    service.history.retain(|record| {
+        let size = serde_json::to_vec(&*record.spec).map_or(HISTORY_BYTES_MAX, |json| json.len());
+        bytes = bytes.saturating_add(size);
+        bytes <= HISTORY_BYTES_MAX
+    });
 }
 
 /// Asks for removal: the orchestrator stops the tasks, then deletes the service.

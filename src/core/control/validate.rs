@@ -66,6 +66,7 @@ pub fn validate_service(view: &View, spec: &ServiceSpec, id: ServiceId) -> Resul
     super::autoscale::autoscale(spec)?;
     if let Some(update) = &spec.update {
         update_config("UpdateConfig", update)?;
+        canary(update)?;
     }
     if let Some(rollback) = &spec.rollback {
         update_config("RollbackConfig", rollback)?;
@@ -96,12 +97,10 @@ fn service_name(name: &str) -> Result<(), Refusal> {
 
 /// Nothing would honour these yet: said rather than kept.
 fn unbuilt(spec: &ServiceSpec) -> Result<(), Refusal> {
-    let canary = spec.update.as_ref().is_some_and(|u| u.canary > 0 || u.canary_promote_after.is_some());
     let asked = [
         (spec.task.placement.priority != 0, "Swarm.Priority: not implemented yet"),
         (spec.task.at_most_one.is_some(), "Swarm.AtMostOne: not implemented yet"),
         (!spec.task.restart.backoff_max.is_zero(), "Swarm.RestartBackoffMax: not implemented yet"),
-        (canary, "Swarm.Canary: not implemented yet"),
         (!spec.depends_on.is_empty(), "Swarm.DependsOn: not implemented yet"),
     ];
     match asked.into_iter().find(|(asked, _)| *asked) {
@@ -120,6 +119,13 @@ fn update_config(place: &str, config: &UpdateConfig) -> Result<(), Refusal> {
         );
     }
     Ok(())
+}
+
+fn canary(update: &UpdateConfig) -> Result<(), Refusal> {
+    match update.canary_promote_after {
+        Some(_) if update.canary == 0 => invalid("Swarm.Canary.PromoteAfter: needs Swarm.Canary.Tasks, of at least 1"),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn resources(resources: &ResourceRequirements) -> Result<(), Refusal> {

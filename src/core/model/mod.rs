@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod config;
 pub mod container;
+mod history;
 pub mod network;
 pub mod node;
 pub mod probe;

@@ -317,6 +317,35 @@ pub struct UpdateStatus {
     pub promoted: bool,
 }
 
+impl UpdateStatus {
+    /// Of an update that begins now, its slots not counted yet.
+    pub fn begun(spec_version: u64, now: WallTime) -> Self {
+        Self {
+            state: UpdateState::Updating,
+            started: now,
+            completed: None,
+            message: "update in progress".to_owned(),
+            spec_version,
+            slots: 0,
+            failures: 0,
+            canary_since: None,
+            promoted: false,
+        }
+    }
+
+    /// Of going back to `spec_version`, for the reason `message`.
+    pub fn rolling_back(spec_version: u64, now: WallTime, message: impl Into<String>) -> Self {
+        Self { state: UpdateState::RollbackStarted, message: message.into(), ..Self::begun(spec_version, now) }
+    }
+
+    /// The rest follows the canaries.
+    pub fn promote(&mut self) {
+        self.promoted = true;
+        self.canary_since = None;
+        self.message = "update in progress".to_owned();
+    }
+}
+
 /// Job progress (API `JobStatus`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobStatus {
@@ -333,6 +362,8 @@ pub struct SpecRecord {
     pub spec_version: u64,
     /// When it was written.
     pub written: Stamp,
+    /// `Service::revision` it was.
+    pub revision: u64,
 }
 
 /// What the autoscaler wants of a service.
@@ -363,6 +394,8 @@ pub struct Service {
     pub job: Option<JobStatus>,
     /// Specs before the present one, newest first; as many as the cluster keeps.
     pub history: Vec<SpecRecord>,
+    /// Number of the present spec among all it had; what people go back by.
+    pub revision: u64,
     /// How many the autoscaler wants, in place of the spec's replicas.
     pub scaled: Option<Scaled>,
     /// Removal was asked for: tasks are stopped, then the service goes.

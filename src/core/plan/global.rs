@@ -3,8 +3,8 @@
 use super::Plan;
 use super::restart::is_finished;
 use super::slots::{Slot, SlotKey, slots};
-use super::task::{create, desire, fresh};
-use crate::model::{Availability, Node, NodeState, Service, TaskOrigin, TaskState};
+use super::task::{added, create, desire};
+use crate::model::{Availability, Node, NodeState, Service, TaskState};
 use crate::scheduler;
 use crate::store::View;
 use rand::RngCore;
@@ -23,7 +23,7 @@ pub(super) fn scale<R: RngCore>(view: &View, service: &Service, rng: &mut R, pla
         let key = SlotKey::Node(node.id);
         let occupied = slots.get(&key).is_some_and(|slot| slot.has_wanted() || is_finished(view, service, slot));
         if !occupied {
-            plan.add(vec![create(fresh(service, key, TaskOrigin::Scale, TaskState::Running, rng))]);
+            plan.add(vec![create(added(view, service, key, rng))]);
         }
         if plan.is_full() {
             return;

@@ -6,6 +6,7 @@
 //! phase by phase, each on the result of the one before. It never chooses nodes or addresses, and it
 //! never writes the status of a task that a node has, unless that node is gone.
 
+mod canary;
 mod global;
 mod job;
 mod moves;
@@ -19,6 +20,7 @@ mod update;
 mod version;
 mod waits;
 
+pub use canary::update_message;
 pub use reap::{reap_networks, reap_service, reap_strays};
 pub use version::is_current;
 pub use waits::{service_reason, waiting_reason};

@@ -3,8 +3,8 @@
 use super::Plan;
 use super::restart::is_finished;
 use super::slots::{Slot, SlotKey, slots};
-use super::task::{create, desire, fresh};
-use crate::model::{Service, TaskOrigin, TaskState};
+use super::task::{added, create, desire};
+use crate::model::{Service, TaskState};
 use crate::scheduler::{Candidate, rank_for_removal};
 use crate::store::View;
 use rand::RngCore;
@@ -23,7 +23,7 @@ pub(super) fn scale<R: RngCore>(view: &View, service: &Service, rng: &mut R, pla
             return;
         }
         dead.remove(&key);
-        plan.add(vec![create(fresh(service, key, TaskOrigin::Scale, TaskState::Running, rng))]);
+        plan.add(vec![create(added(view, service, key, rng))]);
     }
     let excess = usize::try_from(count.saturating_sub(replicas)).unwrap_or(usize::MAX);
     let candidates: Vec<Candidate> = occupied.iter().filter_map(|(key, slot)| candidate(*key, slot)).collect();

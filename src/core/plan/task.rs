@@ -38,7 +38,7 @@ pub(super) fn fresh<R: RngCore>(
         status: TaskStatus { message: CREATED_MESSAGE.to_owned(), ..TaskStatus::default() },
         desired,
         attachments: Vec::new(),
-        host_ports: host_ports(service),
+        host_ports: host_ports(&service.spec),
         restarts: RestartHistory::default(),
         start_after: None,
         origin,
@@ -47,6 +47,18 @@ pub(super) fn fresh<R: RngCore>(
         job_iteration: job::iteration(service),
         assigned_resources: BTreeMap::new(),
     }
+}
+
+/// A task for a slot that is added. While an update waits for its canaries it is what ran before, as the slots around it.
+pub(super) fn added<R: RngCore>(view: &View, service: &Service, slot: SlotKey, rng: &mut R) -> Task {
+    let mut new = fresh(service, slot, TaskOrigin::Scale, TaskState::Running, rng);
+    let before = service.previous_spec.as_ref().filter(|_| service.canaries().is_some());
+    if let Some(before) = before.filter(|before| view.missing(&before.task).is_none()) {
+        new.spec = Arc::new(before.task.clone());
+        new.spec_version = service.previous_spec_version;
+        new.host_ports = host_ports(before);
+    }
+    new
 }
 
 /// A task that takes the place of `old`. While a rolling update has not reached the slot it stays what

@@ -4,6 +4,7 @@
 //! read from the tasks each time. Only what tasks cannot tell is kept in the service's `UpdateStatus`.
 
 use super::Plan;
+use super::canary;
 use super::moves;
 use super::restart::{is_finished, may_restart, policy};
 use super::slots::{Slot, SlotKey, slots};
@@ -57,17 +58,19 @@ fn is_paused(state: UpdateState) -> bool {
     }
 }
 
-/// Counts the failures of tasks an update brought in, and says what follows from them.
+/// Counts the failures of tasks an update brought in, and says what follows from them. Canaries are watched for as long
+/// as they wait, and the ratio is taken of them.
 pub(super) struct Failures {
     status: Option<UpdateStatus>,
     config: UpdateConfig,
+    canaries: Option<u64>,
     rollback: Option<Change>,
 }
 
 impl Failures {
     pub fn of(service: &Service) -> Self {
         let status = status(service).filter(|status| is_going_on(status.state)).cloned();
-        Self { status, config: config(service), rollback: None }
+        Self { status, config: config(service), canaries: service.canaries(), rollback: None }
     }
 
     /// Notes that `task` ended by itself. Called once per task: in the same transaction the task stops
@@ -75,25 +78,32 @@ impl Failures {
     pub fn note(&mut self, view: &View, service: &Service, task: &Task, now: WallTime, changes: &mut Vec<Change>) {
         let Some(status) = self.status.as_mut().filter(|status| is_going_on(status.state)) else { return };
         let ended = task.ended.unwrap_or(now);
-        let monitored = task.up_since.is_none_or(|up| ended.since(up) <= self.config.monitor);
+        let monitored =
+            self.canaries.is_some() || task.up_since.is_none_or(|up| ended.since(up) <= self.config.monitor);
         if task.origin != TaskOrigin::Update || !monitored || !is_current(view, service, task) {
             return;
         }
         status.failures += 1;
-        let ratio = status.failures as f32 / status.slots.max(1) as f32;
+        let slots = self.canaries.map_or(status.slots, |canaries| canaries.min(status.slots));
+        let ratio = status.failures as f32 / slots.max(1) as f32;
         let rolling_back = status.state == UpdateState::RollbackStarted;
         if ratio > self.config.max_failure_ratio {
-            match (self.config.failure_action, rolling_back) {
-                (FailureAction::Continue, _) => {}
-                (FailureAction::Rollback, false) if service.previous_spec.is_some() => {
+            let lacking = service.previous_spec.as_ref().map(|previous| view.missing(&previous.task));
+            match (self.config.failure_action, rolling_back, lacking) {
+                (FailureAction::Continue, _, _) => {}
+                (FailureAction::Rollback, false, Some(None)) => {
                     let message = format!("update rolled back due to failure or early termination of task {}", task.id);
                     let failed_version = service.spec_version;
                     self.rollback = Some(Change::ServiceRollback { service: service.id, failed_version, message });
                 }
-                (FailureAction::Pause | FailureAction::Rollback, rolling_back) => {
+                (action @ (FailureAction::Pause | FailureAction::Rollback), rolling_back, lacking) => {
                     let what = if rolling_back { "rollback" } else { "update" };
                     status.state = if rolling_back { UpdateState::RollbackPaused } else { UpdateState::Paused };
                     status.message = format!("{what} paused due to failure or early termination of task {}", task.id);
+                    let lacking = lacking.flatten().filter(|_| action == FailureAction::Rollback && !rolling_back);
+                    if let Some(lacking) = lacking {
+                        status.message += &format!("; it can not be rolled back: {lacking} is gone");
+                    }
                 }
             }
         }
@@ -131,7 +141,7 @@ fn is_brought_in(service: &Service, task: &Task) -> bool {
 }
 
 /// How far a slot is.
-struct Progress<'a> {
+pub(super) struct Progress<'a> {
     key: SlotKey,
     slot: &'a Slot,
     /// Wanted tasks that are what the service asks for.
@@ -139,7 +149,7 @@ struct Progress<'a> {
     /// Wanted tasks that are not.
     outdated: Vec<&'a Arc<Task>>,
     /// Has to be replaced and nothing was begun.
-    is_waiting: bool,
+    pub is_waiting: bool,
     /// Brought in by the update and not up yet.
     is_coming_up: bool,
     /// The update's task came up, or ended, then.
@@ -167,6 +177,16 @@ impl<'a> Progress<'a> {
             current,
             outdated,
         }
+    }
+
+    /// The update has reached it, whatever became of it.
+    pub fn is_reached(&self, spec_version: u64) -> bool {
+        !self.is_waiting && self.slot.tasks.iter().any(|task| task.spec_version == spec_version)
+    }
+
+    /// What it has is new, and up.
+    pub fn is_up(&self) -> bool {
+        self.outdated.is_empty() && self.current.iter().any(|task| task.is_up())
     }
 
     fn is_pair(&self) -> bool {
@@ -215,11 +235,17 @@ pub(super) fn update<R: RngCore>(view: &View, service: &Service, now: WallTime, 
     if status.as_ref().is_some_and(|status| is_paused(status.state)) {
         return;
     }
-    if dirty > 0 {
-        if let Some(begun) = begin(status.as_ref(), service, dirty, now) {
+    // Of a global service: on nodes that are away.
+    let away = slots.iter().filter(|(key, _)| !can_be_updated(view, **key));
+    let held_back = service.canaries().is_some()
+        && away.map(|(key, slot)| Progress::of(view, service, *key, slot)).any(|slot| slot.is_waiting);
+    if dirty > 0 || held_back {
+        let mut begun = begin(status.as_ref(), service, dirty, now);
+        let reach = canary::reach(service, &mut begun, &progress, now, plan);
+        if status.as_ref() != Some(&begun) {
             plan.add(vec![Change::ServiceUpdateStatus { service: service.id, status: begun }]);
         }
-        advance(service, progress, now, rng, plan);
+        advance(service, progress, reach, now, rng, plan);
     } else if let Some(status) = status.filter(|status| is_going_on(status.state)) {
         complete(service, status, &progress, now, plan);
     }
@@ -248,34 +274,31 @@ fn finish(view: &View, service: &Service, slot: &Progress, plan: &mut Plan) {
     }
 }
 
-/// The status of an update that begins now, or whose slots were not counted yet.
-fn begin(status: Option<&UpdateStatus>, service: &Service, dirty: u64, now: WallTime) -> Option<UpdateStatus> {
+/// The status as it is, or of an update that begins now, its slots counted.
+fn begin(status: Option<&UpdateStatus>, service: &Service, dirty: u64, now: WallTime) -> UpdateStatus {
     match status {
-        None => Some(UpdateStatus {
-            state: UpdateState::Updating,
-            started: now,
-            completed: None,
-            message: "update in progress".to_owned(),
-            spec_version: service.spec_version,
-            slots: dirty,
-            failures: 0,
-            canary_since: None,
-            promoted: false,
-        }),
+        None => UpdateStatus { slots: dirty, ..UpdateStatus::begun(service.spec_version, now) },
         Some(status) if is_going_on(status.state) && status.slots == 0 => {
-            Some(UpdateStatus { slots: dirty, ..status.clone() })
+            UpdateStatus { slots: dirty, ..status.clone() }
         }
-        Some(_) => None,
+        Some(status) => status.clone(),
     }
 }
 
-/// Replaces as many slots as may be under way at once.
-fn advance<R: RngCore>(service: &Service, mut progress: Vec<Progress>, now: WallTime, rng: &mut R, plan: &mut Plan) {
+/// Replaces as many slots as may be under way at once, and at most `reach`.
+fn advance<R: RngCore>(
+    service: &Service,
+    mut progress: Vec<Progress>,
+    reach: u64,
+    now: WallTime,
+    rng: &mut R,
+    plan: &mut Plan,
+) {
     let config = config(service);
     let busy = progress.iter().filter(|slot| slot.is_busy(&config, now, plan)).count() as u64;
     let budget = match config.parallelism {
-        0 => u64::MAX,
-        parallelism => parallelism.saturating_sub(busy),
+        0 => reach,
+        parallelism => parallelism.saturating_sub(busy).min(reach),
     };
     progress.retain(|slot| slot.is_waiting);
     progress.sort_by_key(Progress::turn);

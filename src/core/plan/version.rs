@@ -1,19 +1,19 @@
 //! Whether a task is what its service asks for now.
 
-use crate::model::{Node, PortConfig, PublishMode, Service, Task, TaskSpec, TaskState};
+use crate::model::{Node, PortConfig, PublishMode, Service, ServiceSpec, Task, TaskSpec, TaskState};
 use crate::scheduler;
 use crate::store::View;
 
 /// Ports the tasks of a service bind on their nodes.
-pub(super) fn host_ports(service: &Service) -> Vec<PortConfig> {
-    service.spec.endpoint.ports.iter().filter(|port| port.mode == PublishMode::Host).cloned().collect()
+pub(super) fn host_ports(spec: &ServiceSpec) -> Vec<PortConfig> {
+    spec.endpoint.ports.iter().filter(|port| port.mode == PublishMode::Host).cloned().collect()
 }
 
 /// Whether `task` need not be replaced to be what `service` asks for. Not the restart policy, not the
 /// credentials the image was pulled with, and not the placement as long as the task's node satisfies it:
 /// they take effect without a new container.
 pub fn is_current(view: &View, service: &Service, task: &Task) -> bool {
-    if task.host_ports != host_ports(service) {
+    if task.host_ports != host_ports(&service.spec) {
         return false;
     }
     if lacks_ingress(view, service, task) {

@@ -96,17 +96,22 @@ pub(super) fn change(view: &mut View, stamp: Stamp, change: &Change, events: &mu
         Change::ServiceUpdateStatus { service, status } => {
             edit_service(view, stamp, *service, events, |service| {
                 if service.spec_version == status.spec_version {
-                    service.update_status = Some(status.clone());
+                    // Whoever decided before a promotion does not take it back.
+                    let same = service.update_status.as_ref().filter(|old| old.spec_version == status.spec_version);
+                    let promoted = status.promoted || same.is_some_and(|old| old.promoted);
+                    service.update_status = Some(UpdateStatus { promoted, ..status.clone() });
                 }
             });
             Ok(())
         }
         Change::ServiceRollback { service, failed_version, message } => {
-            edit_service(view, stamp, *service, events, |service| {
-                if service.spec_version == *failed_version && !service.removing {
-                    roll_back(service, stamp, message);
-                }
-            });
+            let fails = |found: &&Arc<Service>| found.spec_version == *failed_version && !found.removing;
+            let Some(found) = view.service(*service).filter(fails) else { return Ok(()) };
+            if let Some(previous) = &found.previous_spec {
+                check_task_references(view, &previous.task)?;
+            }
+            let limit = view.spec_history_limit();
+            edit_service(view, stamp, *service, events, |service| roll_back(service, stamp, limit, message));
             Ok(())
         }
         Change::ServiceScaled { service, spec_written, scaled } => {
@@ -140,23 +145,12 @@ fn note_times(task: &mut Task, stamp: Stamp) {
     }
 }
 
-fn roll_back(service: &mut Service, stamp: Stamp, message: &str) {
+fn roll_back(service: &mut Service, stamp: Stamp, history_limit: u32, message: &str) {
     let Some(previous) = service.previous_spec.take() else { return };
-    service.scaled = service.scaled_under(&previous);
-    service.spec = previous;
+    service.put_spec(previous, history_limit);
     std::mem::swap(&mut service.spec_version, &mut service.previous_spec_version);
     service.spec_written = stamp;
-    service.update_status = Some(UpdateStatus {
-        state: UpdateState::RollbackStarted,
-        started: stamp.wall,
-        completed: None,
-        message: message.to_owned(),
-        spec_version: service.spec_version,
-        slots: 0,
-        failures: 0,
-        canary_since: None,
-        promoted: false,
-    });
+    service.update_status = Some(UpdateStatus::rolling_back(service.spec_version, stamp.wall, message));
 }
 
 fn assign(task: &mut Task, stamp: Stamp, node: Option<crate::NodeId>, message: &str, reason: &str) {
@@ -291,13 +285,24 @@ fn check_name(view: &View, object: &Object) -> Result<(), Conflict> {
 
 /// A service may only be written while what it refers to is there; so it can't vanish in between.
 fn check_references(view: &View, object: &Object) -> Result<(), Conflict> {
-    let Object::Service(service) = object else {
-        return Ok(());
-    };
-    for reference in references(&service.spec.task) {
+    match object {
+        Object::Service(service) if service.removing => {
+            references(&service.spec.task).try_for_each(|reference| check(view, Precondition::Present(reference)))
+        }
+        Object::Service(service) => check_task_references(view, &service.spec.task),
+        Object::Cluster(_)
+        | Object::Node(_)
+        | Object::Task(_)
+        | Object::Network(_)
+        | Object::Secret(_)
+        | Object::Config(_) => Ok(()),
+    }
+}
+
+fn check_task_references(view: &View, task: &TaskSpec) -> Result<(), Conflict> {
+    for reference in references(task) {
         check(view, Precondition::Present(reference))?;
         if let ObjectRef::Network(id) = reference
-            && !service.removing
             && view.network(id).is_some_and(|network| network.removing)
         {
             return Err(not_found(reference));

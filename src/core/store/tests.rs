@@ -37,6 +37,7 @@ fn service(id: u128, name: &str) -> Object {
         update_status: None,
         job: None,
         history: Vec::new(),
+        revision: 1,
         scaled: None,
         removing: false,
     }))

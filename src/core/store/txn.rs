@@ -98,7 +98,8 @@ pub enum Change {
     /// By the updater; ignored unless `spec_version` inside is the service's.
     ServiceUpdateStatus { service: ServiceId, status: UpdateStatus },
     /// By the updater, when an update failed: back to the previous spec, with `message` as its status.
-    /// Ignored unless `failed_version` is still the service's spec version and there is a previous spec.
+    /// Ignored unless `failed_version` is still the service's spec version and there is a previous spec; refused when
+    /// what that one refers to is gone.
     ServiceRollback { service: ServiceId, failed_version: u64, message: String },
     /// By the autoscaler; ignored unless the spec is still the one written at log index `spec_written`.
     ServiceScaled { service: ServiceId, spec_written: u64, scaled: Scaled },

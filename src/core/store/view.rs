@@ -107,6 +107,24 @@ impl View {
         self.config(ConfigId(*self.names.get(&(Named::Config, name.to_owned()))?))
     }
 
+    /// Earlier specs of a service that are kept.
+    pub fn spec_history_limit(&self) -> u32 {
+        self.cluster().map_or(ClusterSpec::default().spec_history_limit, |cluster| cluster.spec.spec_history_limit)
+    }
+
+    /// What a task would need and is no more, in words: `secret "tls"`.
+    pub fn missing(&self, task: &TaskSpec) -> Option<String> {
+        let container = &task.container;
+        let secret = container.secrets.iter().find(|secret| self.secret(secret.id).is_none());
+        let config = container.configs.iter().find(|config| self.config(config.id).is_none());
+        let is_there = |id| self.network(id).is_some_and(|network| !network.removing);
+        let network = task.networks.iter().find(|network| !is_there(network.target));
+        let secret = secret.map(|secret| format!("secret \"{}\"", secret.name));
+        let config = config.map(|config| format!("config \"{}\"", config.name));
+        let network = network.map(|network| format!("network {}", network.target));
+        secret.or(config).or(network)
+    }
+
     /// The network that carries published ports.
     pub fn ingress_network(&self) -> Option<&Arc<Network>> {
         self.network(*self.ingress.get_min()?)

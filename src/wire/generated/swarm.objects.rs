@@ -822,6 +822,8 @@ pub struct SpecRecord {
     pub spec_version: u64,
     #[prost(message, optional, tag = "3")]
     pub written: ::core::option::Option<Stamp>,
+    #[prost(uint64, tag = "4")]
+    pub revision: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Scaled {
@@ -860,6 +862,8 @@ pub struct Service {
     pub history: ::prost::alloc::vec::Vec<SpecRecord>,
     #[prost(message, optional, tag = "13")]
     pub scaled: ::core::option::Option<Scaled>,
+    #[prost(uint64, tag = "14")]
+    pub revision: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ContainerStatus {

@@ -194,7 +194,8 @@ fn service(text: &str, number: u64) -> Service {
             promoted: true,
         }),
         job: Some(JobStatus { iteration: 1, last_execution: WallTime(3) }),
-        history: vec![SpecRecord { spec: spec.clone(), spec_version: 3, written: stamp(1) }],
+        history: vec![SpecRecord { spec: spec.clone(), spec_version: 3, written: stamp(1), revision: 8 }],
+        revision: 9,
         scaled: Some(Scaled { replicas: number, at: WallTime(5), reason: text.into() }),
         removing: true,
     }

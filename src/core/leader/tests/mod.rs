@@ -1,5 +1,7 @@
 mod addresses;
+mod canary;
 mod golden;
+mod history;
 mod job;
 mod moves;
 mod properties;

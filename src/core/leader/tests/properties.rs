@@ -19,8 +19,10 @@ enum Op {
     Scale { service: usize, replicas: u64 },
     Autoscale { service: usize, limits: Option<(u64, u64)> },
     Load { service: usize, replicas: u64 },
-    Image { service: usize, image: usize },
+    Image { service: usize, image: usize, canary: Option<(u64, Option<u64>)> },
+    Promote { service: usize },
     Rollback { service: usize },
+    RollbackTo { service: usize, back: usize },
     Remove { service: usize },
     State { node: u128, up: bool },
     Availability { node: u128, which: u8 },
@@ -71,6 +73,12 @@ fn updating() -> impl Strategy<Value = Updating> {
     )
 }
 
+/// Canaries, and after how many seconds they are promoted.
+fn canary() -> impl Strategy<Value = Option<(u64, Option<u64>)>> {
+    let some = (1u64..4, proptest::option::of(1u64..20));
+    prop_oneof![3 => Just(None), 2 => some.prop_map(Some)]
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let any = any::<bool>;
     prop_oneof![
@@ -84,8 +92,10 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0usize..4, proptest::option::of((1u64..4, 0u64..4)))
             .prop_map(|(service, limits)| Op::Autoscale { service, limits }),
         2 => (0usize..4, 0u64..8).prop_map(|(service, replicas)| Op::Load { service, replicas }),
-        5 => (0usize..4, 0usize..5).prop_map(|(service, image)| Op::Image { service, image }),
+        5 => (0usize..4, 0usize..5, canary()).prop_map(|(service, image, canary)| Op::Image { service, image, canary }),
+        1 => (0usize..4).prop_map(|service| Op::Promote { service }),
         2 => (0usize..4).prop_map(|service| Op::Rollback { service }),
+        1 => (0usize..4, 0usize..3).prop_map(|(service, back)| Op::RollbackTo { service, back }),
         1 => (0usize..4).prop_map(|service| Op::Remove { service }),
         4 => (1u128..5, any()).prop_map(|(node, up)| Op::State { node, up }),
         2 => (1u128..5, 0u8..3).prop_map(|(node, which)| Op::Availability { node, which }),
@@ -226,14 +236,31 @@ impl Run {
                 let spec_written = service.spec_written.index;
                 self.world.change(vec![Change::ServiceScaled { service: id, spec_written, scaled }]);
             }
-            Op::Image { service, image } => {
+            Op::Image { service, image, canary } => {
                 let Some(id) = self.service(service) else { return };
-                self.world.update(id, |spec| match spec.mode {
-                    ServiceMode::Replicated { .. } | ServiceMode::Global => {
-                        spec.task.container.image = IMAGES[image].0.into();
+                self.world.update(id, |spec| {
+                    match spec.mode {
+                        ServiceMode::Replicated { .. } | ServiceMode::Global => {}
+                        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => return,
                     }
-                    ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => {}
+                    spec.task.container.image = IMAGES[image].0.into();
+                    if let Some(update) = &mut spec.update {
+                        update.canary = canary.map_or(0, |(tasks, _)| tasks);
+                        update.canary_promote_after = canary.and_then(|(_, after)| after).map(Duration::from_secs);
+                    }
                 });
+            }
+            Op::Promote { service } => {
+                let Some(id) = self.service(service) else { return };
+                // Refused when nothing waits.
+                let _ = self.world.promote(id);
+            }
+            Op::RollbackTo { service, back } => {
+                let Some(id) = self.service(service) else { return };
+                let revision = self.world.service(id).history.get(back).map(|record| record.revision);
+                if let Some(revision) = revision {
+                    self.world.rollback_to(id, revision).expect("everything it used is there");
+                }
             }
             Op::Rollback { service } => {
                 let Some(id) = self.service(service) else { return };
@@ -292,6 +319,11 @@ impl Run {
             });
         }
         IMAGES.iter().for_each(|(image, _)| self.world.fate(image, Fate::Runs));
+        for index in 0..self.services.len() {
+            if let Some(id) = self.service(index) {
+                let _ = self.world.promote(id);
+            }
+        }
     }
 }
 

@@ -182,6 +182,20 @@ impl World {
         self.apply(&txn);
     }
 
+    pub fn rollback_to(&mut self, id: ServiceId, revision: u64) -> Result<(), String> {
+        let view = self.view();
+        let version = view.service(id).expect("the service").meta.version;
+        let txn = control::rollback_service_to(&view, id, version, revision, self.now);
+        self.apply(&txn.map_err(|refusal| refusal.to_string())?);
+        Ok(())
+    }
+
+    pub fn promote(&mut self, id: ServiceId) -> Result<(), String> {
+        let txn = control::promote_service(&self.view(), id, self.now).map_err(|refusal| refusal.to_string())?;
+        self.apply(&txn);
+        Ok(())
+    }
+
     pub fn remove(&mut self, id: ServiceId) {
         let txn = control::remove_service(&self.view(), id, self.now).expect("the service");
         self.apply(&txn);
