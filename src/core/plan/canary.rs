@@ -21,7 +21,10 @@ pub(super) fn reach(
     let Some(most) = service.canaries() else { return u64::MAX };
     let canaries = || progress.iter().filter(|slot| slot.is_reached(service.spec_version));
     let (count, up) = (canaries().count() as u64, canaries().filter(|slot| slot.is_up()).count() as u64);
+    // There may be fewer than asked for.
+    let others = progress.iter().filter(|slot| slot.is_waiting && !slot.is_leaving).count() as u64;
     let left = most.saturating_sub(count);
+    let left = if count > 0 { left.min(others) } else { left };
     if left > 0 || up < count {
         status.canary_since = None;
         status.message = format!("canary: {up} of {} up", most.min(status.slots));

@@ -12,6 +12,7 @@ use super::task::{create, desire, fresh};
 use super::version::is_current;
 use crate::WallTime;
 use crate::model::*;
+use crate::scheduler;
 use crate::store::{Change, View};
 use rand::RngCore;
 use std::sync::Arc;
@@ -150,6 +151,8 @@ pub(super) struct Progress<'a> {
     outdated: Vec<&'a Arc<Task>>,
     /// Has to be replaced and nothing was begun.
     pub is_waiting: bool,
+    /// Of a global service, on a node it is no longer wanted on: it is stopped, and nothing follows.
+    pub is_leaving: bool,
     /// Brought in by the update and not up yet.
     is_coming_up: bool,
     /// The update's task came up, or ended, then.
@@ -168,9 +171,15 @@ impl<'a> Progress<'a> {
                 && !may_restart(policy(view, service, newest), newest)
         });
         let brought = slot.tasks.iter().filter(|task| is_brought_in(service, task));
+        let is_leaving = match key {
+            SlotKey::Number(_) => false,
+            SlotKey::Node(id) => view.node(id).is_some_and(|node| !scheduler::fits(&service.spec.task.placement, node)),
+        };
+        let over_and_outdated = over_and_outdated && !is_leaving;
         Self {
             key,
             slot,
+            is_leaving,
             is_waiting: current.is_empty() && !given_up && (!outdated.is_empty() || over_and_outdated),
             is_coming_up: current.iter().any(|task| is_brought_in(service, task) && is_awaited(task)),
             settled: brought.filter_map(|task| task.up_since.or(task.ended)).max(),
@@ -300,20 +309,26 @@ fn advance<R: RngCore>(
         0 => reach,
         parallelism => parallelism.saturating_sub(busy).min(reach),
     };
-    progress.retain(|slot| slot.is_waiting);
+    // What a canary excludes is left alone until it is promoted.
+    let held = service.canaries().is_some();
+    progress.retain(|slot| slot.is_waiting && !(slot.is_leaving && held));
     progress.sort_by_key(Progress::turn);
     for slot in progress.into_iter().take(usize::try_from(budget).unwrap_or(usize::MAX)) {
         if plan.is_full() {
             return;
         }
         // There is nothing to keep up while the new one starts unless the old one is up.
-        let start_first = config.order == UpdateOrder::StartFirst && slot.outdated.iter().any(|task| task.is_up());
+        let start_first = config.order == UpdateOrder::StartFirst
+            && !slot.is_leaving
+            && slot.outdated.iter().any(|task| task.is_up());
         // Of an update that was overtaken two may be there: one is kept up.
         let keep = slot.outdated.iter().rev().find(|task| start_first && task.is_up()).map(|task| task.id);
         let stopped = slot.slot.wanted().filter(|task| Some(task.id) != keep);
         let mut changes: Vec<Change> = stopped.map(|task| desire(task, TaskState::Shutdown)).collect();
-        let desired = if start_first { TaskState::Running } else { TaskState::Ready };
-        changes.push(create(fresh(service, slot.key, TaskOrigin::Update, desired, rng)));
+        if !slot.is_leaving {
+            let desired = if start_first { TaskState::Running } else { TaskState::Ready };
+            changes.push(create(fresh(service, slot.key, TaskOrigin::Update, desired, rng)));
+        }
         plan.add(changes);
     }
 }

@@ -367,3 +367,24 @@ fn a_task_that_ends_well_while_it_is_watched_fails_the_update_too() {
     let web = updated(&mut world, 2, UpdateConfig::default());
     assert!(world.wait(20 * SECOND, |view| state(view, web) == Some(UpdateState::Paused)));
 }
+
+#[test]
+fn a_global_service_leaves_the_nodes_its_new_placement_excludes() {
+    for order in [UpdateOrder::StopFirst, UpdateOrder::StartFirst] {
+        let mut world = World::new(3);
+        let mut spec = global("agent", "agent:1");
+        spec.update = Some(UpdateConfig { order, ..UpdateConfig::default() });
+        let agent = world.create(spec);
+        world.settle();
+        world.update(agent, |spec| {
+            spec.task.container.image = "agent:2".into();
+            spec.task.placement.constraints = vec!["node.hostname!=host2".into()];
+        });
+        world.pass(60 * SECOND);
+        assert_eq!(images(&world, agent), [("agent:2".into(), 2)].into(), "{order:?}");
+        assert_eq!(world.spread(agent), [(1, 1), (3, 1)].into());
+        assert_eq!(state(&world.view(), agent), Some(UpdateState::Completed));
+        let of_host2 = world.tasks(agent).iter().filter(|t| t.node == Some(crate::NodeId(2))).count();
+        assert_eq!(of_host2, 1, "nothing was begun there");
+    }
+}
