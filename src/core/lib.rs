@@ -20,6 +20,7 @@ pub mod leader;
 pub mod membership;
 pub mod model;
 pub mod plan;
+pub mod rehearsal;
 pub mod scheduler;
 pub mod sensitive;
 pub mod store;

@@ -1,6 +1,7 @@
 //! A read snapshot of everything: cloning one is O(1), and it never changes.
 
-use super::ObjectRef;
+use super::index::get;
+use super::{Object, ObjectRef};
 use crate::model::*;
 use crate::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
 use imbl::{OrdMap, OrdSet};
@@ -180,6 +181,11 @@ impl View {
     /// How many objects there are, for audits and figures: nodes, services, tasks, networks.
     pub fn counts(&self) -> [usize; 4] {
         [self.nodes.len(), self.services.len(), self.tasks.len(), self.networks.len()]
+    }
+
+    /// The object of any kind, if it is there.
+    pub fn object(&self, object: ObjectRef) -> Option<Object> {
+        get(self, object)
     }
 
     /// Version and stamps of an object, if it is there.

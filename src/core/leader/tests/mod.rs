@@ -6,6 +6,7 @@ mod job;
 mod moves;
 mod properties;
 mod readiness;
+mod rehearsal;
 mod restart;
 mod scale;
 mod update;
