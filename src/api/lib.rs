@@ -19,6 +19,7 @@ mod lookup;
 mod networks;
 mod nodes;
 pub mod ports;
+mod rehearsals;
 mod routes;
 mod secrets;
 mod services;
@@ -26,6 +27,7 @@ mod swarm;
 mod system;
 mod tasks;
 mod version;
+mod versions;
 mod volumes;
 
 pub use error::ApiError;

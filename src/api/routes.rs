@@ -7,8 +7,8 @@ use crate::call::{Call, Outcome, Query, segments};
 use crate::error::ApiError;
 use crate::version::{self, ApiVersion};
 use crate::{
-    Server, configs, containers, events, exec, images, networks, nodes, secrets, services, swarm, system, tasks,
-    volumes,
+    Server, configs, containers, events, exec, images, networks, nodes, rehearsals, secrets, services, swarm, system,
+    tasks, volumes,
 };
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -86,6 +86,7 @@ async fn answer(server: &Server, request: Request) -> Outcome {
         "swarm" => swarm::route(call, method, rest).await,
         "nodes" => nodes::route(call, method, rest).await,
         "services" => services::route(call, method, rest).await,
+        "rehearsal" => rehearsals::route(call, method, rest).await,
         "tasks" => tasks::route(call, method, rest).await,
         "networks" => networks::route(call, method, rest).await,
         "secrets" => secrets::route(call, method, rest).await,

@@ -6,7 +6,7 @@ use crate::filters::Filters;
 use crate::json::{Fields, Object, keep_extension, read_service_spec, write_service};
 use crate::ports::{LogSelector, SubmitError};
 use crate::routes::unknown_below;
-use crate::{logs, lookup};
+use crate::{logs, lookup, rehearsals, versions};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -26,6 +26,8 @@ pub async fn route(call: Call, method: &str, rest: &[&str]) -> Outcome {
         ("POST", ["create"]) => create(call).await,
         ("GET", [name]) => inspect(call, name).await,
         ("POST", [name, "update"]) => update(call, name).await,
+        ("GET", [name, "history"]) => versions::history(call, name).await,
+        ("POST", [name, "promote"]) => versions::promote(call, name).await,
         ("DELETE", [name]) => remove(call, name).await,
         ("GET", [name, "logs"]) => service_logs(call, name).await,
         _ => Err(unknown_below(method, "services", rest)),
@@ -67,6 +69,7 @@ async fn list(call: Call) -> Outcome {
     filters.words("mode", &["replicated", "global", "replicated-job", "global-job"])?;
     let view = call.view().await?;
     let status = call.query.flag("status");
+    let now = call.ports.cluster.now();
     let services = view.services().filter(|service| {
         !service.removing
             && filters.any("id", |id| service.id.to_string().starts_with(id))
@@ -76,7 +79,7 @@ async fn list(call: Call) -> Outcome {
             && filters.labels("label", &service.spec.labels)
     });
     let written = services.map(|service| {
-        let fields = write_service(service, &view);
+        let fields = write_service(service, &view, now);
         let counts = status.then(|| service_status(service, &view));
         Value::from(fields.opt("ServiceStatus", counts))
     });
@@ -120,6 +123,9 @@ async fn create(mut call: Call) -> Outcome {
     }
     let id = ServiceId(call.ports.cluster.random());
     let txn = control::create_service(&view, reading.spec, id, call.ports.cluster.now())?;
+    if rehearsals::is_wanted(&call) {
+        return rehearsals::answer(&call, &view, &txn).await;
+    }
     call.submit(txn).await?;
     created(Fields::new().set("ID", id.to_string()).filled("Warnings", reading.warnings))
 }
@@ -128,7 +134,7 @@ async fn inspect(call: Call, name: &str) -> Outcome {
     // Stored specs have their defaults filled in: `insertDefaults` changes nothing.
     let view = call.view().await?;
     let service = lookup::service(&view, name)?;
-    ok(write_service(service, &view))
+    ok(write_service(service, &view, call.ports.cluster.now()))
 }
 
 async fn update(mut call: Call, name: &str) -> Outcome {
@@ -141,7 +147,14 @@ async fn update(mut call: Call, name: &str) -> Outcome {
     match call.query.text("rollback") {
         "" => {}
         "previous" => {
-            call.submit(control::rollback_service(&view, service.id, version, now)?).await?;
+            let txn = match versions::revision(&call)? {
+                Some(revision) => control::rollback_service_to(&view, service.id, version, revision, now)?,
+                None => control::rollback_service(&view, service.id, version, now)?,
+            };
+            if rehearsals::is_wanted(&call) {
+                return rehearsals::answer(&call, &view, &txn).await;
+            }
+            call.submit(txn).await?;
             return ok(json!({ "Warnings": null }));
         }
         other => return Err(ApiError::bad(format!("unrecognized rollback option {other}"))),
@@ -154,7 +167,11 @@ async fn update(mut call: Call, name: &str) -> Outcome {
     if !reading.extended {
         keep_extension(&service.spec, &mut reading.spec);
     }
-    call.submit(control::update_service(&view, service.id, version, reading.spec, now)?).await?;
+    let txn = control::update_service(&view, service.id, version, reading.spec, now)?;
+    if rehearsals::is_wanted(&call) {
+        return rehearsals::answer(&call, &view, &txn).await;
+    }
+    call.submit(txn).await?;
     ok(Fields::new().set("Warnings", warnings(reading.warnings)))
 }
 
@@ -175,6 +192,12 @@ fn kept_auth(service: &Service, from: &str) -> Result<Option<Sensitive<String>>,
 }
 
 async fn remove(call: Call, name: &str) -> Outcome {
+    if rehearsals::is_wanted(&call) {
+        let view = call.view().await?;
+        let service = lookup::service(&view, name)?;
+        let txn = control::remove_service(&view, service.id, call.ports.cluster.now())?;
+        return rehearsals::answer(&call, &view, &txn).await;
+    }
     decide_and_submit(&call, |view, now| {
         let service = lookup::service(view, name)?;
         Ok(control::remove_service(view, service.id, now)?)

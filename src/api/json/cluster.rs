@@ -52,8 +52,20 @@ pub fn merge_cluster_spec(mut object: Object, mut spec: ClusterSpec) -> Result<C
         spec.autolock = encryption.bool("AutoLockManagers")?;
         encryption.finish()?;
     }
+    if let Some(extension) = object.object("Swarm")? {
+        merge_extension(extension, &mut spec)?;
+    }
     object.finish()?;
     Ok(spec)
+}
+
+/// Beyond the API.
+fn merge_extension(mut object: Object, spec: &mut ClusterSpec) -> Result<(), ApiError> {
+    if let Some(limit) = object.opt_u64("SpecHistoryLimit")? {
+        let place = object.path("SpecHistoryLimit");
+        spec.spec_history_limit = u32::try_from(limit).map_err(|_| ApiError::bad(format!("{place}: too large")))?;
+    }
+    object.finish()
 }
 
 /// The managers choose these themselves: anything else is refused, not taken and forgotten.
@@ -83,6 +95,7 @@ pub fn write_cluster_spec(spec: &ClusterSpec) -> Value {
         .set("CAConfig", json!({ "NodeCertExpiry": nanos(spec.node_cert_expiry) }))
         .set("TaskDefaults", json!({}))
         .set("EncryptionConfig", json!({ "AutoLockManagers": spec.autolock }))
+        .set("Swarm", json!({ "SpecHistoryLimit": spec.spec_history_limit }))
         .into()
 }
 

@@ -7,3 +7,4 @@ mod endpoints;
 mod fake;
 mod roundtrip;
 mod streams;
+mod versions;

@@ -156,7 +156,8 @@ fn write_autoscale(autoscale: &Autoscale) -> Value {
     })
 }
 
-/// Carries over from `old` what `new` could not say because its client did not know of it.
+/// Carries over from `old` what `new` could not say because its client did not know of it. Not its canaries: they are
+/// of the update they were given with.
 pub fn keep_extension(old: &ServiceSpec, new: &mut ServiceSpec) {
     new.task.placement.priority = old.task.placement.priority;
     new.task.at_most_one = old.task.at_most_one;
@@ -165,10 +166,4 @@ pub fn keep_extension(old: &ServiceSpec, new: &mut ServiceSpec) {
     new.task.container.liveness.clone_from(&old.task.container.liveness);
     new.depends_on.clone_from(&old.depends_on);
     new.autoscale.clone_from(&old.autoscale);
-    let canary = old.update.as_ref().filter(|update| update.canary > 0 || update.canary_promote_after.is_some());
-    if let Some(canary) = canary {
-        let update = new.update.get_or_insert_default();
-        update.canary = canary.canary;
-        update.canary_promote_after = canary.canary_promote_after;
-    }
 }

@@ -11,9 +11,10 @@ use serde_json::{Value, json};
 use swarm_core::model::*;
 use swarm_core::plan::service_reason;
 use swarm_core::store::View;
+use swarm_core::{WallTime, plan};
 
 /// API `Service`. Specs have their defaults filled in.
-pub fn write_service(service: &Service, view: &View) -> Fields {
+pub fn write_service(service: &Service, view: &View, now: WallTime) -> Fields {
     let mut fields = Fields::new()
         .set("ID", service.id.to_string())
         .set("Version", json!({ "Index": service.meta.version }))
@@ -23,7 +24,7 @@ pub fn write_service(service: &Service, view: &View) -> Fields {
         .opt("PreviousSpec", service.previous_spec.as_deref().map(write_service_spec))
         .set("Endpoint", write_endpoint(service, view));
     if let Some(status) = &service.update_status {
-        fields = fields.set("UpdateStatus", write_update_status(status));
+        fields = fields.set("UpdateStatus", write_update_status(service, status, now));
     }
     if let Some(job) = &service.job {
         let status =
@@ -61,7 +62,7 @@ fn write_scaled(service: &Service) -> Value {
         .into()
 }
 
-fn write_update_status(status: &UpdateStatus) -> Value {
+fn write_update_status(service: &Service, status: &UpdateStatus, now: WallTime) -> Value {
     let state = match status.state {
         UpdateState::Updating => "updating",
         UpdateState::Paused => "paused",
@@ -74,8 +75,14 @@ fn write_update_status(status: &UpdateStatus) -> Value {
         .set("State", state)
         .set("StartedAt", rfc3339_ms(status.started))
         .opt("CompletedAt", status.completed.map(rfc3339_ms))
-        .set("Message", status.message.as_str())
+        .set("Message", plan::update_message(service, now).unwrap_or_default())
+        .opt("Canary", service.canaries().map(|tasks| write_canary_status(tasks, status)))
         .into()
+}
+
+/// Beyond the API: the update waits to be promoted, or will. `Since`: all canaries are up since then.
+fn write_canary_status(tasks: u64, status: &UpdateStatus) -> Value {
+    Fields::new().set("Tasks", tasks).opt("Since", status.canary_since.map(rfc3339_ms)).into()
 }
 
 /// API `ServiceSpec`.
