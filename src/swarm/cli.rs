@@ -2,7 +2,7 @@
 
 use crate::client::{Client, Host};
 use crate::commands::{
-    cluster, container, content, events, image, network, node, service, stack, system, task, volume,
+    cluster, container, content, events, image, network, node, service, settings, stack, system, task, volume,
 };
 use crate::error::{CliError, Result};
 use crate::table::write_out;
@@ -34,6 +34,8 @@ enum Command {
     Join(cluster::JoinArgs),
     /// Leave the cluster
     Leave(cluster::LeaveArgs),
+    /// Change the settings of the cluster
+    Update(settings::UpdateArgs),
     /// Print or rotate a join token
     JoinToken(cluster::JoinTokenArgs),
     /// Manage nodes
@@ -155,6 +157,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<()> {
         Command::Init(args) => cluster::init(context, args).await,
         Command::Join(args) => cluster::join(context, args).await,
         Command::Leave(args) => cluster::leave(context, args).await,
+        Command::Update(args) => settings::update(context, args).await,
         Command::JoinToken(args) => cluster::join_token(context, args).await,
         Command::Node(command) => node::run(context, command).await,
         Command::Service(command) => service::run(context, command).await,
@@ -177,6 +180,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<()> {
 fn report(result: Result<()>) -> ExitCode {
     let error = match result {
         Ok(()) => return ExitCode::SUCCESS,
+        Err(CliError::Exit(code)) => return ExitCode::from(code),
         Err(error) => error,
     };
     eprintln!("{error}");

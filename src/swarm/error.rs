@@ -24,6 +24,9 @@ pub enum CliError {
     /// As above, with advice.
     #[error("{message}")]
     Hinted { message: String, hint: String },
+    /// All is said, and the exit code says it too.
+    #[error("exit code {0}")]
+    Exit(u8),
 }
 
 /// Result of a command.
@@ -59,7 +62,7 @@ impl CliError {
                     .to_owned(),
             }),
             Self::Daemon { message, .. } => daemon_hint(message).map(str::to_owned),
-            Self::Broken { .. } | Self::Usage(_) => None,
+            Self::Broken { .. } | Self::Usage(_) | Self::Exit(_) => None,
         }
     }
 }

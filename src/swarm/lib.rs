@@ -6,6 +6,7 @@ mod client;
 mod commands;
 pub mod daemon;
 pub mod dev;
+mod difference;
 mod error;
 mod filter;
 mod host;

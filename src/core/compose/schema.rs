@@ -258,7 +258,7 @@ static DEPLOY: &[Key] = &[
     kept("replicas", Count),
     key("labels", Pairs { nulls: false }),
     kept("update_config", Object(UPDATE)),
-    kept("rollback_config", Object(UPDATE)),
+    kept("rollback_config", Object(ROLLBACK)),
     key("resources", Object(RESOURCES)),
     kept("restart_policy", Object(RESTART)),
     key("placement", Object(PLACEMENT)),
@@ -295,6 +295,19 @@ static UPDATE: &[Key] = &[
     key("monitor", Duration),
     key("max_failure_ratio", Number),
     key("order", Choice(&["start-first", "stop-first"])),
+    key("x-canary", Count),
+    key("x-canary-promote-after", Duration),
+];
+
+static ROLLBACK: &[Key] = &[
+    kept("parallelism", Count),
+    key("delay", Duration),
+    key("failure_action", Text),
+    key("monitor", Duration),
+    key("max_failure_ratio", Number),
+    key("order", Choice(&["start-first", "stop-first"])),
+    refused("x-canary", "a rollback has no canaries; give it in update_config"),
+    refused("x-canary-promote-after", "a rollback has no canaries; give it in update_config"),
 ];
 
 static RESOURCES: &[Key] = &[kept("limits", Object(LIMITS)), kept("reservations", Object(RESERVATIONS))];

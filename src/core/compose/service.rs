@@ -280,6 +280,11 @@ fn update(context: &mut Context<'_>, node: Option<&Node>, at: &str) -> Option<Up
     if let Some(ratio) = ratio.filter(|_| !(0.0..=1.0).contains(&max_failure_ratio)) {
         context.report.error(ratio.pos, &join(at, "max_failure_ratio"), "must be between 0 and 1");
     }
+    let canary = count(Some(node), "x-canary").unwrap_or(default.canary);
+    let canary_promote_after = duration(Some(node), "x-canary-promote-after").filter(|after| !after.is_zero());
+    if let Some(after) = node.get("x-canary-promote-after").filter(|_| canary == 0 && canary_promote_after.is_some()) {
+        context.report.error(after.pos, &join(at, "x-canary-promote-after"), "needs x-canary, of at least 1");
+    }
     Some(UpdateConfig {
         parallelism: count(Some(node), "parallelism").unwrap_or(default.parallelism),
         delay: duration(Some(node), "delay").unwrap_or(default.delay),
@@ -290,8 +295,8 @@ fn update(context: &mut Context<'_>, node: Option<&Node>, at: &str) -> Option<Up
             "start-first" => UpdateOrder::StartFirst,
             _ => UpdateOrder::StopFirst,
         },
-        canary: default.canary,
-        canary_promote_after: default.canary_promote_after,
+        canary,
+        canary_promote_after,
     })
 }
 

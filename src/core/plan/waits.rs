@@ -88,6 +88,7 @@ pub fn service_reason(view: &View, service: &Service) -> Option<String> {
     if let Some(status) = &service.update_status {
         match status.state {
             UpdateState::Paused | UpdateState::RollbackPaused => return Some(status.message.clone()),
+            UpdateState::Updating if service.canaries().is_some() => return Some(status.message.clone()),
             UpdateState::Updating
             | UpdateState::Completed
             | UpdateState::RollbackStarted

@@ -211,3 +211,17 @@ fn a_service_may_be_scaled_by_its_load() {
     assert_eq!((autoscale.window.as_secs(), autoscale.scale_down_delay.as_secs()), (60, 120));
     assert_eq!(web("deploy: {replicas: 2}").autoscale, None);
 }
+
+#[test]
+fn canaries_are_of_updates_alone() {
+    let spec = web("deploy: {update_config: {x-canary: 2, x-canary-promote-after: 5m}}");
+    let update = spec.update.unwrap();
+    assert_eq!((update.canary, update.canary_promote_after), (2, Some(std::time::Duration::from_secs(300))));
+    assert_eq!(update.parallelism, 1);
+    let wrong = |lines: &str| errors(&service(&format!("deploy: {{{lines}}}"))).join("; ");
+    assert_eq!(
+        wrong("update_config: {x-canary-promote-after: 5m}"),
+        "stack.yml:4:54: services.web.deploy.update_config.x-canary-promote-after: needs x-canary, of at least 1"
+    );
+    assert!(wrong("rollback_config: {x-canary: 1}").ends_with("a rollback has no canaries; give it in update_config"));
+}

@@ -1,5 +1,6 @@
 //! Waiting until a service is as wanted, with docker's lines of progress on standard error.
 
+use super::canary;
 use super::list::{mode, replicas};
 use super::options::WaitOptions;
 use crate::client::{Client, segment};
@@ -158,6 +159,11 @@ impl<'a> Watch<'a> {
             }
             let verify = |words: &str| self.view.set("~verify", &format!("verify: {words}"));
             match (progress.running >= progress.wanted, self.since) {
+                // The rest follows when someone says so: nothing is left to wait for.
+                (true, _) if !canary::waits_since(&service).is_empty() => {
+                    verify(text(&service, "/UpdateStatus/Message"));
+                    return Ok(());
+                }
                 (true, None) => self.since = Some(Instant::now()),
                 (true, Some(since)) if since.elapsed() >= monitor => {
                     verify(&format!("Service {} converged", self.id));
@@ -215,7 +221,10 @@ impl<'a> Watch<'a> {
     }
 
     async fn look(&self, service: &Value) -> Result<Progress> {
-        let filters = filter::with(&[], &[("service", self.id), ("_up-to-date", "true")])?;
+        let of_service = [("service", self.id), ("_up-to-date", "true")];
+        // While canaries wait the others are as they are to be.
+        let filters = if canary::waits_since(service).is_empty() { &of_service[..] } else { &of_service[..1] };
+        let filters = filter::with(&[], filters)?;
         let all = self.client.list("/tasks", &[("filters", filters.as_deref())]).await?;
         let nodes = node::alive(self.client).await?;
         Ok(progress(service, &all, &nodes))

@@ -4,6 +4,7 @@ use super::options::{CONTAINER, SpecOptions};
 use super::{converge, parse};
 use crate::client::{Client, segment};
 use crate::commands::common::pairs;
+use crate::commands::rehearsal::{DRY_RUN, DryRunOptions};
 use crate::error::{CliError, Result};
 use crate::json::{list_mut, set, text, texts};
 use crate::registry;
@@ -76,6 +77,8 @@ pub struct CreateArgs {
     #[arg(long = "ulimit", value_name = "LIMIT")]
     ulimits: Vec<String>,
     #[command(flatten)]
+    dry_run: DryRunOptions,
+    #[command(flatten)]
     options: SpecOptions,
     #[arg(value_name = "IMAGE")]
     image: String,
@@ -88,6 +91,10 @@ pub async fn run(client: &Client, args: CreateArgs) -> Result<()> {
     let mut spec = spec(&args)?;
     resolve(client, &mut spec).await?;
     let headers = if args.options.with_registry_auth { registry::auth_header(&args.image)? } else { Vec::new() };
+    if args.dry_run.dry_run {
+        let told = client.post_with_headers("/services/create", &[DRY_RUN], &headers, &spec).await?;
+        return args.dry_run.print(&told);
+    }
     let created = client.post_with_headers("/services/create", &[], &headers, &spec).await?;
     for warning in texts(&created, "/Warnings") {
         eprintln!("{warning}");

@@ -192,6 +192,15 @@ impl Page<'_> {
         self.line(" Max failure ratio: ", &ratio.unwrap_or(0.0).to_string());
         let word = if section == "UpdateConfig" { " Update order:      " } else { " Rollback order:    " };
         self.line(word, &self.text(&at("Order")));
+        // Ours: of the last update.
+        let canary = self.int("Swarm/Canary/Tasks");
+        if section == "UpdateConfig" && canary > 0 {
+            self.line(" Canary tasks:      ", &canary.to_string());
+            match self.int("Swarm/Canary/PromoteAfter") {
+                0 => {}
+                after => self.line(" Promoted after:    ", &go_duration(after)),
+            }
+        }
     }
 
     fn container(&mut self) {

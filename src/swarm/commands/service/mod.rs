@@ -1,8 +1,10 @@
 //! `swarm service`.
 
 mod autoscale;
+mod canary;
 pub mod converge;
 pub mod create;
+mod history;
 mod inspect;
 pub mod list;
 mod lists;
@@ -37,8 +39,12 @@ pub enum ServiceCommand {
     Update(Box<update::UpdateArgs>),
     /// Set the number of tasks of services
     Scale(update::ScaleArgs),
-    /// Go back to the specification before the last update
+    /// Go back to the specification before the last update, or to an earlier version
     Rollback(update::RollbackArgs),
+    /// List the versions of a service
+    History(history::HistoryArgs),
+    /// Let an update go on that waits with its canaries
+    Promote(canary::PromoteArgs),
     /// Print the log of a service or of a task
     Logs(logs::LogsArgs),
     /// Remove services
@@ -70,6 +76,8 @@ pub async fn run(context: &Context, command: ServiceCommand) -> Result<()> {
         ServiceCommand::Update(args) => update::run(&client, *args).await,
         ServiceCommand::Scale(args) => update::scale(&client, args).await,
         ServiceCommand::Rollback(args) => update::rollback(&client, args).await,
+        ServiceCommand::History(args) => history::run(&client, args).await,
+        ServiceCommand::Promote(args) => canary::promote(&client, args).await,
         ServiceCommand::Logs(args) => logs::run(&client, args).await,
         ServiceCommand::Rm(args) => {
             let client = &client;

@@ -1,10 +1,12 @@
 //! `swarm service update`, `scale`, `rollback`: read, change, write.
 
+use super::canary::{self, CanaryOptions};
 use super::lists::{ContainerListOptions, ListOptions};
 use super::options::{CONTAINER, SpecOptions, WaitOptions, split_words};
 use super::{converge, create, find};
-use crate::client::{Client, segment};
+use crate::client::{Client, Query, segment};
 use crate::commands::common::tell;
+use crate::commands::rehearsal::{DRY_RUN, DryRunOptions};
 use crate::error::{CliError, Result};
 use crate::json::{drop_empty, int, list_mut, object, set, text, texts};
 use crate::registry;
@@ -31,6 +33,10 @@ pub struct UpdateArgs {
     #[arg(long)]
     rollback: bool,
     #[command(flatten)]
+    dry_run: DryRunOptions,
+    #[command(flatten)]
+    canary: CanaryOptions,
+    #[command(flatten)]
     lists: ListOptions,
     #[command(flatten)]
     containers: ContainerListOptions,
@@ -42,6 +48,8 @@ pub struct UpdateArgs {
 
 #[derive(Debug, Args)]
 pub struct ScaleArgs {
+    #[command(flatten)]
+    dry_run: DryRunOptions,
     /// Do not wait until the services are as wanted
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false)]
     detach: bool,
@@ -52,14 +60,19 @@ pub struct ScaleArgs {
 #[derive(Debug, Args)]
 pub struct RollbackArgs {
     #[command(flatten)]
+    dry_run: DryRunOptions,
+    #[command(flatten)]
     wait: WaitOptions,
+    /// Version to go back to, as "swarm service history" lists them [default: the one before the last update]
+    #[arg(long, value_name = "VERSION")]
+    to: Option<u64>,
     #[arg(value_name = "SERVICE")]
     service: String,
 }
 
 pub async fn run(client: &Client, args: UpdateArgs) -> Result<()> {
     if args.rollback {
-        return roll_back(client, &args.service, args.options.wait).await;
+        return roll_back(client, &args.service, None, args.options.wait, args.dry_run).await;
     }
     let credentials = match args.options.with_registry_auth {
         true => {
@@ -69,13 +82,18 @@ pub async fn run(client: &Client, args: UpdateArgs) -> Result<()> {
         }
         false => Vec::new(),
     };
-    let id = modify(client, &args.service, &credentials, async |spec| {
+    let change = async |spec: &mut Value| {
         // Names are looked up in the try they belong to: between tries they may have changed.
         args.change(spec)?;
         remove_networks(client, spec, &args.lists.network_rm).await?;
         create::resolve(client, spec).await
-    })
-    .await?;
+    };
+    if args.dry_run.dry_run {
+        let mut service = find(client, &args.service).await?;
+        change(&mut service["Spec"]).await?;
+        return args.dry_run.print(&write(client, &service, &credentials, &[DRY_RUN]).await?);
+    }
+    let id = modify(client, &args.service, &credentials, change).await?;
     write_out(&format!("{}\n", args.service));
     converge::wait(client, &id, args.options.wait).await
 }
@@ -92,8 +110,8 @@ pub async fn modify(
         let mut service = find(client, name).await?;
         let id = text(&service, "/ID").to_owned();
         change(&mut service["Spec"]).await?;
-        match write(client, &service, headers, None).await {
-            Ok(()) => return Ok(id),
+        match write(client, &service, headers, &[]).await {
+            Ok(_) => return Ok(id),
             Err(CliError::Daemon { status, message }) if message.contains("out of sequence") => {
                 last = Some(CliError::Daemon { status, message });
             }
@@ -103,28 +121,39 @@ pub async fn modify(
     Err(last.unwrap_or_else(|| CliError::usage(format!("service {name} was not changed"))))
 }
 
-/// Writes a service as it was read and changed.
-pub async fn write(client: &Client, service: &Value, headers: &[(&str, String)], rollback: Option<&str>) -> Result<()> {
+/// Writes a service as it was read and changed; `how` are further parameters. The answer.
+async fn write(client: &Client, service: &Value, headers: &[(&str, String)], how: Query<'_>) -> Result<Value> {
     let version = int(service, "/Version/Index").to_string();
     let path = format!("/services/{}/update", segment(text(service, "/ID")));
-    let query = [("version", Some(version.as_str())), ("rollback", rollback)];
+    let mut query = vec![("version", Some(version.as_str()))];
+    query.extend(how);
     let answer = client.post_with_headers(&path, &query, headers, &service["Spec"]).await?;
     for warning in texts(&answer, "/Warnings") {
         eprintln!("{warning}");
     }
-    Ok(())
+    Ok(answer)
 }
 
 pub async fn rollback(client: &Client, args: RollbackArgs) -> Result<()> {
-    roll_back(client, &args.service, args.wait).await
+    roll_back(client, &args.service, args.to, args.wait, args.dry_run).await
 }
 
-async fn roll_back(client: &Client, name: &str, wait: WaitOptions) -> Result<()> {
+async fn roll_back(
+    client: &Client,
+    name: &str,
+    to: Option<u64>,
+    wait: WaitOptions,
+    dry_run: DryRunOptions,
+) -> Result<()> {
     let mut last = None;
+    let to = to.map(|revision| revision.to_string());
+    let mut how = vec![("rollback", Some("previous")), ("to", to.as_deref())];
+    how.extend(dry_run.dry_run.then_some(DRY_RUN));
     for _ in 0..WRITE_TRIES {
         let service = find(client, name).await?;
-        match write(client, &service, &[], Some("previous")).await {
-            Ok(()) => {
+        match write(client, &service, &[], &how).await {
+            Ok(told) if dry_run.dry_run => return dry_run.print(&told),
+            Ok(_) => {
                 write_out(&format!("{name}\n"));
                 return converge::wait_rolled_back(client, text(&service, "/ID"), wait).await;
             }
@@ -147,12 +176,15 @@ pub async fn scale(client: &Client, args: ScaleArgs) -> Result<()> {
             .map_err(|why| CliError::usage(format!("{name}: invalid replicas value {count}: {why}")))?;
         wanted.push((name.to_owned(), count));
     }
+    if args.dry_run.dry_run {
+        return rehearse_scale(client, &wanted, args.dry_run).await;
+    }
     let (mut failures, mut scaled) = (Vec::new(), Vec::new());
     for (name, count) in &wanted {
         let autoscaled = std::cell::Cell::new(false);
         let change = async |spec: &mut Value| {
             autoscaled.set(object(spec, "/Swarm/Autoscale").is_some());
-            set_replicas(spec, *count, None)
+            rescale(spec, *count)
         };
         match modify(client, name, &[], change).await {
             Ok(id) => {
@@ -172,6 +204,22 @@ pub async fn scale(client: &Client, args: ScaleArgs) -> Result<()> {
         }
     }
     tell(failures)
+}
+
+/// All of them as one change: they share the nodes.
+async fn rehearse_scale(client: &Client, wanted: &[(String, u64)], dry_run: DryRunOptions) -> Result<()> {
+    let mut specs = Vec::new();
+    for (name, count) in wanted {
+        let mut service = find(client, name).await?;
+        rescale(&mut service["Spec"], *count).map_err(|error| CliError::usage(format!("{name}: {error}")))?;
+        specs.push(service["Spec"].take());
+    }
+    dry_run.print(&client.post("/rehearsal", &[], Some(&json!({ "Services": specs }))).await?)
+}
+
+fn rescale(spec: &mut Value, count: u64) -> Result<()> {
+    canary::forget(spec);
+    set_replicas(spec, count, None)
 }
 
 fn set_replicas(spec: &mut Value, count: u64, at_once: Option<u64>) -> Result<()> {
@@ -211,6 +259,7 @@ impl UpdateArgs {
             }
             (None, None) => {}
         }
+        self.canary.apply(spec)?;
         self.lists.change(spec)?;
         self.containers.change(spec)?;
         self.options.apply(spec)
@@ -293,6 +342,16 @@ mod tests {
         set(&mut expected, "/TaskTemplate/ContainerSpec/Image", "web:2");
         set(&mut expected, "/TaskTemplate/ForceUpdate", 2);
         assert_eq!(changed(&["--image", "web:2", "--force"], before), expected);
+    }
+
+    #[test]
+    fn canaries_are_of_one_update() {
+        let canary = json!({"Swarm": {"Canary": {"Tasks": 2, "PromoteAfter": 60_000_000_000i64}}});
+        let given = changed(&["--canary", "2", "--canary-promote-after", "1m"], json!({}));
+        assert_eq!(given, canary);
+        assert_eq!(changed(&["--image", "web:2"], given)["Swarm"], json!({}));
+        let alone = changed(&["--canary-promote-after", "1m"], canary);
+        assert_eq!(alone, "--canary-promote-after needs --canary, of at least 1");
     }
 
     #[test]

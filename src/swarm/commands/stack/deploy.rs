@@ -13,7 +13,7 @@ use crate::commands::service::options::CONTAINER;
 use crate::commands::service::update;
 use crate::error::{CliError, Result};
 use crate::filter;
-use crate::json::{int, object, set, text, texts};
+use crate::json::{int, object, object_mut, set, text, texts};
 use crate::registry;
 use crate::table::write_out;
 use base64::Engine as _;
@@ -61,19 +61,26 @@ pub fn config(args: &ConfigArgs) -> Result<()> {
     Ok(())
 }
 
-fn load(args: &DeployArgs) -> Result<Stack> {
-    let sources = args.files.read()?;
-    let loaded = compose::load(args.stack.as_deref(), &sources.files, &sources.env, &sources.disk);
-    let Loaded { stack, warnings } = loaded.map_err(failure)?;
-    warn(&warnings);
-    Ok(stack)
+impl DeployArgs {
+    /// Of a deployment that is planned and not made.
+    pub(super) fn planned(files: FileArgs, prune: bool, stack: Option<String>) -> Self {
+        Self { files, prune, detach: true, quiet: true, with_registry_auth: false, stack }
+    }
+
+    pub(super) fn load(&self) -> Result<Stack> {
+        let sources = self.files.read()?;
+        let loaded = compose::load(self.stack.as_deref(), &sources.files, &sources.env, &sources.disk);
+        let Loaded { stack, warnings } = loaded.map_err(failure)?;
+        warn(&warnings);
+        Ok(stack)
+    }
 }
 
 pub async fn run(context: &Context, args: &DeployArgs) -> Result<()> {
     // Files that are wrong are told of before anything is asked of the daemon.
-    let stack = load(args)?;
+    let stack = args.load()?;
     let client = &context.client().await?;
-    let mut deploy = Deploy { client, stack: &stack, args, ids: Ids::default() };
+    let mut deploy = Deploy::new(client, &stack, args);
     deploy.check_external().await?;
     if args.prune {
         deploy.prune().await?;
@@ -89,10 +96,10 @@ pub async fn run(context: &Context, args: &DeployArgs) -> Result<()> {
 
 /// Ids of what services refer to, by name.
 #[derive(Default)]
-struct Ids {
-    networks: BTreeMap<String, String>,
-    secrets: BTreeMap<String, String>,
-    configs: BTreeMap<String, String>,
+pub(super) struct Ids {
+    pub networks: BTreeMap<String, String>,
+    pub secrets: BTreeMap<String, String>,
+    pub configs: BTreeMap<String, String>,
 }
 
 impl Lookup for Ids {
@@ -109,11 +116,11 @@ impl Lookup for Ids {
     }
 }
 
-struct Deploy<'a> {
+pub(super) struct Deploy<'a> {
     client: &'a Client,
     stack: &'a Stack,
     args: &'a DeployArgs,
-    ids: Ids,
+    pub ids: Ids,
 }
 
 /// Ids by name.
@@ -121,9 +128,13 @@ fn by_name(objects: &[Value], id: &str, name: &str) -> BTreeMap<String, String> 
     objects.iter().map(|object| (text(object, name).to_owned(), text(object, id).to_owned())).collect()
 }
 
-impl Deploy<'_> {
+impl<'a> Deploy<'a> {
+    pub fn new(client: &'a Client, stack: &'a Stack, args: &'a DeployArgs) -> Self {
+        Self { client, stack, args, ids: Ids::default() }
+    }
+
     /// What must exist already is looked for before anything is made.
-    async fn check_external(&mut self) -> Result<()> {
+    pub async fn check_external(&mut self) -> Result<()> {
         self.ids.networks = by_name(&self.client.list("/networks", &[]).await?, "/Id", "/Name");
         self.ids.secrets = by_name(&self.client.list("/secrets", &[]).await?, "/ID", "/Spec/Name");
         self.ids.configs = by_name(&self.client.list("/configs", &[]).await?, "/ID", "/Spec/Name");
@@ -147,17 +158,25 @@ impl Deploy<'_> {
         filter::with(&[], &[("label", of_stack(&self.stack.name).as_str())])
     }
 
-    async fn prune(&self) -> Result<()> {
+    /// The services of the stack in the cluster, by name.
+    pub async fn existing(&self) -> Result<BTreeMap<String, Value>> {
         let filters = self.filters()?;
         let services = self.client.list("/services", &[("filters", filters.as_deref())]).await?;
+        Ok(services.into_iter().map(|service| (text(&service, "/Spec/Name").to_owned(), service)).collect())
+    }
+
+    /// Services that the files have no more: id and name.
+    pub async fn pruned(&self) -> Result<Vec<(String, String)>> {
+        let gone = |(name, _): &(String, Value)| !self.stack.services.iter().any(|wanted| wanted.spec.name == *name);
+        let services = self.existing().await?.into_iter().filter(gone);
+        Ok(services.map(|(name, service)| (text(&service, "/ID").to_owned(), name)).collect())
+    }
+
+    async fn prune(&self) -> Result<()> {
         let mut failures = Vec::new();
-        for service in &services {
-            let name = text(service, "/Spec/Name");
-            if self.stack.services.iter().any(|wanted| wanted.spec.name == name) {
-                continue;
-            }
+        for (id, name) in self.pruned().await? {
             write_out(&format!("Removing service {name}\n"));
-            if let Err(error) = self.client.delete(&format!("/services/{}", segment(text(service, "/ID"))), &[]).await {
+            if let Err(error) = self.client.delete(&format!("/services/{}", segment(&id)), &[]).await {
                 failures.push(CliError::usage(format!("failed to remove service {name}: {error}")));
             }
         }
@@ -229,7 +248,7 @@ impl Deploy<'_> {
     }
 
     /// A network of the same name that is not the stack's is not taken for it.
-    async fn check_own(&self, network: &NetworkSpec) -> Result<()> {
+    pub async fn check_own(&self, network: &NetworkSpec) -> Result<()> {
         let found = self.client.get(&format!("/networks/{}", segment(&network.name))).await?;
         let owner = object(&found, "/Labels").and_then(|labels| labels.get(LABEL_NAMESPACE)).and_then(Value::as_str);
         if owner == Some(self.stack.name.as_str()) {
@@ -243,16 +262,14 @@ impl Deploy<'_> {
 
     /// Makes or changes the services; their ids and names.
     async fn services(&self) -> Result<Vec<(String, String)>> {
-        let filters = self.filters()?;
-        let existing = self.client.list("/services", &[("filters", filters.as_deref())]).await?;
-        let existing = by_name(&existing, "/ID", "/Spec/Name");
+        let existing = self.existing().await?;
         let mut out = Vec::new();
         for service in &self.stack.services {
             let name = &service.spec.name;
             let spec = self.spec(service)?;
             let image = text(&spec, &format!("{CONTAINER}/Image"));
             let headers = if self.args.with_registry_auth { registry::auth_header(image)? } else { Vec::new() };
-            let id = match existing.get(name) {
+            let id = match existing.get(name).map(|service| text(service, "/ID")) {
                 Some(id) => {
                     write_out(&format!("Updating service {name} (id: {id})\n"));
                     let change = async |old: &mut Value| {
@@ -275,15 +292,18 @@ impl Deploy<'_> {
         Ok(out)
     }
 
-    fn spec(&self, service: &StackService) -> Result<Value> {
+    pub fn spec(&self, service: &StackService) -> Result<Value> {
         let spec = service.resolve(&self.ids).map_err(|error| CliError::usage(error.to_string()))?;
-        Ok(api::json::write_service_spec(&spec))
+        let mut spec = api::json::write_service_spec(&spec);
+        // The file is the whole wish: what it does not say is not kept.
+        object_mut(&mut spec, "/Swarm");
+        Ok(spec)
     }
 }
 
 /// The new specification, with what a deployment does not decide kept from the old one: how often the
 /// tasks were replaced by force, and the digest of an image whose name has not changed.
-fn over(old: &Value, mut new: Value) -> Value {
+pub(super) fn over(old: &Value, mut new: Value) -> Value {
     // A file is the whole wish: without it, an update keeps what the service has.
     if new.get("Swarm").is_none() {
         set(&mut new, "/Swarm", json!({}));
@@ -298,7 +318,7 @@ fn over(old: &Value, mut new: Value) -> Value {
     new
 }
 
-fn request(network: &NetworkSpec) -> Value {
+pub(super) fn request(network: &NetworkSpec) -> Value {
     let config: Vec<Value> = network
         .ipam
         .iter()
@@ -330,9 +350,11 @@ fn of(error: CliError, doing: &str, kind: &str, name: &str) -> CliError {
         CliError::Daemon { status, message } => {
             CliError::Daemon { status, message: format!("failed to {doing} {kind} {name}: {message}") }
         }
-        other @ (CliError::Connect { .. } | CliError::Broken { .. } | CliError::Usage(_) | CliError::Hinted { .. }) => {
-            other
-        }
+        other @ (CliError::Connect { .. }
+        | CliError::Broken { .. }
+        | CliError::Usage(_)
+        | CliError::Hinted { .. }
+        | CliError::Exit(_)) => other,
     }
 }
 

@@ -3,6 +3,7 @@
 mod deploy;
 mod files;
 mod list;
+mod plan;
 
 use crate::cli::Context;
 use crate::error::Result;
@@ -14,6 +15,8 @@ pub enum StackCommand {
     /// Make a stack of compose files, or change it
     #[command(visible_alias = "up")]
     Deploy(deploy::DeployArgs),
+    /// Print what deploy would do, and do nothing
+    Plan(plan::PlanArgs),
     /// Print the compose files as they are understood
     Config(deploy::ConfigArgs),
     /// List the stacks
@@ -31,6 +34,7 @@ pub enum StackCommand {
 pub async fn run(context: &Context, command: StackCommand) -> Result<()> {
     match command {
         StackCommand::Deploy(args) => deploy::run(context, &args).await,
+        StackCommand::Plan(args) => plan::run(context, args).await,
         StackCommand::Config(args) => deploy::config(&args),
         StackCommand::Ls(args) => list::ls(&context.client().await?, args).await,
         StackCommand::Ps(args) => list::ps(&context.client().await?, args).await,
