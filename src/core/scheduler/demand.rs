@@ -32,15 +32,20 @@ pub struct Demand<'a> {
     pub(super) task: &'a Task,
     pub(super) constraints: Vec<Constraint>,
     pub(super) spread: Vec<SpreadKey>,
+    /// Nodes that are fuller come first.
+    pub(super) packs: bool,
 }
 
 impl<'a> Demand<'a> {
-    /// Fails with the words for the task when a constraint is none.
-    pub fn of(task: &'a Task) -> Result<Self, String> {
+    /// Fails with the words for the task when a constraint is none. A task that reserves neither CPU nor memory could
+    /// be packed without end: it is spread, whatever the cluster does with others.
+    pub fn of(task: &'a Task, binpack: bool) -> Result<Self, String> {
         let placement = &task.spec.placement;
         let constraints = Constraint::parse_all(&placement.constraints).map_err(|error| error.to_string())?;
         let spread = placement.spread.iter().filter_map(|text| SpreadKey::parse(text)).collect();
-        Ok(Self { task, constraints, spread })
+        let reserved = &task.spec.resources.reservations;
+        let packs = binpack && (reserved.nano_cpus > 0 || reserved.memory_bytes > 0);
+        Ok(Self { task, constraints, spread, packs })
     }
 
     pub(super) fn reservations(&self) -> &'a Resources {

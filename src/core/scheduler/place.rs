@@ -22,10 +22,11 @@ pub fn place(view: &View, board: &mut Board, now: WallTime, limit: usize) -> Vec
     let Board { nodes, waiting, .. } = board;
     // What an earlier call came to was not written.
     nodes.settle();
+    let binpack = view.cluster().is_some_and(|cluster| cluster.spec.binpack);
     let mut changes = Vec::new();
     let mut waiting = waiting.values().peekable();
     while let Some(first) = waiting.next() {
-        let mut run = Run::of(nodes, first, now);
+        let mut run = Run::of(nodes, first, binpack, now);
         let mut next = Some(first);
         while let Some(task) = next {
             if changes.len() >= limit {
@@ -60,9 +61,9 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn of(nodes: &NodeTable, first: &'a Task, now: WallTime) -> Self {
+    fn of(nodes: &NodeTable, first: &'a Task, binpack: bool, now: WallTime) -> Self {
         let avoided = nodes.avoided(first.service, now);
-        Self { demand: Demand::of(first), avoided, tree: None, tried_avoided: false, reason: None }
+        Self { demand: Demand::of(first, binpack), avoided, tree: None, tried_avoided: false, reason: None }
     }
 
     /// Places one more of them; `None` when the task says already why it has to wait.

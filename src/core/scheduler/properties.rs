@@ -125,10 +125,12 @@ fn placed(view: &View, board: &mut Board) -> Vec<(TaskId, Result<NodeId, String>
 proptest! {
     #[test]
     fn tasks_go_where_looking_at_every_node_for_every_task_puts_them(
+        binpack: bool,
         wants in proptest::collection::vec(wants(), 3),
         ops in proptest::collection::vec(op(), 1..60),
     ) {
         let mut table = Table::new(3);
+        table.settings(|spec| spec.binpack = binpack);
         ops.into_iter().for_each(|op| apply(&mut table, &wants, op));
         let view = table.store.view();
         prop_assert_eq!(placed(&view, &mut Board::of(&view)), reference::place_all(&view, NOW));
@@ -136,10 +138,12 @@ proptest! {
 
     #[test]
     fn a_board_that_followed_the_changes_is_the_board_of_the_snapshot(
+        binpack: bool,
         wants in proptest::collection::vec(wants(), 3),
         rounds in proptest::collection::vec(proptest::collection::vec(op(), 1..15), 1..6),
     ) {
         let mut table = Table::new(3);
+        table.settings(|spec| spec.binpack = binpack);
         let mut seen = table.store.view();
         let mut board = Board::of(&seen);
         for ops in rounds {

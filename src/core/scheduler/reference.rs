@@ -30,7 +30,7 @@ pub fn place_all(view: &View, now: WallTime) -> Vec<(TaskId, Result<NodeId, Stri
 
 /// The best node for `task`, or why there is none.
 pub fn place_one(view: &View, board: &Board, task: &Task, now: WallTime) -> Result<NodeId, String> {
-    let demand = Demand::of(task)?;
+    let demand = Demand::of(task, view.cluster().is_some_and(|cluster| cluster.spec.binpack))?;
     let candidates = board.nodes.all().filter(|info| task.node.is_none_or(|bound| bound == info.id()));
     let fitting = candidates.filter(|info| filter::accepts(&demand, info));
     let best = fitting.min_by_key(|info| rank(view, board, &demand, info, now));
@@ -47,7 +47,7 @@ fn rank(view: &View, board: &Board, demand: &Demand, info: &NodeInfo, now: WallT
     };
     let failures: u32 = view.tasks_of_node(info.id()).map(|task| weight(task, demand, now)).sum();
     let branches = (1..=demand.spread.len()).map(branch).collect();
-    (failures >= FAILURES_TO_AVOID, branches, Score::of(info, service))
+    (failures >= FAILURES_TO_AVOID, branches, Score::of(info, demand))
 }
 
 fn weight(task: &Task, demand: &Demand, now: WallTime) -> u32 {

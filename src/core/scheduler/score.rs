@@ -3,24 +3,27 @@
 //! First an even spread over the wanted labels, whose tree is in `spread`; within a branch by [`Score`],
 //! smallest first. Nodes where the service failed lately come after all others, see `table`.
 
+use super::demand::Demand;
 use super::nodes::NodeInfo;
-use crate::{NodeId, ServiceId};
+use crate::NodeId;
 
-/// How loaded a node is, for whichever service: few tasks, then little reserved, and at last the id.
+/// How loaded a node is, for whichever service: few tasks, then little reserved, and at last the id. Where tasks are
+/// packed the other way round: much reserved, then many tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Load {
-    tasks: u32,
-    reserved_permille: u64,
+    order: (u64, u64),
     pub node: NodeId,
 }
 
 impl Load {
-    pub fn of(info: &NodeInfo) -> Self {
-        Self { tasks: info.tasks(), reserved_permille: info.reserved_permille(), node: info.node.id }
+    pub fn of(info: &NodeInfo, packs: bool) -> Self {
+        let (tasks, reserved) = (u64::from(info.tasks()), info.reserved_permille());
+        let order = if packs { (u64::MAX - reserved, u64::MAX - tasks) } else { (tasks, reserved) };
+        Self { order, node: info.node.id }
     }
 }
 
-/// A node's place among others for a task of a service: few tasks of the service, then by [`Load`].
+/// A node's place among others for a task: few tasks of its service unless it is packed, then by [`Load`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Score {
     of_service: u32,
@@ -28,8 +31,9 @@ pub(super) struct Score {
 }
 
 impl Score {
-    pub fn of(info: &NodeInfo, service: ServiceId) -> Self {
-        Self { of_service: info.of_service(service), load: Load::of(info) }
+    pub fn of(info: &NodeInfo, demand: &Demand) -> Self {
+        let of_service = if demand.packs { 0 } else { info.of_service(demand.task.service) };
+        Self { of_service, load: Load::of(info, demand.packs) }
     }
 
     /// Of a node without a task of the service.

@@ -11,6 +11,7 @@ use std::ops::Bound;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shelf {
     keys: Vec<SpreadKey>,
+    packs: bool,
     branches: BTreeMap<Vec<String>, BTreeSet<Load>>,
 }
 
@@ -20,18 +21,19 @@ pub(super) fn path(keys: &[SpreadKey], info: &NodeInfo) -> Vec<String> {
 }
 
 impl Shelf {
-    pub fn new(keys: Vec<SpreadKey>) -> Self {
-        Self { keys, branches: BTreeMap::new() }
+    pub fn new(keys: Vec<SpreadKey>, packs: bool) -> Self {
+        Self { keys, packs, branches: BTreeMap::new() }
     }
 
-    pub fn keys(&self) -> &[SpreadKey] {
-        &self.keys
+    /// What it is ordered by.
+    pub fn order(&self) -> (&[SpreadKey], bool) {
+        (&self.keys, self.packs)
     }
 
     /// Puts a node where it belongs by what is on it.
     pub fn insert(&mut self, info: &NodeInfo) {
         if takes_tasks(info) {
-            self.branches.entry(path(&self.keys, info)).or_default().insert(Load::of(info));
+            self.branches.entry(path(&self.keys, info)).or_default().insert(Load::of(info, self.packs));
         }
     }
 
@@ -42,7 +44,7 @@ impl Shelf {
         }
         let path = path(&self.keys, info);
         if let Some(branch) = self.branches.get_mut(&path) {
-            branch.remove(&Load::of(info));
+            branch.remove(&Load::of(info, self.packs));
             if branch.is_empty() {
                 self.branches.remove(&path);
             }
@@ -54,7 +56,7 @@ impl Shelf {
         self.branches.keys()
     }
 
-    /// The nodes of a branch after `cursor`, the least loaded first.
+    /// The nodes of a branch after `cursor`, the best first.
     pub fn after(&self, path: &[String], cursor: Option<Load>) -> impl Iterator<Item = Load> {
         let from = cursor.map_or(Bound::Unbounded, Bound::Excluded);
         self.branches.get(path).into_iter().flat_map(move |branch| branch.range((from, Bound::Unbounded)).copied())

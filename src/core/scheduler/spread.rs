@@ -66,6 +66,8 @@ impl Tree {
     /// Of all nodes but the avoided.
     pub fn new(table: &mut NodeTable, demand: &Demand, avoided: &BTreeSet<NodeId>) -> Self {
         let mut tree = Self::grown(table, demand, avoided);
+        // Where tasks are packed it is of no matter whose are on a node.
+        tree.has_used = demand.packs;
         for leaf in tree.leaves(demand) {
             tree.advance(table, demand, leaf);
         }
@@ -89,7 +91,7 @@ impl Tree {
 
     /// All branches with their counts and no nodes.
     fn grown(table: &mut NodeTable, demand: &Demand, avoided: &BTreeSet<NodeId>) -> Self {
-        let shelf = table.shelve(&demand.spread);
+        let shelf = table.shelve(&demand.spread, demand.packs);
         let by_path = BTreeMap::from([(Vec::new(), 0)]);
         let mut tree =
             Self { avoided: avoided.clone(), shelf, branches: vec![Branch::default()], by_path, has_used: false };
@@ -164,7 +166,8 @@ impl Tree {
         for load in table.shelf(self.shelf).after(&branch.path, branch.cursor) {
             branch.cursor = Some(load);
             let Some(info) = table.get(load.node) else { continue };
-            let is_unused = info.of_service(demand.task.service) == 0 && !self.avoided.contains(&load.node);
+            let is_unused =
+                (demand.packs || info.of_service(demand.task.service) == 0) && !self.avoided.contains(&load.node);
             if is_unused && filter::accepts(demand, info) {
                 branch.unused = Some(load);
                 break;
@@ -192,7 +195,7 @@ impl Tree {
 
     fn offer(&mut self, demand: &Demand, leaf: usize, info: &NodeInfo) {
         if filter::accepts(demand, info) {
-            self.branches[leaf].used.insert(Score::of(info, demand.task.service));
+            self.branches[leaf].used.insert(Score::of(info, demand));
         }
     }
 

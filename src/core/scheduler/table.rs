@@ -49,7 +49,7 @@ impl Default for NodeTable {
             nodes: BTreeMap::new(),
             by_service: BTreeMap::new(),
             failures: BTreeMap::new(),
-            shelves: vec![Shelf::new(Vec::new())],
+            shelves: vec![Shelf::new(Vec::new(), false)],
             placed: BTreeMap::new(),
         }
     }
@@ -208,14 +208,14 @@ impl NodeTable {
     }
 
     /// Makes sure that the order of nodes by the values of `keys` is kept; says where.
-    pub(super) fn shelve(&mut self, keys: &[SpreadKey]) -> usize {
-        if let Some(at) = self.shelves.iter().position(|shelf| shelf.keys() == keys) {
+    pub(super) fn shelve(&mut self, keys: &[SpreadKey], packs: bool) -> usize {
+        if let Some(at) = self.shelves.iter().position(|shelf| shelf.order() == (keys, packs)) {
             return at;
         }
         if self.shelves.len() >= SHELVES_MAX {
             self.shelves.remove(1);
         }
-        let mut shelf = Shelf::new(keys.to_vec());
+        let mut shelf = Shelf::new(keys.to_vec(), packs);
         self.nodes.values().for_each(|info| shelf.insert(info));
         self.shelves.push(shelf);
         self.shelves.len() - 1
@@ -281,7 +281,7 @@ impl PartialEq for NodeTable {
             && self.by_service == other.by_service
             && self.failures == other.failures
             && self.shelves.iter().all(|shelf| {
-                let same = other.shelves.iter().find(|other| other.keys() == shelf.keys());
+                let same = other.shelves.iter().find(|other| other.order() == shelf.order());
                 same.is_none_or(|other| other == shelf)
             })
     }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::*;
 use crate::store::{Change, Object, Store, Txn};
-use crate::{NodeId, ServiceId, Stamp, TaskId, WallTime};
+use crate::{ClusterId, NodeId, Sensitive, ServiceId, Stamp, TaskId, WallTime};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,24 @@ impl Table {
     pub fn txn(&mut self, txn: Txn) {
         self.index += 1;
         self.store.apply(self.index, 1, &txn).unwrap();
+    }
+
+    /// The cluster's settings; made when it is not there.
+    pub fn settings(&mut self, edit: impl FnOnce(&mut ClusterSpec)) {
+        let secret = || JoinSecret { secret: Sensitive::new(String::new()), expires: None };
+        let known = self.store.view().cluster().map(|cluster| (**cluster).clone());
+        let new = known.is_none();
+        let mut cluster = known.unwrap_or_else(|| Cluster {
+            id: ClusterId(1),
+            meta: Meta::default(),
+            spec: ClusterSpec::default(),
+            ca: ClusterCa { certificate_der: Vec::new(), sealed_key: Sensitive::new(Vec::new()) },
+            worker_secret: secret(),
+            manager_secret: secret(),
+            gossip_keys: Vec::new(),
+        });
+        edit(&mut cluster.spec);
+        self.put(Object::Cluster(Arc::new(cluster)), new);
     }
 
     pub fn edit(&mut self, id: u128, edit: impl FnOnce(&mut Node)) {
@@ -146,6 +164,88 @@ fn tasks_are_spread_over_the_values_of_a_label_before_over_nodes() {
     table.place();
     let on_b = tasks.iter().filter(|task| table.node_of(**task) == Some(5)).count();
     assert_eq!(on_b, 2, "half of four in each zone");
+}
+
+#[test]
+fn a_cluster_that_packs_fills_a_node_before_it_uses_an_emptier_one() {
+    let mut table = Table::new(3);
+    table.settings(|spec| spec.binpack = true);
+    table.task(2, Some(2), |spec, _| reserve(spec, 1, 1));
+    let tasks: Vec<TaskId> = (0..5).map(|_| table.task(1, None, |spec, _| reserve(spec, 1, 1))).collect();
+    table.place();
+    let nodes: Vec<_> = tasks.iter().map(|task| table.node_of(*task)).collect();
+    assert_eq!(nodes, [Some(2), Some(2), Some(2), Some(1), Some(1)]);
+}
+
+#[test]
+fn what_reserves_nothing_is_spread_also_where_others_are_packed() {
+    let mut table = Table::new(2);
+    table.settings(|spec| spec.binpack = true);
+    let tasks: Vec<TaskId> = (0..4).map(|_| table.task(1, None, |_, _| {})).collect();
+    table.place();
+    assert_eq!(tasks.iter().filter(|task| table.node_of(**task) == Some(1)).count(), 2);
+}
+
+#[test]
+fn packing_keeps_to_the_even_spread_over_the_values_of_a_label_that_was_asked_for() {
+    let mut table = Table::new(4);
+    table.settings(|spec| spec.binpack = true);
+    for (id, zone) in [(1, "a"), (2, "a"), (3, "b"), (4, "b")] {
+        table.edit(id, |node| drop(node.spec.labels.insert("zone".into(), zone.into())));
+    }
+    let tasks: Vec<TaskId> = (0..4)
+        .map(|_| {
+            table.task(1, None, |spec, _| {
+                reserve(spec, 1, 1);
+                spec.placement.spread = vec!["node.labels.zone".into()];
+            })
+        })
+        .collect();
+    table.place();
+    let mut nodes: Vec<_> = tasks.iter().filter_map(|task| table.node_of(*task)).collect();
+    nodes.sort_unstable();
+    assert_eq!(nodes, [1, 1, 3, 3]);
+}
+
+#[test]
+fn over_several_labels_tasks_are_even_over_the_first_and_then_within_each_value_over_the_next() {
+    let mut table = Table::new(6);
+    let places = [(1, "a", "1"), (2, "a", "2"), (3, "a", "2"), (4, "b", "3"), (5, "b", "3"), (6, "", "")];
+    for (id, zone, rack) in places {
+        table.edit(id, |node| {
+            if !zone.is_empty() {
+                node.spec.labels.insert("zone".into(), zone.into());
+                node.spec.labels.insert("rack".into(), rack.into());
+            }
+        });
+    }
+    let spread = ["node.labels.zone".to_owned(), "node.labels.rack".to_owned()];
+    let tasks: Vec<TaskId> =
+        (0..12).map(|_| table.task(1, None, |spec, _| spec.placement.spread = spread.to_vec())).collect();
+    table.place();
+    let on = |ids: &[u128]| tasks.iter().filter(|task| table.node_of(**task).is_some_and(|n| ids.contains(&n))).count();
+    assert_eq!((on(&[1, 2, 3]), on(&[4, 5]), on(&[6])), (4, 4, 4), "nodes without the label are a value of their own");
+    assert_eq!((on(&[1]), on(&[2, 3])), (2, 2), "racks of one zone are even, however many nodes they have");
+    assert_eq!((on(&[2]), on(&[3]), on(&[4]), on(&[5])), (1, 1, 2, 2));
+}
+
+#[test]
+fn a_value_whose_nodes_are_full_leaves_its_share_to_the_others() {
+    let mut table = Table::new(3);
+    for (id, zone) in [(1, "a"), (2, "b"), (3, "b")] {
+        table.edit(id, |node| drop(node.spec.labels.insert("zone".into(), zone.into())));
+    }
+    let tasks: Vec<TaskId> = (0..6)
+        .map(|_| {
+            table.task(1, None, |spec, _| {
+                reserve(spec, 2, 0);
+                spec.placement.spread = vec!["node.labels.zone".into()];
+            })
+        })
+        .collect();
+    table.place();
+    let on_a = tasks.iter().filter(|task| table.node_of(**task) == Some(1)).count();
+    assert_eq!((on_a, tasks.iter().filter(|task| table.node_of(**task).is_some()).count()), (2, 6));
 }
 
 #[test]
