@@ -30,6 +30,7 @@ const ALWAYS: [(&str, Check); 12] = [
     ("a published port belongs to one service", one_service_per_port),
     ("subnets do not overlap and tunnel ids are unique", networks_apart),
     ("a node is not given more than it has", nothing_overcommitted),
+    ("a unit of a named resource is held once", named_resources_held_once),
     ("a host port is bound once per node", host_ports_bound_once),
     ("a slot runs once, or twice while an update starts first", one_running_per_slot),
     ("a job runs no more at once than it may", jobs_within_concurrency),
@@ -125,10 +126,35 @@ fn nothing_overcommitted(view: &View, found: &mut Vec<String>) {
         let reserved = |amount: fn(&Resources) -> i64| -> i64 {
             placed(view, node).map(|task| amount(&task.spec.resources.reservations)).sum()
         };
+        for kind in description.resources.generic.keys().chain(description.resources.named.keys()) {
+            let has = match description.resources.named.get(kind) {
+                Some(names) => i64::try_from(names.names.len()).unwrap_or(i64::MAX),
+                None => description.resources.generic.get(kind).copied().unwrap_or(0),
+            };
+            let wants = |task: &Arc<Task>| task.spec.resources.reservations.generic.get(kind).copied().unwrap_or(0);
+            let given: i64 = placed(view, node).map(wants).sum();
+            if given > has {
+                found.push(format!("node {}: {given} {kind} of {has}", node.id));
+            }
+        }
         let (cpus, memory) = (reserved(|r| r.nano_cpus), reserved(|r| r.memory_bytes));
         let has = &description.resources;
         if cpus > has.nano_cpus.max(0) || memory > has.memory_bytes.max(0) {
             found.push(format!("node {}: {cpus} of {} CPU, {memory} of {}", node.id, has.nano_cpus, has.memory_bytes));
+        }
+    }
+}
+
+fn named_resources_held_once(view: &View, found: &mut Vec<String>) {
+    for node in view.nodes() {
+        let mut held: BTreeMap<(&str, &str), TaskId> = BTreeMap::new();
+        for task in placed(view, node) {
+            let units = task.assigned_resources.iter();
+            for (kind, name) in units.flat_map(|(kind, units)| units.names.iter().map(move |name| (kind, name))) {
+                if let Some(other) = held.insert((kind.as_str(), name.as_str()), task.id) {
+                    found.push(format!("node {} {kind}={name}: task {other} and {}", node.id, task.id));
+                }
+            }
         }
     }
 }

@@ -216,7 +216,8 @@ enumeration!(TaskOrigin => pb::TaskOrigin { Scale, Restart, Update, Move });
 message!(RestartHistory => pb::RestartHistory { attempts, total });
 message!(Task => pb::Task {
     id, service, slot, node, spec_version, service_name, service_labels, desired, attachments, host_ports,
-    start_after, job_iteration, origin, up_since, ended, assigned_resources; meta, spec, status, restarts
+    start_after, job_iteration, origin, up_since, ended, assigned_resources, preempted_by; meta, spec, status,
+    restarts
 });
 
 /// A mode must be there; as `required`, for callers that hold the generated message.

@@ -102,12 +102,15 @@ impl Wire for Change {
             Change::TaskDesired { task, desired } => {
                 Kind::TaskDesired(pb::TaskDesiredChange { task: task.to_wire(), desired: desired.to_wire() })
             }
-            Change::TaskAssigned { task, node, message, reason } => Kind::TaskAssigned(pb::TaskAssignedChange {
-                task: task.to_wire(),
-                node: node.to_wire(),
-                message: message.clone(),
-                reason: reason.clone(),
-            }),
+            Change::TaskAssigned { task, node, message, reason, resources } => {
+                Kind::TaskAssigned(pb::TaskAssignedChange {
+                    task: task.to_wire(),
+                    node: node.to_wire(),
+                    message: message.clone(),
+                    reason: reason.clone(),
+                    resources: resources.to_wire(),
+                })
+            }
             Change::TaskAllocated { task, attachments, reason } => Kind::TaskAllocated(pb::TaskAllocatedChange {
                 task: task.to_wire(),
                 allocated: attachments.is_some(),
@@ -178,6 +181,7 @@ impl Wire for Change {
                 node: Wire::from_wire(c.node)?,
                 message: c.message,
                 reason: c.reason,
+                resources: Wire::from_wire(c.resources)?,
             },
             Kind::TaskAllocated(c) => Change::TaskAllocated {
                 task: Wire::from_wire(c.task)?,

@@ -208,6 +208,7 @@ impl FakeCluster {
             ended: None,
             job_iteration: None,
             assigned_resources: Default::default(),
+            preempted_by: String::new(),
         };
         self.apply(vec![Change::Create(Object::Task(Arc::new(task)))]);
         id

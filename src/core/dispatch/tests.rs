@@ -47,6 +47,7 @@ fn task(id: u128, node: NodeId) -> Object {
         ended: None,
         job_iteration: None,
         assigned_resources: Default::default(),
+        preempted_by: String::new(),
     }))
 }
 

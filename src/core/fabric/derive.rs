@@ -197,6 +197,7 @@ mod tests {
             ended: None,
             job_iteration: None,
             assigned_resources: Default::default(),
+            preempted_by: String::new(),
         }))
     }
 

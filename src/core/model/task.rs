@@ -215,6 +215,8 @@ pub struct Task {
     pub job_iteration: Option<u64>,
     /// Units of named generic resources it was given on its node, by kind.
     pub assigned_resources: BTreeMap<String, ResourceNames>,
+    /// The task before it in the slot had to make room for this one of higher priority; empty: it had not.
+    pub preempted_by: String,
 }
 
 impl Task {

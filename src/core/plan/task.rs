@@ -46,6 +46,7 @@ pub(super) fn fresh<R: RngCore>(
         ended: None,
         job_iteration: job::iteration(service),
         assigned_resources: BTreeMap::new(),
+        preempted_by: String::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! One node and what is on it: what the filters and the order look at.
 
-use crate::model::{Node, PortConfig, Protocol, PublishMode, Resources, Task};
+use crate::model::{Node, PortConfig, Protocol, PublishMode, ResourceNames, Resources, Task};
 use crate::{NodeId, ServiceId};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -41,10 +41,13 @@ struct Used {
     memory_bytes: i128,
     /// Kinds in use only.
     generic: BTreeMap<String, i128>,
+    /// Units of named resources by kind, and how many tasks hold each: more than one only while a node said otherwise.
+    named: BTreeMap<String, BTreeMap<String, u32>>,
 }
 
 impl Used {
-    fn change(&mut self, wants: &Resources, sign: i128) {
+    fn change(&mut self, task: &Task, sign: i128) {
+        let wants = &task.spec.resources.reservations;
         self.nano_cpus += sign * i128::from(wants.nano_cpus);
         self.memory_bytes += sign * i128::from(wants.memory_bytes);
         for (kind, amount) in &wants.generic {
@@ -54,6 +57,33 @@ impl Used {
                 self.generic.remove(kind);
             }
         }
+        for (kind, ResourceNames { names }) in &task.assigned_resources {
+            for name in names {
+                self.change_name(kind, name, sign > 0);
+            }
+        }
+    }
+
+    fn change_name(&mut self, kind: &str, name: &str, taken: bool) {
+        let held = self.named.entry(kind.to_owned()).or_default();
+        let count = held.entry(name.to_owned()).or_default();
+        *count = if taken { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            held.remove(name);
+        }
+        if held.is_empty() {
+            self.named.remove(kind);
+        }
+    }
+
+    fn holds(&self, kind: &str, name: &str) -> bool {
+        self.named.get(kind).is_some_and(|held| held.contains_key(name))
+    }
+
+    /// Units of a kind in use that have no name.
+    fn nameless(&self, kind: &str) -> i128 {
+        let named: u32 = self.named.get(kind).into_iter().flat_map(BTreeMap::values).sum();
+        (self.generic.get(kind).copied().unwrap_or(0) - i128::from(named)).max(0)
     }
 }
 
@@ -107,8 +137,27 @@ impl NodeInfo {
     }
 
     pub fn free_generic(&self, kind: &str) -> i64 {
+        if let Some(names) = self.free_names(kind) {
+            return free(i64::try_from(names.count()).unwrap_or(i64::MAX), self.used.nameless(kind));
+        }
         let capacity = self.capacity().and_then(|all| all.generic.get(kind)).copied().unwrap_or(0);
         free(capacity, self.used.generic.get(kind).copied().unwrap_or(0))
+    }
+
+    /// Units of a kind that no task holds, in order; `None` where the kind has no names.
+    fn free_names(&self, kind: &str) -> Option<impl Iterator<Item = &String>> {
+        let names = self.capacity().and_then(|all| all.named.get(kind))?;
+        Some(names.names.iter().filter(move |name| !self.used.holds(kind, name)))
+    }
+
+    /// The units of named resources that a task would get here: as many as it reserves, the first ones that are free.
+    pub(super) fn units_for(&self, wants: &Resources) -> BTreeMap<String, ResourceNames> {
+        let units = wants.generic.iter().filter_map(|(kind, amount)| {
+            let amount = usize::try_from(*amount).unwrap_or(0);
+            let names = self.free_names(kind)?.take(amount).cloned().collect();
+            Some((kind.clone(), ResourceNames { names }))
+        });
+        units.collect()
     }
 
     /// Reserved share of the scarcer of CPU and memory, in thousandths.
@@ -124,7 +173,7 @@ impl NodeInfo {
 
     /// Counts `task` as being here.
     pub(super) fn hold(&mut self, task: &Task) {
-        self.used.change(&task.spec.resources.reservations, 1);
+        self.used.change(task, 1);
         for port in task.host_ports.iter().filter_map(BoundPort::of) {
             let at = self.ports.partition_point(|other| *other < port);
             self.ports.insert(at, port);
@@ -137,7 +186,7 @@ impl NodeInfo {
 
     /// Undoes [`Self::hold`] of the same task.
     pub(super) fn release(&mut self, task: &Task) {
-        self.used.change(&task.spec.resources.reservations, -1);
+        self.used.change(task, -1);
         for port in task.host_ports.iter().filter_map(BoundPort::of) {
             if let Ok(at) = self.ports.binary_search(&port) {
                 self.ports.remove(at);

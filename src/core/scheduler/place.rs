@@ -9,7 +9,7 @@ use super::table::NodeTable;
 use crate::model::Task;
 use crate::store::{Change, View};
 use crate::{NodeId, WallTime};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What the API shows of a task that got a node.
@@ -68,18 +68,23 @@ impl<'a> Run<'a> {
 
     /// Places one more of them; `None` when the task says already why it has to wait.
     fn place(&mut self, nodes: &mut NodeTable, task: &Arc<Task>) -> Option<Change> {
-        let (node, message, reason) = match self.find(nodes) {
+        match self.find(nodes) {
             Ok(found) => {
-                nodes.add(found.node, task);
+                let task = with_units(nodes, found.node, task);
+                nodes.add(found.node, &task);
                 if let (Some(tree), Ok(demand)) = (&mut self.tree, &self.demand) {
                     tree.placed(nodes, demand, found);
                 }
-                (Some(found.node), ASSIGNED_MESSAGE.to_owned(), String::new())
+                Some(Change::TaskAssigned {
+                    task: task.id,
+                    node: Some(found.node),
+                    message: ASSIGNED_MESSAGE.to_owned(),
+                    reason: String::new(),
+                    resources: task.assigned_resources.clone(),
+                })
             }
-            Err(reason) if reason == task.status.err => return None,
-            Err(reason) => (None, task.status.message.clone(), reason),
-        };
-        Some(Change::TaskAssigned { task: task.id, node, message, reason })
+            Err(reason) => explained(task, reason),
+        }
     }
 
     fn find(&mut self, nodes: &mut NodeTable) -> Result<Found, String> {
@@ -107,6 +112,32 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The task with the units of named resources it gets on the node.
+pub(super) fn with_units(nodes: &NodeTable, node: NodeId, task: &Arc<Task>) -> Arc<Task> {
+    let wants = &task.spec.resources.reservations;
+    let units = nodes.get(node).map(|info| info.units_for(wants)).unwrap_or_default();
+    if units.is_empty() {
+        return Arc::clone(task);
+    }
+    Arc::new(Task { assigned_resources: units, ..(**task).clone() })
+}
+
+/// The change that tells why a task waits; `None` when it says so already.
+fn explained(task: &Task, reason: String) -> Option<Change> {
+    let reason = match task.preempted_by.as_str() {
+        "" => reason,
+        by => format!("preempted by {by}; {reason}"),
+    };
+    let told = Change::TaskAssigned {
+        task: task.id,
+        node: None,
+        message: task.status.message.clone(),
+        reason: reason.clone(),
+        resources: BTreeMap::new(),
+    };
+    (reason != task.status.err).then_some(told)
+}
+
 /// Why no node takes a task, in words: what each filter left out, each node counted under the first.
 pub(super) fn why_none(nodes: &NodeTable, demand: &Demand) -> String {
     let candidates: Vec<&NodeInfo> = match demand.task.node {
@@ -121,11 +152,11 @@ pub(super) fn why_none(nodes: &NodeTable, demand: &Demand) -> String {
     }
     let mut reasons = Vec::new();
     for (filter, nodes) in rejected.iter().filter(|(_, nodes)| !nodes.is_empty()) {
-        filter.explain(demand, nodes, candidates.len(), &mut reasons);
+        filter.explain(demand, nodes, &mut reasons);
     }
     if candidates.is_empty() {
         let what = if demand.task.node.is_some() { "its node is gone" } else { "the cluster has no nodes" };
         reasons.push(what.to_owned());
     }
-    format!("no suitable node ({})", reasons.join("; "))
+    format!("no node fits: {}", reasons.join(", "))
 }

@@ -261,6 +261,7 @@ fn holds_the_same(one: &Task, other: &Task) -> bool {
     Arc::ptr_eq(&one.spec, &other.spec)
         && one.service == other.service
         && one.host_ports == other.host_ports
+        && one.assigned_resources == other.assigned_resources
         && one.is_wanted() == other.is_wanted()
 }
 

@@ -84,6 +84,7 @@ impl Table {
             ended: None,
             job_iteration: None,
             assigned_resources: Default::default(),
+            preempted_by: String::new(),
         };
         edit(&mut spec, &mut task);
         task.spec = Arc::new(spec);
@@ -255,7 +256,78 @@ fn a_node_is_never_given_more_than_it_has() {
     table.place();
     let placed = tasks.iter().filter(|task| table.node_of(**task).is_some()).count();
     assert_eq!(placed, 4);
-    assert_eq!(table.reason(tasks[4]), "no suitable node (2 of 2 lack CPUs: want 2, most free 0)");
+    assert_eq!(table.reason(tasks[4]), "no node fits: 2 lack CPUs (want 2, free 0, 0)");
+}
+
+fn units(names: &[&str]) -> ResourceNames {
+    ResourceNames { names: names.iter().map(|name| (*name).to_owned()).collect() }
+}
+
+#[test]
+fn of_many_nodes_those_that_have_the_most_are_told() {
+    let mut table = Table::new(7);
+    for id in 1..=7 {
+        table.edit(id, |node| node.description.as_mut().unwrap().resources.memory_bytes = GIB / 10 * id as i64);
+    }
+    let task = table.task(1, None, |spec, _| reserve(spec, 0, 2));
+    table.place();
+    assert_eq!(table.reason(task), "no node fits: 7 lack memory (want 2 GiB, free 0.2, 0.3, 0.4, 0.5, 0.6 and less)");
+}
+
+#[test]
+fn units_of_a_named_resource_are_given_to_one_task_each_and_come_back_when_it_ends() {
+    let mut table = Table::new(2);
+    table.edit(1, |node| {
+        let resources = &mut node.description.as_mut().unwrap().resources;
+        resources.named.insert("gpu".into(), units(&["GPU-1", "GPU-2", "GPU-3"]));
+        resources.generic.insert("ssd".into(), 1);
+    });
+    let wants = |gpus: i64| {
+        move |spec: &mut TaskSpec, _: &mut Task| {
+            spec.resources.reservations.generic.insert("gpu".into(), gpus);
+        }
+    };
+    let (one, two, three) =
+        (table.task(1, None, wants(1)), table.task(2, None, wants(2)), table.task(3, None, wants(2)));
+    table.place();
+    let given = |table: &Table, task| table.store.view().task(task).unwrap().assigned_resources.clone();
+    assert_eq!(given(&table, one), [("gpu".into(), units(&["GPU-1"]))].into());
+    assert_eq!(given(&table, two), [("gpu".into(), units(&["GPU-2", "GPU-3"]))].into());
+    assert_eq!(table.reason(three), "no node fits: 2 lack gpu (want 2, free 0, 0)");
+    let status = TaskStatus { state: TaskState::Failed, ..TaskStatus::default() };
+    table.change(Change::TaskStatus { task: two, status });
+    let four = table.task(4, None, |spec, _| {
+        spec.resources.reservations.generic.insert("ssd".into(), 1);
+    });
+    table.place();
+    assert_eq!(given(&table, three), [("gpu".into(), units(&["GPU-2", "GPU-3"]))].into());
+    assert_eq!(
+        (given(&table, four), table.node_of(four)),
+        (Default::default(), Some(1)),
+        "a counted kind has no names"
+    );
+    assert_eq!(crate::audit::audit(&table.store.view()), []);
+}
+
+#[test]
+fn what_a_node_no_longer_names_is_not_given_again() {
+    let mut table = Table::new(1);
+    table.edit(1, |node| {
+        node.description.as_mut().unwrap().resources.named.insert("gpu".into(), units(&["GPU-1", "GPU-2"]));
+    });
+    let wants = |spec: &mut TaskSpec, _: &mut Task| {
+        spec.resources.reservations.generic.insert("gpu".into(), 1);
+    };
+    table.task(1, None, wants);
+    table.place();
+    table.edit(1, |node| {
+        node.description.as_mut().unwrap().resources.named.insert("gpu".into(), units(&["GPU-2", "GPU-9"]));
+    });
+    let (next, last) = (table.task(2, None, wants), table.task(3, None, wants));
+    table.place();
+    let view = table.store.view();
+    let given = |task| view.task(task).unwrap().assigned_resources["gpu"].clone();
+    assert_eq!((given(next), given(last)), (units(&["GPU-2"]), units(&["GPU-9"])));
 }
 
 #[test]
@@ -286,7 +358,7 @@ fn host_ports_are_bound_once_per_node_and_address() {
     let same = table.task(1, None, |_, task| task.host_ports = vec![port(None)]);
     let other = table.task(1, None, |_, task| task.host_ports = vec![port(Some("10.0.0.1"))]);
     table.place();
-    assert_eq!(table.reason(same), "no suitable node (1 of 1 have host port 8080/tcp in use)");
+    assert_eq!(table.reason(same), "no node fits: 1 have host port 8080/tcp in use");
     assert_eq!(table.node_of(other), Some(1));
 }
 
@@ -315,12 +387,9 @@ fn each_filter_says_how_many_nodes_it_left_out_and_why() {
         };
     });
     table.place();
-    let expected = "no suitable node (1 of 9 down; 1 of 9 drained; 1 of 9 paused; \
-                    1 of 9 have another platform: want linux/amd64; \
-                    1 of 9 do not match node.labels.disk==ssd; \
-                    1 of 9 have the most replicas allowed per node: 1; \
-                    1 of 9 lack CPUs: want 1, most free 0; \
-                    2 of 9 lack memory: want 2 GiB, most free 1.5 GiB)";
+    let expected = "no node fits: 1 down, 1 drained, 1 paused, 1 have another platform (want linux/amd64), \
+                    1 do not match node.labels.disk==ssd, 1 have the most replicas allowed per node (1), \
+                    1 lack CPUs (want 1, free 0), 2 lack memory (want 2 GiB, free 1, 1.5)";
     assert_eq!(table.reason(task), expected);
     assert!(table.place().is_empty(), "the reason is written once");
     table.edit(2, |node| node.spec.availability = Availability::Active);
@@ -342,7 +411,7 @@ fn without_nodes_the_reason_says_so() {
     let mut table = Table::new(0);
     let task = table.task(1, None, |_, _| {});
     table.place();
-    assert_eq!(table.reason(task), "no suitable node (the cluster has no nodes)");
+    assert_eq!(table.reason(task), "no node fits: the cluster has no nodes");
 }
 
 #[test]
@@ -351,7 +420,7 @@ fn a_task_bound_to_a_node_goes_there_or_waits() {
     let bound = table.task(1, None, |_, task| task.node = Some(NodeId(2)));
     table.edit(2, |node| node.spec.availability = Availability::Pause);
     table.place();
-    assert_eq!(table.reason(bound), "no suitable node (1 of 1 paused)");
+    assert_eq!(table.reason(bound), "no node fits: 1 paused");
     table.edit(2, |node| node.spec.availability = Availability::Active);
     table.place();
     assert_eq!(table.store.view().task(bound).unwrap().status.state, TaskState::Assigned);

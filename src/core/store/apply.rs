@@ -65,8 +65,13 @@ pub(super) fn change(view: &mut View, stamp: Stamp, change: &Change, events: &mu
             edit_task(view, stamp, *task, events, |task| task.desired = task.desired.max(*desired));
             Ok(())
         }
-        Change::TaskAssigned { task, node, message, reason } => {
-            edit_task(view, stamp, *task, events, |task| assign(task, stamp, *node, message, reason));
+        Change::TaskAssigned { task, node, message, reason, resources } => {
+            edit_task(view, stamp, *task, events, |task| {
+                if task.status.state == TaskState::Pending && node.is_some() {
+                    task.assigned_resources.clone_from(resources);
+                }
+                assign(task, stamp, *node, message, reason);
+            });
             Ok(())
         }
         Change::TaskAllocated { task, attachments, reason } => {

@@ -124,6 +124,7 @@ fn a_task_state_never_goes_back() {
         ended: None,
         job_iteration: None,
         assigned_resources: Default::default(),
+        preempted_by: String::new(),
     };
     store.apply(1, 1, &txn(vec![Change::Create(Object::Task(Arc::new(task)))])).unwrap();
     let late = TaskStatus { state: TaskState::Preparing, ..TaskStatus::default() };

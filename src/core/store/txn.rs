@@ -2,6 +2,7 @@
 
 use crate::model::*;
 use crate::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId, WallTime};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Any stored object.
@@ -81,8 +82,15 @@ pub enum Change {
     TaskStatus { task: TaskId, status: TaskStatus },
     /// By the leader: desired state only rises.
     TaskDesired { task: TaskId, desired: TaskState },
-    /// By the scheduler: pending to assigned; `None` only explains why it still waits.
-    TaskAssigned { task: TaskId, node: Option<NodeId>, message: String, reason: String },
+    /// By the scheduler: pending to assigned, with these units of named resources; `None` only explains why it still
+    /// waits.
+    TaskAssigned {
+        task: TaskId,
+        node: Option<NodeId>,
+        message: String,
+        reason: String,
+        resources: BTreeMap<String, ResourceNames>,
+    },
     /// By the allocator: new to pending; `None` only explains why it still waits.
     TaskAllocated { task: TaskId, attachments: Option<Vec<TaskAttachment>>, reason: String },
     /// By the leader.

@@ -28,6 +28,7 @@ fn task(id: u128, desired: TaskState) -> Arc<Task> {
         ended: None,
         job_iteration: None,
         assigned_resources: Default::default(),
+        preempted_by: String::new(),
     })
 }
 

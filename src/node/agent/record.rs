@@ -135,6 +135,7 @@ mod tests {
             ended: None,
             job_iteration: None,
             assigned_resources: Default::default(),
+            preempted_by: String::new(),
         }
     }
 

@@ -91,6 +91,7 @@ fn task(state: TaskState, pid: u32) -> Task {
         ended: None,
         job_iteration: None,
         assigned_resources: Default::default(),
+        preempted_by: String::new(),
     }
 }
 

@@ -959,6 +959,8 @@ pub struct Task {
         ::prost::alloc::string::String,
         ResourceNames,
     >,
+    #[prost(string, tag = "21")]
+    pub preempted_by: ::prost::alloc::string::String,
 }
 /// --- node ---
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

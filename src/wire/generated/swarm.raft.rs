@@ -74,6 +74,11 @@ pub struct TaskAssignedChange {
     pub message: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
     pub reason: ::prost::alloc::string::String,
+    #[prost(btree_map = "string, message", tag = "5")]
+    pub resources: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        super::objects::ResourceNames,
+    >,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskAllocatedChange {

@@ -8,13 +8,13 @@ pub fn accepts(demand: &Demand, node: &NodeInfo) -> bool {
 }
 
 /// Each node is counted under the first constraint it breaks.
-pub fn explain(demand: &Demand, rejected: &[&NodeInfo], all: usize, reasons: &mut Vec<String>) {
+pub fn explain(demand: &Demand, rejected: &[&NodeInfo], reasons: &mut Vec<String>) {
     for (index, constraint) in demand.constraints.iter().enumerate() {
         let breaks_first =
             |node: &&&NodeInfo| demand.constraints.iter().position(|c| !c.matches(&node.node)) == Some(index);
         let count = rejected.iter().filter(breaks_first).count();
         if count > 0 {
-            reasons.push(format!("{count} of {all} do not match {constraint}"));
+            reasons.push(format!("{count} do not match {constraint}"));
         }
     }
 }

@@ -16,7 +16,7 @@ pub fn accepts(demand: &Demand, node: &NodeInfo) -> bool {
     !wanted(demand).any(|port| taken(node, &port))
 }
 
-pub fn explain(demand: &Demand, rejected: &[&NodeInfo], all: usize, reasons: &mut Vec<String>) {
+pub fn explain(demand: &Demand, rejected: &[&NodeInfo], reasons: &mut Vec<String>) {
     for port in wanted(demand) {
         let count = rejected.iter().filter(|node| taken(node, &port)).count();
         if count > 0 {
@@ -25,7 +25,7 @@ pub fn explain(demand: &Demand, rejected: &[&NodeInfo], all: usize, reasons: &mu
                 Protocol::Udp => "udp",
                 Protocol::Sctp => "sctp",
             };
-            reasons.push(format!("{count} of {all} have host port {}/{protocol} in use", port.port));
+            reasons.push(format!("{count} have host port {}/{protocol} in use", port.port));
         }
     }
 }

@@ -37,15 +37,16 @@ impl Filter {
         }
     }
 
-    /// Adds the reasons why it left out `rejected`, out of `all` nodes.
-    pub fn explain(self, demand: &Demand, rejected: &[&NodeInfo], all: usize, reasons: &mut Vec<String>) {
+    /// Adds the reasons why it left out `rejected`: a number of nodes, then what they are or lack, and in parentheses
+    /// what is wanted.
+    pub fn explain(self, demand: &Demand, rejected: &[&NodeInfo], reasons: &mut Vec<String>) {
         match self {
-            Self::Ready => ready::explain(rejected, all, reasons),
-            Self::Platform => platform::explain(demand, rejected, all, reasons),
-            Self::Constraints => constraints::explain(demand, rejected, all, reasons),
-            Self::MaxReplicas => max_replicas::explain(demand, rejected, all, reasons),
-            Self::Resources => resources::explain(demand, rejected, all, reasons),
-            Self::HostPorts => host_ports::explain(demand, rejected, all, reasons),
+            Self::Ready => ready::explain(rejected, reasons),
+            Self::Platform => platform::explain(demand, rejected, reasons),
+            Self::Constraints => constraints::explain(demand, rejected, reasons),
+            Self::MaxReplicas => max_replicas::explain(demand, rejected, reasons),
+            Self::Resources => resources::explain(demand, rejected, reasons),
+            Self::HostPorts => host_ports::explain(demand, rejected, reasons),
         }
     }
 }

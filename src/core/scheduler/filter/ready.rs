@@ -22,11 +22,11 @@ pub fn accepts(node: &NodeInfo) -> bool {
     obstacle(node).is_none()
 }
 
-pub fn explain(rejected: &[&NodeInfo], all: usize, reasons: &mut Vec<String>) {
+pub fn explain(rejected: &[&NodeInfo], reasons: &mut Vec<String>) {
     for word in ["down", "drained", "paused", "disconnected", "not heard of yet"] {
         let count = rejected.iter().filter(|node| obstacle(node) == Some(word)).count();
         if count > 0 {
-            reasons.push(format!("{count} of {all} {word}"));
+            reasons.push(format!("{count} {word}"));
         }
     }
 }

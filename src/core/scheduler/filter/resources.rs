@@ -4,6 +4,8 @@ use crate::scheduler::demand::Demand;
 use crate::scheduler::nodes::NodeInfo;
 
 const NANO_PER_CPU: f64 = 1e9;
+/// Nodes whose free amount is told; of more nodes only those that have the most.
+const FREES_SHOWN_MAX: usize = 5;
 
 /// What of the demand a node lacks first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,40 +32,51 @@ pub fn accepts(demand: &Demand, node: &NodeInfo) -> bool {
     lack(demand, node).is_none()
 }
 
-pub fn explain(demand: &Demand, rejected: &[&NodeInfo], all: usize, reasons: &mut Vec<String>) {
-    let mut lacks: Vec<Lack> = rejected.iter().filter_map(|node| lack(demand, node)).collect();
-    lacks.sort();
-    let mut kinds = lacks.clone();
+pub fn explain(demand: &Demand, rejected: &[&NodeInfo], reasons: &mut Vec<String>) {
+    let mut kinds: Vec<Lack> = rejected.iter().filter_map(|node| lack(demand, node)).collect();
+    kinds.sort();
     kinds.dedup();
     for kind in kinds {
         let those: Vec<&&NodeInfo> = rejected.iter().filter(|n| lack(demand, n).as_ref() == Some(&kind)).collect();
-        let most = |amount: &dyn Fn(&NodeInfo) -> i64| those.iter().map(|n| amount(n)).max().unwrap_or(0).max(0);
+        let free = |amount: &dyn Fn(&NodeInfo) -> i64| those.iter().map(|n| amount(n).max(0)).collect::<Vec<_>>();
         let wants = demand.reservations();
-        let (name, want, free) = match &kind {
-            Lack::Cpu => ("CPUs", cpus(wants.nano_cpus), cpus(most(&|n| n.free_nano_cpus()))),
-            Lack::Memory => ("memory", size(wants.memory_bytes), size(most(&|n| n.free_memory_bytes()))),
+        let (name, words) = match &kind {
+            Lack::Cpu => ("CPUs", want_and_free(wants.nano_cpus, free(&|n| n.free_nano_cpus()), NANO_PER_CPU, 3, "")),
+            Lack::Memory => {
+                let (unit, bytes) = unit(wants.memory_bytes);
+                ("memory", want_and_free(wants.memory_bytes, free(&|n| n.free_memory_bytes()), bytes, 1, unit))
+            }
             Lack::Generic(kind) => {
-                let amount = |n: &NodeInfo| n.free_generic(kind);
                 let want = wants.generic.get(kind).copied().unwrap_or(0);
-                (kind.as_str(), want.to_string(), most(&amount).to_string())
+                (kind.as_str(), want_and_free(want, free(&|n| n.free_generic(kind)), 1.0, 0, ""))
             }
         };
-        reasons.push(format!("{} of {all} lack {name}: want {want}, most free {free}", those.len()));
+        reasons.push(format!("{} lack {name} ({words})", those.len()));
     }
 }
 
-fn cpus(nano: i64) -> String {
-    format!("{}", (nano as f64 / NANO_PER_CPU * 1000.0).round() / 1000.0)
+/// `want 2 GiB, free 0.4, 0.9`: what is wanted and what the nodes have, in the unit of what is wanted, the most last.
+/// Rounded down, so that no node seems to have enough.
+fn want_and_free(want: i64, mut free: Vec<i64>, unit: f64, decimals: i32, name: &str) -> String {
+    let scale = 10f64.powi(decimals);
+    let want = (want as f64 / unit * scale).ceil() / scale;
+    free.sort_unstable();
+    let shown = free.len().saturating_sub(FREES_SHOWN_MAX);
+    let less = if shown > 0 { " and less" } else { "" };
+    let list: Vec<String> =
+        free[shown..].iter().map(|free| ((*free as f64 / unit * scale).floor() / scale).to_string()).collect();
+    let space = if name.is_empty() { "" } else { " " };
+    format!("want {want}{space}{name}, free {}{less}", list.join(", "))
 }
 
-/// Bytes in the largest binary unit that leaves a number of at least one, with one decimal.
-fn size(bytes: i64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1024.0 {
-            return format!("{} {unit}", (value * 10.0).round() / 10.0);
+/// The largest binary unit of which there is at least one, and its bytes.
+fn unit(bytes: i64) -> (&'static str, f64) {
+    let mut size = 1024f64.powi(4);
+    for unit in ["TiB", "GiB", "MiB", "KiB"] {
+        if bytes as f64 >= size {
+            return (unit, size);
         }
-        value /= 1024.0;
+        size /= 1024.0;
     }
-    format!("{} TiB", (value * 10.0).round() / 10.0)
+    ("B", 1.0)
 }
