@@ -98,7 +98,6 @@ fn service_name(name: &str) -> Result<(), Refusal> {
 /// Nothing would honour these yet: said rather than kept.
 fn unbuilt(spec: &ServiceSpec) -> Result<(), Refusal> {
     let asked = [
-        (spec.task.placement.priority != 0, "Swarm.Priority: not implemented yet"),
         (spec.task.at_most_one.is_some(), "Swarm.AtMostOne: not implemented yet"),
         (!spec.task.restart.backoff_max.is_zero(), "Swarm.RestartBackoffMax: not implemented yet"),
         (!spec.depends_on.is_empty(), "Swarm.DependsOn: not implemented yet"),

@@ -149,8 +149,13 @@ impl Ledger {
             draft.take(each(changes));
         }
         self.follow(&draft.view);
-        let changes = scheduler::place(&draft.view, &mut self.board, now, draft.room());
+        let mut evictions = Vec::new();
+        let changes = scheduler::place(&draft.view, &mut self.board, now, draft.room(), &mut evictions);
         draft.take(each(changes));
+        for eviction in evictions {
+            let changes = plan::evict(&draft.view, &eviction, rng);
+            draft.take(vec![changes]);
+        }
         self.follow(&draft.view);
     }
 

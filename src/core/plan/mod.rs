@@ -7,6 +7,7 @@
 //! never writes the status of a task that a node has, unless that node is gone.
 
 mod canary;
+mod evict;
 mod global;
 mod job;
 mod moves;
@@ -21,6 +22,7 @@ mod version;
 mod waits;
 
 pub use canary::update_message;
+pub use evict::evict;
 pub use reap::{reap_networks, reap_service, reap_strays};
 pub use version::is_current;
 pub use waits::{service_reason, waiting_reason};

@@ -4,11 +4,12 @@ use super::table::NodeTable;
 use crate::model::{Task, TaskState};
 use crate::store::{Delta, View};
 use crate::{ServiceId, TaskId};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// First made, first served; those of one service made at once by their slot.
-type Turn = (u64, ServiceId, u64, TaskId);
+/// The most important first; then first made, first served; those of one service made at once by their slot.
+type Turn = (Reverse<i32>, u64, ServiceId, u64, TaskId);
 
 /// Follows from a snapshot alone, however it got there: by [`Board::of`] or by [`Board::follow`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct Board {
 }
 
 fn turn(task: &Task) -> Turn {
-    (task.meta.created.index, task.service, task.slot, task.id)
+    (Reverse(task.spec.placement.priority), task.meta.created.index, task.service, task.slot, task.id)
 }
 
 fn waits(task: &Task) -> bool {

@@ -61,6 +61,12 @@ impl<'a> Demand<'a> {
     }
 }
 
+/// The node's values of the labels that a service placed so is spread over.
+pub fn spread_path(placement: &Placement, node: &Node) -> Vec<String> {
+    let keys = placement.spread.iter().filter_map(|text| SpreadKey::parse(text));
+    keys.map(|key| key.value(node).to_owned()).collect()
+}
+
 /// Whether the node is of one of the platforms; none listed is any, an empty part is any.
 pub(super) fn platform_matches(platforms: &[Platform], node: &Node) -> bool {
     let Some(description) = &node.description else {

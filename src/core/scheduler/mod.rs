@@ -13,6 +13,7 @@ mod demand;
 mod filter;
 mod nodes;
 mod place;
+mod preempt;
 mod removal;
 mod score;
 mod shelf;
@@ -20,15 +21,19 @@ mod spread;
 mod table;
 
 pub use board::Board;
-pub use demand::{Demand, fits};
+pub use demand::{Demand, fits, spread_path};
+pub use filter::takes_tasks;
 pub use nodes::NodeInfo;
-pub use place::place;
+pub use place::{place, takes};
+pub use preempt::Eviction;
 pub use removal::{Candidate, rank_for_removal};
 pub use table::NodeTable;
 
 /// A node where this many tasks of a service failed lately comes after all others for that service.
 const FAILURES_TO_AVOID: u32 = 3;
 
+#[cfg(test)]
+mod preempt_tests;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

@@ -172,7 +172,7 @@ impl NodeInfo {
     }
 
     /// Counts `task` as being here.
-    pub(super) fn hold(&mut self, task: &Task) {
+    pub fn hold(&mut self, task: &Task) {
         self.used.change(task, 1);
         for port in task.host_ports.iter().filter_map(BoundPort::of) {
             let at = self.ports.partition_point(|other| *other < port);

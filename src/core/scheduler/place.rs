@@ -4,6 +4,7 @@ use super::board::Board;
 use super::demand::Demand;
 use super::filter::{self, Filter};
 use super::nodes::NodeInfo;
+use super::preempt::{Eviction, Room};
 use super::spread::{Found, Tree};
 use super::table::NodeTable;
 use crate::model::Task;
@@ -16,27 +17,41 @@ use std::sync::Arc;
 const ASSIGNED_MESSAGE: &str = "scheduler assigned task to node";
 
 /// Gives waiting tasks their nodes, at most `limit` changes; what finds none gets the reason, once. `board`
-/// is at `view`, and counts what was placed until it goes on.
-pub fn place(view: &View, board: &mut Board, now: WallTime, limit: usize) -> Vec<Change> {
+/// is at `view`, and counts what was placed until it goes on. What has to stop for tasks of higher priority is
+/// added to `evictions`.
+pub fn place(
+    view: &View,
+    board: &mut Board,
+    now: WallTime,
+    limit: usize,
+    evictions: &mut Vec<Eviction>,
+) -> Vec<Change> {
     debug_assert_eq!(view.index(), board.index(), "the board is at the view");
     let Board { nodes, waiting, .. } = board;
     // What an earlier call came to was not written.
     nodes.settle();
     let binpack = view.cluster().is_some_and(|cluster| cluster.spec.binpack);
+    let mut room = Room::of(view);
     let mut changes = Vec::new();
     let mut waiting = waiting.values().peekable();
-    while let Some(first) = waiting.next() {
+    'all: while let Some(first) = waiting.next() {
         let mut run = Run::of(nodes, first, binpack, now);
         let mut next = Some(first);
         while let Some(task) = next {
             if changes.len() >= limit {
-                return changes;
+                break 'all;
             }
-            changes.extend(run.place(nodes, task));
+            changes.extend(run.place(nodes, task, room.as_mut()));
             next = waiting.next_if(|other| is_alike(first, other));
         }
     }
+    evictions.extend(room.into_iter().flat_map(|room| room.evictions));
     changes
+}
+
+/// Whether a node takes a task as things are.
+pub fn takes(info: &NodeInfo, task: &Task) -> bool {
+    Demand::of(task, false).is_ok_and(|demand| filter::accepts(&demand, info))
 }
 
 /// Both ask the same of any node.
@@ -58,16 +73,25 @@ struct Run<'a> {
     tried_avoided: bool,
     /// Why nothing is left; stays so.
     reason: Option<String>,
+    /// No room can be made either.
+    is_hopeless: bool,
 }
 
 impl<'a> Run<'a> {
     fn of(nodes: &NodeTable, first: &'a Task, binpack: bool, now: WallTime) -> Self {
         let avoided = nodes.avoided(first.service, now);
-        Self { demand: Demand::of(first, binpack), avoided, tree: None, tried_avoided: false, reason: None }
+        Self {
+            demand: Demand::of(first, binpack),
+            avoided,
+            tree: None,
+            tried_avoided: false,
+            reason: None,
+            is_hopeless: false,
+        }
     }
 
     /// Places one more of them; `None` when the task says already why it has to wait.
-    fn place(&mut self, nodes: &mut NodeTable, task: &Arc<Task>) -> Option<Change> {
+    fn place(&mut self, nodes: &mut NodeTable, task: &Arc<Task>, room: Option<&mut Room>) -> Option<Change> {
         match self.find(nodes) {
             Ok(found) => {
                 let task = with_units(nodes, found.node, task);
@@ -83,8 +107,23 @@ impl<'a> Run<'a> {
                     resources: task.assigned_resources.clone(),
                 })
             }
-            Err(reason) => explained(task, reason),
+            Err(reason) => {
+                let reason = room.and_then(|room| self.make_room(nodes, task, room)).unwrap_or(reason);
+                explained(task, reason)
+            }
         }
+    }
+
+    /// Keeps the room on a node that is made for a task, and says where.
+    fn make_room(&mut self, nodes: &mut NodeTable, task: &Arc<Task>, room: &mut Room) -> Option<String> {
+        let demand = self.demand.as_ref().ok().filter(|_| !self.is_hopeless || task.node.is_some())?;
+        let Some(node) = room.make(nodes, demand, task) else {
+            self.is_hopeless = true;
+            return None;
+        };
+        let name = nodes.get(node).map(|info| info.node.display_name()).unwrap_or_default();
+        nodes.add(node, task);
+        Some(format!("waits for tasks of lower priority to stop on {name}"))
     }
 
     fn find(&mut self, nodes: &mut NodeTable) -> Result<Found, String> {

@@ -114,7 +114,7 @@ fn want(spec: &mut TaskSpec, task: &mut Task, wants: &Wants) {
 
 /// As `reference::place_all` says it.
 fn placed(view: &View, board: &mut Board) -> Vec<(TaskId, Result<NodeId, String>)> {
-    let changes = place(view, board, NOW, usize::MAX);
+    let changes = place(view, board, NOW, usize::MAX, &mut Vec::new());
     let outcome = |change| match change {
         Change::TaskAssigned { task, node, reason, .. } => (task, node.ok_or(reason)),
         other => panic!("the scheduler does not write {other:?}"),
@@ -152,9 +152,9 @@ proptest! {
             board.follow(&Delta::between(&seen, &view), &view);
             let mut fresh = Board::of(&view);
             prop_assert_eq!(&board, &fresh);
-            let changes = place(&view, &mut board, NOW, usize::MAX);
-            prop_assert_eq!(&changes, &place(&view, &mut fresh, NOW, usize::MAX));
-            prop_assert_eq!(&changes, &place(&view, &mut board, NOW, usize::MAX), "as if it was not asked before");
+            let changes = place(&view, &mut board, NOW, usize::MAX, &mut Vec::new());
+            prop_assert_eq!(&changes, &place(&view, &mut fresh, NOW, usize::MAX, &mut Vec::new()));
+            prop_assert_eq!(&changes, &place(&view, &mut board, NOW, usize::MAX, &mut Vec::new()), "as if it was not asked before");
             // Half of it is written; the board learns of it like of anything else.
             let written = changes.into_iter().step_by(2).collect();
             table.txn(Txn { changes: written, ..Txn::default() });

@@ -197,7 +197,7 @@ impl NodeTable {
     }
 
     /// Nodes that come after all others for the service: it failed there too often lately.
-    pub(super) fn avoided(&self, service: ServiceId, now: WallTime) -> BTreeSet<NodeId> {
+    pub fn avoided(&self, service: ServiceId, now: WallTime) -> BTreeSet<NodeId> {
         let Some(failures) = self.failures.get(&service) else { return BTreeSet::new() };
         let mut weights: BTreeMap<NodeId, u32> = BTreeMap::new();
         let recent = failures.iter().rev().take_while(|failure| now.since(failure.ended) < FAILURES_WINDOW);

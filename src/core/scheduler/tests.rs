@@ -94,7 +94,7 @@ impl Table {
 
     fn place(&mut self) -> Vec<Change> {
         let view = self.store.view();
-        let changes = place(&view, &mut Board::of(&view), WallTime(0), usize::MAX);
+        let changes = place(&view, &mut Board::of(&view), WallTime(0), usize::MAX, &mut Vec::new());
         self.index += 1;
         self.store.apply(self.index, 1, &Txn { changes: changes.clone(), ..Txn::default() }).unwrap();
         changes

@@ -4,6 +4,7 @@ mod golden;
 mod history;
 mod job;
 mod moves;
+mod priority;
 mod properties;
 mod readiness;
 mod rehearsal;

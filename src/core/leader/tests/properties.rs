@@ -12,7 +12,8 @@ use std::time::Duration;
 
 #[derive(Clone, Debug)]
 enum Op {
-    Create { replicas: u64, net: bool, gib: i64, constrained: bool, port: bool, update: Updating },
+    Create { replicas: u64, net: bool, gib: i64, constrained: bool, port: bool, priority: i32, update: Updating },
+    Settings { binpack: bool, preemption: bool, moves_per_minute: u32 },
     Global { constrained: bool },
     Job { global: bool, at_once: u64, total: u64 },
     Again { service: usize },
@@ -82,8 +83,10 @@ fn canary() -> impl Strategy<Value = Option<(u64, Option<u64>)>> {
 fn op() -> impl Strategy<Value = Op> {
     let any = any::<bool>;
     prop_oneof![
-        3 => (1u64..7, any(), 0i64..4, any(), any(), updating()).prop_map(
-            |(replicas, net, gib, constrained, port, update)| Op::Create { replicas, net, gib, constrained, port, update }
+        3 => (1u64..7, any(), 0i64..4, any(), any(), 0i32..3, updating()).prop_map(
+            |(replicas, net, gib, constrained, port, priority, update)| {
+                Op::Create { replicas, net, gib, constrained, port, priority, update }
+            }
         ),
         1 => any().prop_map(|constrained| Op::Global { constrained }),
         1 => (any(), 0u64..3, 0u64..5).prop_map(|(global, at_once, total)| Op::Job { global, at_once, total }),
@@ -101,6 +104,9 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (1u128..5, 0u8..3).prop_map(|(node, which)| Op::Availability { node, which }),
         2 => (1u128..5, any()).prop_map(|(node, set)| Op::Label { node, set }),
         1 => Just(Op::Join),
+        2 => (any(), any(), 0u32..4).prop_map(|(binpack, preemption, moves_per_minute)| {
+            Op::Settings { binpack, preemption, moves_per_minute }
+        }),
         1 => (1u128..5).prop_map(|node| Op::Leave { node }),
         6 => (100u64..8000).prop_map(|millis| Op::Pass { millis }),
     ]
@@ -148,9 +154,20 @@ impl Run {
         self.world.view().node(NodeId(id)).is_some()
     }
 
-    fn create(&mut self, replicas: u64, net: bool, gib: i64, constrained: bool, port: bool, update: Updating) {
+    #[allow(clippy::too_many_arguments, reason = "one per field of the operation")]
+    fn create(
+        &mut self,
+        replicas: u64,
+        net: bool,
+        gib: i64,
+        constrained: bool,
+        port: bool,
+        priority: i32,
+        update: Updating,
+    ) {
         let mut spec = replicated(&self.name(), IMAGES[0].0, replicas);
         spec.task.resources.reservations.memory_bytes = gib << 30;
+        spec.task.placement.priority = priority;
         spec.task.restart = RestartPolicy {
             condition: update.condition,
             delay: Duration::from_secs(1),
@@ -184,8 +201,8 @@ impl Run {
 
     fn apply(&mut self, op: Op) {
         match op {
-            Op::Create { replicas, net, gib, constrained, port, update } if self.services.len() < 4 => {
-                self.create(replicas, net, gib, constrained, port, update);
+            Op::Create { replicas, net, gib, constrained, port, priority, update } if self.services.len() < 4 => {
+                self.create(replicas, net, gib, constrained, port, priority, update);
             }
             Op::Create { .. } => {}
             Op::Global { constrained } if self.services.len() < 4 => {
@@ -286,6 +303,11 @@ impl Run {
                 }
             }),
             Op::State { .. } | Op::Availability { .. } | Op::Label { .. } => {}
+            Op::Settings { binpack, preemption, moves_per_minute } => self.world.settings(|spec| {
+                spec.binpack = binpack;
+                spec.preemption = preemption;
+                spec.rebalance_moves_per_minute = moves_per_minute;
+            }),
             Op::Join if !self.has_node(4) => self.world.change(vec![Change::Create(node(4).into())]),
             Op::Join => {}
             Op::Leave { node } => self.world.change(vec![Change::Delete(ObjectRef::Node(NodeId(node)))]),

@@ -208,6 +208,12 @@ impl World {
         id
     }
 
+    pub fn settings(&mut self, edit: impl FnOnce(&mut ClusterSpec)) {
+        let mut cluster = (**self.view().cluster().expect("the cluster")).clone();
+        edit(&mut cluster.spec);
+        self.change(vec![Change::Replace(Object::Cluster(Arc::new(cluster)))]);
+    }
+
     pub fn edit_node(&mut self, id: u128, edit: impl FnOnce(&mut Node)) {
         let mut node = (**self.view().node(NodeId(id)).expect("the node")).clone();
         edit(&mut node);

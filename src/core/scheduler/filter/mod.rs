@@ -56,7 +56,12 @@ pub(super) fn accepts(demand: &Demand, node: &NodeInfo) -> bool {
     Filter::ALL.into_iter().all(|filter| filter.accepts(demand, node))
 }
 
+/// The node would do, if only what is on it left.
+pub(super) fn could_accept(demand: &Demand, node: &NodeInfo) -> bool {
+    [Filter::Ready, Filter::Platform, Filter::Constraints].into_iter().all(|filter| filter.accepts(demand, node))
+}
+
 /// The node is there and takes new tasks, whatever they ask for.
-pub(super) fn takes_tasks(node: &NodeInfo) -> bool {
+pub fn takes_tasks(node: &NodeInfo) -> bool {
     ready::accepts(node)
 }
