@@ -33,6 +33,8 @@ pub struct Ledger {
     /// Services to look at.
     dirty: BTreeSet<ServiceId>,
     wakes: Wakes,
+    /// When the budget lets more tasks be moved to even nodes out.
+    evened: Option<WallTime>,
     /// Where the next look over all services goes on.
     looked: Option<ServiceId>,
 }
@@ -86,7 +88,7 @@ impl Ledger {
                 break;
             }
         }
-        Step { txns: draft.txns, wake_at: self.wakes.next() }
+        Step { txns: draft.txns, wake_at: self.wakes.next().into_iter().chain(self.evened).min() }
     }
 
     /// Looks again at some services though nothing tells that they changed: those that wait for a time, which
@@ -156,6 +158,10 @@ impl Ledger {
             let changes = plan::evict(&draft.view, &eviction, rng);
             draft.take(vec![changes]);
         }
+        self.follow(&draft.view);
+        let moves = plan::even_out(&draft.view, &self.board, now, rng);
+        self.evened = moves.wake_at;
+        draft.take(moves.groups);
         self.follow(&draft.view);
     }
 

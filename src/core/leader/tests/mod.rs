@@ -8,6 +8,7 @@ mod priority;
 mod properties;
 mod readiness;
 mod rehearsal;
+mod rebalance;
 mod restart;
 mod scale;
 mod update;

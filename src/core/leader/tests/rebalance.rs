@@ -1,0 +1,155 @@
+//! Evening out what runs where.
+
+use super::world::*;
+use crate::audit::{audit, audit_settled};
+use crate::model::*;
+use crate::plan::{Shift, rebalance};
+use crate::scheduler::Board;
+use crate::store::Change;
+use crate::{NodeId, ServiceId};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A world that moves so many tasks per minute.
+fn world(nodes: u128, per_minute: u32) -> World {
+    let mut world = World::new(nodes);
+    world.settings(|spec| spec.rebalance_moves_per_minute = per_minute);
+    world.watch = Some(Box::new(|view| assert_eq!(audit(view), [])));
+    world
+}
+
+fn start_first(name: &str, replicas: u64) -> ServiceSpec {
+    let update = UpdateConfig { order: UpdateOrder::StartFirst, parallelism: 0, ..UpdateConfig::default() };
+    ServiceSpec { update: Some(update), ..replicated(name, "web:1", replicas) }
+}
+
+fn up(world: &mut World, spec: ServiceSpec) -> ServiceId {
+    let id = world.create(spec);
+    world.settle();
+    id
+}
+
+fn shifts(world: &World) -> Vec<Shift> {
+    let view = world.view();
+    rebalance(&view, &Board::of(&view), world.now, usize::MAX)
+}
+
+fn join(world: &mut World, id: u128) {
+    world.change(vec![Change::Create(node(id).into())]);
+}
+
+#[test]
+fn a_node_that_joins_gets_its_share_within_the_budget_and_nothing_stops_before_another_is_up() {
+    let mut world = world(2, 2);
+    let web = up(&mut world, start_first("web", 9));
+    world.watch = Some(Box::new(move |view| {
+        assert_eq!(audit(view), []);
+        let running = view.tasks_of_service(web).filter(|task| task.status.state == TaskState::Running).count();
+        assert!(running >= 9, "{running} running");
+    }));
+    join(&mut world, 3);
+    world.settle();
+    assert_eq!(world.spread(web)[&3], 2, "two in the first minute");
+    world.pass(59 * SECOND);
+    assert_eq!(world.spread(web)[&3], 2);
+    world.pass(2 * SECOND);
+    assert_eq!(world.spread(web), [(1, 3), (2, 3), (3, 3)].into());
+    world.pass(600 * SECOND);
+    assert_eq!(world.tasks(web).iter().filter(|task| task.origin == TaskOrigin::Move).count(), 3, "there is an end");
+    assert_eq!(audit_settled(&world.view()), []);
+}
+
+#[test]
+fn it_is_off_unless_there_is_a_budget() {
+    let mut world = world(1, 0);
+    let web = up(&mut world, start_first("web", 4));
+    join(&mut world, 2);
+    world.pass(120 * SECOND);
+    assert_eq!(world.spread(web), [(1, 4)].into());
+    assert_eq!(shifts(&world).len(), 2, "it can be asked what would be moved");
+}
+
+#[test]
+fn only_what_can_be_started_first_is_moved() {
+    let mut world = world(1, 100);
+    let stop_first = up(&mut world, replicated("db", "db:1", 4));
+    let agent = up(&mut world, global("agent", "agent:1"));
+    join(&mut world, 2);
+    world.pass(120 * SECOND);
+    assert_eq!(world.spread(stop_first), [(1, 4)].into());
+    assert_eq!(world.spread(agent), [(1, 1), (2, 1)].into());
+}
+
+#[test]
+fn nothing_moves_for_less_than_two() {
+    let mut world = world(2, 100);
+    up(&mut world, start_first("web", 3));
+    assert_eq!(shifts(&world), []);
+}
+
+#[test]
+fn single_tasks_of_many_services_go_from_the_fullest_node_to_the_emptiest() {
+    let mut world = world(1, 100);
+    let services: Vec<ServiceId> = (0..6).map(|n| up(&mut world, start_first(&format!("s{n}"), 1))).collect();
+    join(&mut world, 2);
+    let why = &shifts(&world)[0].why;
+    assert_eq!(why, "host1 has 6 tasks (1 of it), host2 has 0 tasks (0 of it)");
+    world.settle();
+    let on_2 = services.iter().filter(|id| world.spread(**id).contains_key(&2)).count();
+    assert_eq!(on_2, 3);
+}
+
+#[test]
+fn what_a_service_is_spread_over_becomes_even_first() {
+    let mut world = world(3, 100);
+    for (id, zone) in [(1, "a"), (2, "a"), (3, "a")] {
+        world.edit_node(id, |node| drop(node.spec.labels.insert("zone".into(), zone.into())));
+    }
+    let mut spec = start_first("web", 6);
+    spec.task.placement.spread = vec!["node.labels.zone".into()];
+    let web = up(&mut world, spec);
+    let mut fourth = node(4);
+    fourth.spec.labels.insert("zone".into(), "b".into());
+    world.change(vec![Change::Create(fourth.into())]);
+    world.settle();
+    assert_eq!(world.spread(web).get(&4), Some(&3), "half of it in each zone");
+    assert_eq!(shifts(&world), []);
+}
+
+#[test]
+fn a_node_that_does_not_take_a_task_gets_none() {
+    let mut world = world(1, 100);
+    let mut spec = start_first("web", 4);
+    spec.task.placement.constraints = vec!["node.hostname!=host2".into()];
+    let web = up(&mut world, spec);
+    join(&mut world, 2);
+    join(&mut world, 3);
+    world.edit_node(3, |node| node.spec.availability = Availability::Pause);
+    world.pass(120 * SECOND);
+    assert_eq!(world.spread(web), [(1, 4)].into());
+}
+
+#[test]
+fn a_cluster_that_packs_is_not_evened_out() {
+    let mut world = world(1, 100);
+    up(&mut world, start_first("web", 4));
+    world.settings(|spec| spec.binpack = true);
+    join(&mut world, 2);
+    assert_eq!(shifts(&world), []);
+}
+
+#[test]
+fn a_move_whose_new_task_fails_leaves_the_old_where_it_is() {
+    let mut world = world(1, 2);
+    let web = up(&mut world, start_first("web", 4));
+    world.fate("web:1", Fate::CannotStart);
+    join(&mut world, 2);
+    world.pass(10 * SECOND);
+    assert_eq!(world.running(web).len(), 4);
+    let tries = world.view().tasks_of_node(NodeId(2)).count();
+    assert!(tries <= 2, "{tries} tries with a budget of 2 a minute");
+    world.fate("web:1", Fate::Runs);
+    world.pass(120 * SECOND);
+    assert_eq!(world.running(web).len(), 4);
+}

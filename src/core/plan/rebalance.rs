@@ -1,0 +1,244 @@
+//! Evening out: tasks move from the fullest nodes to the emptiest ones, as after a node joined or came back.
+//!
+//! Only tasks that can be there twice meanwhile (see `moves`), and only where the spread becomes better by at least
+//! two: over the values of a label the service is spread over, over nodes for the service, or over nodes for all tasks
+//! without making one of the former worse. Each move lowers the unevenness, so there is an end to it. The budget is
+//! read from the tasks that were made to move, so that a new leader keeps to it.
+
+use super::Plan;
+use super::moves::{mover, starts_first, stays_until_moved};
+use super::restart::ground;
+use super::slots::{Ground, SlotKey, slots};
+use super::task::create;
+use super::update::is_under_way;
+use super::version::is_current;
+use crate::model::{Node, Service, Task, TaskOrigin};
+use crate::scheduler::{self, Board, NodeInfo};
+use crate::store::{Change, View};
+use crate::{NodeId, ServiceId, TaskId, WallTime};
+use rand::RngCore;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Moves of one round, as `swarm rebalance` makes one: few enough to be looked at before.
+pub const ROUND_MOVES_MAX: usize = 16;
+/// The budget is of moves within this time.
+const BUDGET_TIME: Duration = Duration::from_secs(60);
+/// Nodes looked at for one move: the fullest to take from, and the emptiest to give to.
+const FROM_NODES_MAX: usize = 64;
+const TO_NODES_MAX: usize = 8;
+
+/// A task that is to move, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shift {
+    pub task: TaskId,
+    pub from: NodeId,
+    pub to: NodeId,
+    pub why: String,
+}
+
+/// The moves the budget of the cluster leaves now, and when it leaves more.
+pub fn even_out<R: RngCore>(view: &View, board: &Board, now: WallTime, rng: &mut R) -> Plan {
+    let mut plan = Plan::default();
+    let per_minute = view.cluster().map_or(0, |cluster| cluster.spec.rebalance_moves_per_minute) as usize;
+    if per_minute == 0 {
+        return plan;
+    }
+    let made = view.tasks().filter(|task| task.origin == TaskOrigin::Move).map(|task| task.meta.created.wall);
+    // What lies in the future by more than that was made before the clock was set back.
+    let recent: Vec<WallTime> =
+        made.filter(|made| now.since(*made) < BUDGET_TIME && made.since(now) <= BUDGET_TIME).collect();
+    let left = per_minute.saturating_sub(recent.len()).min(ROUND_MOVES_MAX);
+    if left == 0 {
+        recent.iter().min().into_iter().for_each(|oldest| plan.wake(*oldest + BUDGET_TIME));
+        return plan;
+    }
+    shift(view, &rebalance(view, board, now, left), rng).into_iter().for_each(|change| plan.add(vec![change]));
+    plan
+}
+
+/// Makes the tasks that take over on the nodes they are to move to.
+pub fn shift<R: RngCore>(view: &View, shifts: &[Shift], rng: &mut R) -> Vec<Change> {
+    let moved = shifts.iter().filter_map(|shift| {
+        let old = view.task(shift.task)?;
+        let new = mover(view, view.service(old.service)?, SlotKey::Number(old.slot), old, rng);
+        Some(create(Task { node: Some(shift.to), ..new }))
+    });
+    moved.collect()
+}
+
+/// At most `limit` moves that even out what runs, the best first. None where the cluster packs its nodes on purpose.
+pub fn rebalance(view: &View, board: &Board, now: WallTime, limit: usize) -> Vec<Shift> {
+    if view.cluster().is_some_and(|cluster| cluster.spec.binpack) {
+        return Vec::new();
+    }
+    let mut census = Census::of(view, board);
+    let mut shifts = Vec::new();
+    while shifts.len() < limit
+        && let Some((task, from, to)) = census.best(board, now)
+    {
+        shifts.push(census.carry_out(view, board, task, from, to));
+    }
+    shifts
+}
+
+/// What runs where once everything has moved that is moving or was decided to.
+struct Census<'a> {
+    totals: BTreeMap<NodeId, u64>,
+    of_service: BTreeMap<(ServiceId, NodeId), u64>,
+    /// Tasks that may be moved, by node.
+    movable: BTreeMap<NodeId, Vec<&'a Arc<Task>>>,
+    services: BTreeMap<ServiceId, Movable>,
+    /// Nodes that get something, with it.
+    filled: BTreeMap<NodeId, NodeInfo>,
+}
+
+/// A service whose tasks may be moved.
+struct Movable {
+    /// How many more at once.
+    budget: u64,
+    /// The values of the labels it is spread over, by node.
+    paths: BTreeMap<NodeId, Vec<String>>,
+}
+
+impl<'a> Census<'a> {
+    fn of(view: &'a View, board: &Board) -> Self {
+        let mut census = Self {
+            totals: board.nodes().all().map(|info| (info.id(), 0)).collect(),
+            of_service: BTreeMap::new(),
+            movable: BTreeMap::new(),
+            services: BTreeMap::new(),
+            filled: BTreeMap::new(),
+        };
+        for service in view.services() {
+            if starts_first(service) && !is_under_way(service) && !service.removing {
+                census.add_movable(view, board, service);
+            } else {
+                for task in view.tasks_of_service(service.id).filter(|task| task.is_wanted()) {
+                    census.count(task);
+                }
+            }
+        }
+        census
+    }
+
+    fn count(&mut self, task: &Task) {
+        if let Some(node) = task.node {
+            *self.totals.entry(node).or_default() += 1;
+            *self.of_service.entry((task.service, node)).or_default() += 1;
+        }
+    }
+
+    /// Of a slot that moves only the task counts that takes over.
+    fn add_movable(&mut self, view: &'a View, board: &Board, service: &'a Service) {
+        let parallelism = service.spec.update.as_ref().map_or(1, |update| update.parallelism);
+        let mut moving = 0;
+        for slot in slots(view, service).into_values() {
+            let wanted: Vec<TaskId> = slot.wanted().map(|task| task.id).collect();
+            let Some(task) = wanted.last().and_then(|id| view.task(*id)) else { continue };
+            self.count(task);
+            if wanted.len() > 1 {
+                moving += 1;
+                continue;
+            }
+            let stays = ground(view, service, task) == Ground::Firm;
+            if let Some(node) = task.node
+                && stays
+                && stays_until_moved(view, service, task)
+                && is_current(view, service, task)
+            {
+                self.movable.entry(node).or_default().push(task);
+            }
+        }
+        let path = |node: &Node| scheduler::spread_path(&service.spec.task.placement, node);
+        let paths = board.nodes().all().map(|info| (info.id(), path(&info.node))).collect();
+        let budget = if parallelism == 0 { u64::MAX } else { parallelism.saturating_sub(moving) };
+        self.services.insert(service.id, Movable { budget, paths });
+    }
+
+    /// The best move there is.
+    fn best(&self, board: &Board, now: WallTime) -> Option<(&'a Arc<Task>, NodeId, NodeId)> {
+        let mut from: Vec<(NodeId, u64)> = self.movable.keys().map(|id| (*id, self.total(*id))).collect();
+        from.sort_by_key(|(id, total)| (Reverse(*total), *id));
+        let open = board.nodes().all().filter(|info| scheduler::takes_tasks(info));
+        let mut to: Vec<(NodeId, u64)> = open.map(|info| (info.id(), self.total(info.id()))).collect();
+        to.sort_by_key(|(id, total)| (*total, *id));
+        let to = &to[..to.len().min(TO_NODES_MAX)];
+        for (from, _) in from.into_iter().take(FROM_NODES_MAX) {
+            for (to, _) in to.iter().filter(|(to, _)| *to != from) {
+                let tasks = self.movable.get(&from).into_iter().flatten();
+                let gains = tasks.filter_map(|task| Some((self.gain(task.service, from, *to)?, *task)));
+                let mut gains: Vec<_> = gains.collect();
+                gains.sort_by_key(|(gain, task)| (Reverse(*gain), task.service, Reverse(task.slot)));
+                let takes = |task: &Task| {
+                    let info = self.filled.get(to).or_else(|| board.nodes().get(*to));
+                    let avoided = || board.nodes().avoided(task.service, now).contains(to);
+                    info.is_some_and(|info| scheduler::takes(info, task)) && !avoided()
+                };
+                if let Some((_, task)) = gains.into_iter().find(|(_, task)| takes(task)) {
+                    return Some((task, from, *to));
+                }
+            }
+        }
+        None
+    }
+
+    fn total(&self, node: NodeId) -> u64 {
+        self.totals.get(&node).copied().unwrap_or(0)
+    }
+
+    fn on(&self, service: ServiceId, node: NodeId) -> u64 {
+        self.of_service.get(&(service, node)).copied().unwrap_or(0)
+    }
+
+    /// By how much a move makes the spread better: over labels, then of the service, then of everything; at least two
+    /// in one of them, and none before it made worse.
+    fn gain(&self, id: ServiceId, from: NodeId, to: NodeId) -> Option<(u64, u64, u64)> {
+        let movable = self.services.get(&id).filter(|movable| movable.budget > 0)?;
+        let (here, there) = (movable.paths.get(&from)?, movable.paths.get(&to)?);
+        let differs = (0..here.len()).find(|depth| here.get(*depth) != there.get(*depth));
+        if let Some(depth) = differs {
+            let count = |path: &[String]| -> u64 {
+                let alike = movable.paths.iter().filter(|(_, other)| other.get(..=depth) == path.get(..=depth));
+                alike.map(|(node, _)| self.on(id, *node)).sum()
+            };
+            match count(here).checked_sub(count(there))? {
+                0 => return None,
+                1 => {}
+                more => return Some((more, 0, 0)),
+            }
+        }
+        let (service, total) = (self.on(id, from).checked_sub(self.on(id, to))?, self.total(from));
+        match (service, total.saturating_sub(self.total(to))) {
+            (0, _) | (1, 0 | 1) => None,
+            (1, total) => Some((0, 0, total)),
+            (service, total) => Some((0, service, total)),
+        }
+    }
+
+    fn carry_out(&mut self, view: &View, board: &Board, task: &'a Task, from: NodeId, to: NodeId) -> Shift {
+        let service = task.service;
+        let name = |id: NodeId| view.node(id).map_or_else(|| id.to_string(), |node| node.display_name());
+        let load = |id: NodeId| format!("{} has {} tasks ({} of it)", name(id), self.total(id), self.on(service, id));
+        let why = format!("{}, {}", load(from), load(to));
+        if let Some(tasks) = self.movable.get_mut(&from) {
+            tasks.retain(|other| other.id != task.id);
+        }
+        for (node, change) in [(from, -1), (to, 1)] {
+            let total = self.totals.entry(node).or_default();
+            *total = total.saturating_add_signed(change);
+            let count = self.of_service.entry((service, node)).or_default();
+            *count = count.saturating_add_signed(change);
+        }
+        if let Some(movable) = self.services.get_mut(&service) {
+            movable.budget = movable.budget.saturating_sub(1);
+        }
+        if let Some(mut info) = self.filled.remove(&to).or_else(|| board.nodes().get(to).cloned()) {
+            info.hold(task);
+            self.filled.insert(to, info);
+        }
+        Shift { task: task.id, from, to, why }
+    }
+}
