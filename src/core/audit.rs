@@ -25,7 +25,7 @@ impl fmt::Display for Violation {
 type Check = fn(&View, &mut Vec<String>);
 
 /// After every transaction.
-const ALWAYS: [(&str, Check); 12] = [
+const ALWAYS: &[(&str, Check)] = &[
     ("an address has one holder", one_holder_per_address),
     ("a published port belongs to one service", one_service_per_port),
     ("subnets do not overlap and tunnel ids are unique", networks_apart),
@@ -43,7 +43,7 @@ const ALWAYS: [(&str, Check); 12] = [
 ];
 
 /// Once the leader has nothing left to do.
-const SETTLED: [(&str, Check); 5] = [
+const SETTLED: &[(&str, Check)] = &[
     ("a waiting task has a reason", waiting_has_a_reason),
     ("a wanted task is on a node that may have it", placed_where_allowed),
     ("a service has no more slots than it wants", no_slot_too_many),
@@ -63,12 +63,12 @@ fn run(view: &View, checks: &[(&'static str, Check)]) -> Vec<Violation> {
 
 /// What must hold in every view.
 pub fn audit(view: &View) -> Vec<Violation> {
-    run(view, &ALWAYS)
+    run(view, ALWAYS)
 }
 
 /// What must hold besides once a step of the leader finds nothing to do.
 pub fn audit_settled(view: &View) -> Vec<Violation> {
-    run(view, &SETTLED)
+    run(view, SETTLED)
 }
 
 fn one_holder_per_address(view: &View, found: &mut Vec<String>) {

@@ -77,6 +77,7 @@ fn task(slot: u64, id: u128) -> Task {
         ended: None,
         job_iteration: None,
         assigned_resources: BTreeMap::new(),
+        preempted_by: String::new(),
     }
 }
 

@@ -6,8 +6,8 @@
 pub mod cluster;
 pub mod config;
 pub mod container;
-mod history;
 pub mod generic;
+mod history;
 pub mod network;
 pub mod node;
 pub mod probe;
