@@ -107,13 +107,23 @@ struct Managed {
     health_checked: bool,
     /// Why it is stopped though it is wanted: how its health check or liveness probe failed.
     condemned: Option<String>,
+    /// Why it takes no traffic, once its readiness probe has said so.
+    unready: Option<String>,
     /// Not assigned any more: nothing is reported, and it goes when it is clean.
     dropped: bool,
 }
 
 impl Managed {
     fn new(task: Arc<Task>, status: TaskStatus) -> Self {
-        Self { task, phase: Phase::Ended, status, health_checked: false, condemned: None, dropped: false }
+        Self {
+            task,
+            phase: Phase::Ended,
+            status,
+            health_checked: false,
+            condemned: None,
+            unready: None,
+            dropped: false,
+        }
     }
 }
 

@@ -296,7 +296,9 @@ fn a_task_that_is_healthy_and_not_ready_has_no_traffic_either() {
     assert!(out.statuses.is_empty(), "it says first that it is not healthy");
     bench.see(1, readiness(false, "gone"));
     let out = bench.see(1, Observation::Health(Health::Healthy, String::new()));
-    assert!(out.statuses[0].1.state == TaskState::Running && !up(&out.statuses[0].1));
+    let status = &out.statuses[0].1;
+    assert!(status.state == TaskState::Running && !up(status), "{status:?}");
+    assert_eq!(status.err, "not ready: gone");
     assert!(up(&bench.see(1, readiness(true, "connected")).statuses[0].1));
 }
 

@@ -18,12 +18,12 @@ pub(super) fn condemned_before(status: &TaskStatus) -> Option<String> {
 /// Why it takes no traffic though it runs; empty when it does, or when nothing says.
 fn not_ready(managed: &Managed) -> String {
     let status = &managed.status;
-    let ready = status.container.as_ref().and_then(|container| container.ready);
-    match (ready, status.state == TaskState::Running && !status.err.is_empty()) {
-        (None | Some(true), _) => String::new(),
-        (Some(false), true) => status.err.clone(),
-        (Some(false), false) => NOT_PROBED.to_owned(),
+    if status.container.as_ref().and_then(|container| container.ready) != Some(false) {
+        return String::new();
     }
+    // What an earlier daemon had found stands in the status.
+    let recorded = Some(&status.err).filter(|err| status.state == TaskState::Running && !err.is_empty());
+    managed.unready.as_ref().or(recorded).cloned().unwrap_or_else(|| NOT_PROBED.to_owned())
 }
 
 impl Worker {
@@ -81,10 +81,10 @@ impl Worker {
     pub(super) fn readiness(&mut self, wall: WallTime, id: TaskId, ready: bool, words: &str, out: &mut Effects) {
         let Some(managed) = self.tasks.get_mut(&id).filter(|managed| managed.phase == Phase::Running) else { return };
         managed.status.container.get_or_insert_default().ready = Some(ready);
+        managed.unready = (!ready).then(|| format!("not ready: {words}"));
         // One that waits to be healthy says that first.
         if managed.status.state == TaskState::Running {
-            let err = if ready { String::new() } else { format!("not ready: {words}") };
-            self.report(wall, id, TaskState::Running, "started", err, out);
+            self.running(wall, id, out);
         }
     }
 
