@@ -68,8 +68,8 @@ impl Wakes {
 }
 
 impl Ledger {
-    /// At `view`; only `services` are to be looked at.
-    pub(super) fn at(view: &View, services: BTreeSet<ServiceId>) -> Self {
+    /// At `view`; only `services` are to be looked at, and what changes from here on.
+    pub fn at(view: &View, services: BTreeSet<ServiceId>) -> Self {
         let mut ledger = Self::default();
         ledger.follow(view);
         Self { dirty: services, ..ledger }

@@ -35,12 +35,23 @@ fn next(view: &View, task: &Task) -> Option<TaskStatus> {
         ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => true,
         ServiceMode::Replicated { .. } | ServiceMode::Global => false,
     });
-    match (state, task.desired) {
-        (TaskState::Running, _) if is_job => become_(TaskState::Complete),
-        (TaskState::Running, _) if task.is_up() => None,
-        (_, TaskState::Running) => become_(TaskState::Running),
-        (TaskState::Ready | TaskState::Starting | TaskState::Running, _) => None,
-        (_, _) => become_(TaskState::Ready),
+    // One state after the other, so that what stops has stopped before what takes its place is up.
+    match state {
+        TaskState::Running if is_job => become_(TaskState::Complete),
+        TaskState::Running if task.is_up() => None,
+        TaskState::Running | TaskState::Starting => become_(TaskState::Running),
+        TaskState::Ready if task.desired < TaskState::Running => None,
+        TaskState::Ready => become_(TaskState::Running),
+        TaskState::Preparing => become_(TaskState::Ready),
+        TaskState::Assigned | TaskState::Accepted => become_(TaskState::Preparing),
+        TaskState::New
+        | TaskState::Pending
+        | TaskState::Complete
+        | TaskState::Shutdown
+        | TaskState::Failed
+        | TaskState::Rejected
+        | TaskState::Remove
+        | TaskState::Orphaned => None,
     }
 }
 

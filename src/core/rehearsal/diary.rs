@@ -144,10 +144,10 @@ impl Diary {
         self.actions.extend(actions);
     }
 
-    /// All that was noted, and what of `services` waits in the end.
-    pub fn end(mut self, view: &View, services: &BTreeSet<ServiceId>) -> Vec<Action> {
+    /// All that was noted, and what of `services` waits in the end and is told.
+    pub fn end(mut self, view: &View, services: &BTreeSet<ServiceId>, is_told: impl Fn(&Task) -> bool) -> Vec<Action> {
         let waits = services.iter().flat_map(|service| view.tasks_of_service(*service));
-        let waits = waits.filter(|task| task.is_wanted() && task.status.state < TaskState::Assigned);
+        let waits = waits.filter(|task| task.is_wanted() && task.status.state < TaskState::Assigned && is_told(task));
         let wait = |task: &Arc<Task>| {
             let reason = if task.status.err.is_empty() { &task.status.message } else { &task.status.err };
             ((task.service, place(task, view)), Deed::Wait { reason: reason.clone() })

@@ -1,7 +1,7 @@
 //! What a change would lead to, told without making it.
 //!
-//! The change is applied to a copy of the store, and [`leader::step`] is asked what it does about it, again and again,
-//! by a clock of its own and with agents to whom nothing goes wrong: every task that gets a node comes up at once. What
+//! The change is applied to a copy of the store, and a [`Ledger`] is asked what it does about it, again and again, by a
+//! clock of its own and with agents to whom nothing goes wrong: every task that gets a node comes up at once. What
 //! is told is what the leader then does, as long as nothing else happens: it is decided by the same functions.
 //! Called by the API for dry runs. Owns nothing, writes nothing.
 
@@ -10,7 +10,7 @@ mod diary;
 
 pub use diary::{Action, Deed, Place};
 
-use crate::leader::{Scope, step};
+use crate::leader::Ledger;
 use crate::model::*;
 use crate::store::{Conflict, Event, Object, ObjectRef, Store, Txn, View};
 use crate::{ServiceId, WallTime, plan};
@@ -20,8 +20,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Turns of leader and agents at most: an update of a thousand tasks one by one takes three for each.
-const TURNS_MAX: usize = 4000;
+/// Turns of leader and agents at most: an update of a thousand tasks one by one takes four for each.
+const TURNS_MAX: usize = 5000;
 /// Steps of the leader in one turn at most; it rests after one or two.
 const STEPS_MAX: usize = 50;
 /// Longest wait for something to happen by itself, unless canaries wait longer to be promoted: a node that is away for a
@@ -117,23 +117,39 @@ impl Rehearsal {
     pub fn run(mut self) -> Rehearsed {
         let changed = self.view();
         let objects = objects(&self.start, &changed, &self.events);
-        let touched = touched(&changed, &objects);
+        let about = touched(&changed, &objects);
+        let mut touched = about.clone();
         let mut diary = Diary::new(self.now);
         diary.note(self.now, &changed, &self.events);
-        let is_whole = self.play(&touched, &mut diary);
+        let is_whole = self.play(&mut touched, &mut diary);
         let view = self.view();
+        // What waited before, and is not what this is about, is no news.
+        let is_news = |task: &Task| {
+            about.contains(&task.service) || self.start.task(task.id).is_none_or(|old| old.node != task.node)
+        };
+        let actions = diary.end(&view, &touched, is_news);
+        let acted: BTreeSet<ServiceId> =
+            actions.iter().map(|action| action.service).chain(about.iter().copied()).collect();
         let outlook = |id: &ServiceId| outlook(view.service(*id).or_else(|| self.start.service(*id))?, &view, self.now);
-        let mut services: Vec<Outlook> = touched.iter().filter_map(outlook).collect();
+        let mut services: Vec<Outlook> = acted.iter().filter_map(outlook).collect();
         services.sort_by(|a, b| a.service.spec.name.cmp(&b.service.spec.name));
-        Rehearsed { objects, actions: diary.end(&view, &touched), services, is_whole, view }
+        Rehearsed { objects, actions, services, is_whole, view }
     }
 
-    fn play(&mut self, touched: &BTreeSet<ServiceId>, diary: &mut Diary) -> bool {
-        let scope = Scope::Services(touched.clone());
+    /// Other services whose tasks it concerns are touched from then on.
+    fn play(&mut self, touched: &mut BTreeSet<ServiceId>, diary: &mut Diary) -> bool {
+        let mut ledger = Ledger::at(&self.view(), touched.clone());
         let mut idle = 0;
         for _ in 0..TURNS_MAX {
-            let (events, wake_at) = self.lead(&scope);
+            let (events, wake_at) = self.lead(&mut ledger);
             let quiet = events.is_empty();
+            touched.extend(events.iter().filter_map(|event| match event.object() {
+                Object::Task(task) => Some(task.service),
+                Object::Service(service) => Some(service.id),
+                Object::Cluster(_) | Object::Node(_) | Object::Network(_) | Object::Secret(_) | Object::Config(_) => {
+                    None
+                }
+            }));
             diary.note(self.now, &self.view(), &events);
             let reports = agents::reports(&self.view(), touched, self.now);
             if !reports.is_empty() {
@@ -158,10 +174,10 @@ impl Rehearsal {
     }
 
     /// The leader, until it rests.
-    fn lead(&mut self, scope: &Scope) -> (Vec<Event>, Option<WallTime>) {
+    fn lead(&mut self, ledger: &mut Ledger) -> (Vec<Event>, Option<WallTime>) {
         let (mut events, mut wake_at) = (Vec::new(), None);
         for _ in 0..STEPS_MAX {
-            let result = step(&self.store.view(), self.now, scope, &mut self.ids);
+            let result = ledger.step(&self.store.view(), self.now, &mut self.ids);
             wake_at = result.wake_at;
             if result.txns.is_empty() {
                 break;

@@ -143,13 +143,13 @@ type Given = Vec<(u64, String, Option<NodeId>)>;
 
 fn watched(world: &mut World, id: ServiceId) -> Rc<RefCell<Given>> {
     let given = Rc::new(RefCell::new(Given::new()));
-    let known: BTreeSet<_> = world.tasks(id).iter().map(|task| task.id).collect();
+    let placed = |task: &Task| (TaskState::Assigned..=TaskState::Running).contains(&task.status.state);
+    let known: BTreeSet<_> = world.tasks(id).iter().filter(|task| placed(task)).map(|task| task.id).collect();
     let (seen, known) = (Rc::clone(&given), RefCell::new(known));
     world.watch = Some(Box::new(move |view: &View| {
         let mut new: Vec<_> = view
             .tasks_of_service(id)
-            .filter(|task| (TaskState::Assigned..=TaskState::Running).contains(&task.status.state))
-            .filter(|task| known.borrow_mut().insert(task.id))
+            .filter(|task| placed(task) && known.borrow_mut().insert(task.id))
             .map(|task| (task.slot, task.spec.container.image.clone(), task.node))
             .collect();
         new.sort();
