@@ -4,15 +4,15 @@
 use super::leader::LeaderParts;
 use super::write::WriteError;
 use std::time::Duration;
-use swarm_core::leader::{self, Scope};
+use swarm_core::leader::Ledger;
 use swarm_core::store::{Txn, View};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// After a write that did not come through, before the decision is made anew.
 const RETRY: Duration = Duration::from_millis(200);
 /// Refusals in a row that writes of others explain.
 const REFUSALS: u32 = 8;
-/// Longest sleep without a look: due times are by the wall clock, which may be set.
+/// Longest sleep, and how often to look at what nothing tells of: due times are by the wall clock, which may be set.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Runs until the term ends.
@@ -23,6 +23,9 @@ pub async fn run(term: u64, parts: LeaderParts) {
     let mut behind = true;
     // Decisions in a row that were refused.
     let mut refused = 0u32;
+    // Follows from the views it is shown; a new term begins with a new one, which looks at everything.
+    let mut ledger = Ledger::default();
+    let mut looked = Instant::now();
     loop {
         if behind {
             // What is committed after them shows that they are applied, or never will be.
@@ -36,7 +39,11 @@ pub async fn run(term: u64, parts: LeaderParts) {
         }
         let view: View = views.borrow_and_update().clone();
         let now = parts.clock.wall();
-        let step = leader::step(&view, now, &Scope::All, &mut rand::rng());
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            ledger.look();
+        }
+        let step = ledger.step(&view, now, &mut rand::rng());
         let idle = step.txns.is_empty();
         for mut txn in step.txns {
             txn.term = Some(term);

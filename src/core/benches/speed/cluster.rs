@@ -1,69 +1,125 @@
 //! Clusters to measure.
 
-use std::collections::BTreeMap;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use std::sync::Arc;
+use swarm_core::control::{self, Refusal};
 use swarm_core::model::*;
-use swarm_core::store::{Object, Store};
-use swarm_core::{NodeId, ServiceId, Stamp, TaskId, WallTime};
+use swarm_core::plan::{self, Phase};
+use swarm_core::store::{Change, Object, Store, Txn};
+use swarm_core::{NetworkId, NodeId, ServiceId, Stamp, TaskId, WallTime};
 
-/// Ids spread over the whole range, as random ones are, and the same in each run.
-fn spread(number: u128) -> u128 {
+/// Ids over the whole range, as random ones are, and the same in each run.
+fn scatter(number: u128) -> u128 {
     number.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835).rotate_left(61)
 }
 
-pub fn node(number: u128) -> Node {
+fn node(number: u128) -> Node {
+    let resources = Resources { nano_cpus: 64_000_000_000, memory_bytes: 256 << 30, ..Resources::default() };
+    let description = NodeDescription {
+        hostname: format!("host{number}"),
+        platform: Platform { os: "linux".into(), architecture: "x86_64".into() },
+        resources,
+        ..NodeDescription::default()
+    };
     Node {
-        id: NodeId(spread(number)),
+        id: NodeId(scatter(number)),
         meta: Meta::default(),
         spec: NodeSpec::default(),
-        description: Some(NodeDescription {
-            hostname: format!("host{number}"),
-            platform: Platform { os: "linux".into(), architecture: "x86_64".into() },
-            resources: Resources { nano_cpus: 64_000_000_000, memory_bytes: 256 << 30, generic: BTreeMap::new() },
-            ..NodeDescription::default()
-        }),
+        description: Some(description),
         status: NodeStatus { state: NodeState::Ready, ..NodeStatus::default() },
         raft: None,
         certificate_role: NodeRole::Worker,
     }
 }
 
-pub fn task(number: u128, service: ServiceId, slot: u64, spec: &Arc<TaskSpec>) -> Task {
-    let made = Stamp { index: 1, wall: WallTime(0) };
-    Task {
-        id: TaskId(spread(number)),
-        meta: Meta { version: 1, created: made, updated: made },
-        service,
-        slot,
-        node: None,
-        spec: Arc::clone(spec),
-        spec_version: 1,
-        service_name: "web".to_owned(),
-        service_labels: Labels::new(),
-        status: TaskStatus {
-            state: TaskState::Pending,
-            message: "pending task scheduling".into(),
-            ..Default::default()
-        },
-        desired: TaskState::Running,
-        attachments: Vec::new(),
-        host_ports: Vec::new(),
-        restarts: RestartHistory::default(),
-        start_after: None,
-        origin: TaskOrigin::Scale,
-        up_since: None,
-        ended: None,
-        job_iteration: None,
+fn spec(name: &str, replicas: u64) -> ServiceSpec {
+    let container = ContainerSpec {
+        image: "example/shop/web:1.2.3".into(),
+        env: (0..10).map(|n| format!("VARIABLE_{n}=a value of the usual length {n}")).collect(),
+        ..ContainerSpec::default()
+    };
+    ServiceSpec {
+        name: name.to_owned(),
+        labels: Labels::from([("com.docker.stack.namespace".to_owned(), "shop".to_owned())]),
+        task: TaskSpec { container, ..TaskSpec::default() },
+        mode: ServiceMode::Replicated { replicas },
+        update: None,
+        rollback: None,
+        endpoint: EndpointSpec::default(),
+        depends_on: Vec::new(),
+        autoscale: None,
     }
 }
 
-/// `nodes` empty nodes, and one service whose `tasks` wait for a node.
+/// What a user's wish creates.
+fn created(txn: Result<Txn, Refusal>) -> Object {
+    match txn.expect("a valid wish").changes.swap_remove(0) {
+        Change::Create(object) => object,
+        other => panic!("an object is made by {other:?}"),
+    }
+}
+
+/// As it is when its user has made it.
+pub fn service(id: ServiceId, name: &str, replicas: u64) -> Object {
+    created(control::create_service(&Store::new().view(), spec(name, replicas), id, WallTime(0)))
+}
+
+/// A network that nothing uses.
+pub fn network(id: NetworkId) -> Object {
+    let spec = NetworkSpec { name: "unused".into(), ..NetworkSpec::default() };
+    created(control::create_network(&Store::new().view(), spec, id, WallTime(0)))
+}
+
+/// The first task of a service, as the plan makes it.
+fn first_task(service: &Object, id: ServiceId) -> Task {
+    let mut store = Store::new();
+    let txn = Txn { changes: vec![Change::Create(service.clone())], ..Txn::default() };
+    store.apply(1, 1, &txn).expect("applies");
+    let plan = plan::reconcile(&store.view(), id, Phase::Scale, WallTime(0), &mut StdRng::seed_from_u64(1));
+    match plan.groups.into_iter().flatten().next() {
+        Some(Change::Create(Object::Task(task))) => {
+            let made = Stamp { index: 1, wall: WallTime(0) };
+            Task { meta: Meta { version: 1, created: made, updated: made }, ..(*task).clone() }
+        }
+        other => panic!("a task is made by {other:?}"),
+    }
+}
+
+/// `nodes`, and `services` whose `tasks` are as `edit` leaves them, by their number.
+fn cluster(tasks: u128, services: u128, nodes: u128, edit: impl Fn(u128, &mut Task)) -> Store {
+    let mut objects: Vec<Object> = (1..=nodes).map(|number| Object::from(node(number))).collect();
+    let replicas = tasks / services;
+    for number in 0..services {
+        let id = ServiceId(scatter(number + 1));
+        let service = service(id, &format!("service{number}"), u64::try_from(replicas).expect("replicas"));
+        let first = first_task(&service, id);
+        objects.push(service);
+        objects.extend((1..=replicas).map(|slot| {
+            let number = number * replicas + slot;
+            let slot = u64::try_from(slot).expect("a slot");
+            let mut task = Task { id: TaskId(scatter(number)), slot, ..first.clone() };
+            edit(number, &mut task);
+            Object::Task(Arc::new(task))
+        }));
+    }
+    Store::restore(1, objects)
+}
+
+/// Empty nodes, and one service whose tasks wait for one.
 pub fn waiting(tasks: u128, nodes: u128) -> Store {
-    let spec = Arc::new(TaskSpec::default());
-    let nodes = (1..=nodes).map(|number| Object::from(node(number)));
-    let tasks = (1..=tasks).map(|number| {
-        let slot = u64::try_from(number).expect("a slot");
-        Object::Task(Arc::new(task(number, ServiceId(1), slot, &spec)))
-    });
-    Store::restore(1, nodes.chain(tasks))
+    cluster(tasks, 1, nodes, |_, task| {
+        task.status.state = TaskState::Pending;
+        task.status.message = "pending task scheduling".into();
+    })
+}
+
+/// All tasks run, evenly on the nodes.
+pub fn running(tasks: u128, services: u128, nodes: u128) -> Store {
+    cluster(tasks, services, nodes, |number, task| {
+        task.node = Some(NodeId(scatter(number * 7919 % nodes + 1)));
+        task.status.state = TaskState::Running;
+        task.status.message = "started".into();
+        task.up_since = Some(WallTime(0));
+    })
 }

@@ -6,9 +6,14 @@
 mod cluster;
 
 use divan::Bencher;
-use swarm_core::WallTime;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use swarm_core::leader::Ledger;
+use swarm_core::model::{TaskState, TaskStatus};
+use swarm_core::plan::{self, Phase};
 use swarm_core::scheduler::{Board, place};
-use swarm_core::store::{Delta, Store, Txn};
+use swarm_core::store::{Change, Delta, ObjectRef, Store, Txn};
+use swarm_core::{NetworkId, ServiceId, WallTime};
 
 fn main() {
     divan::main();
@@ -56,4 +61,82 @@ fn run(bencher: Bencher, tasks: u128, nodes: u128) {
         assert_eq!(schedule(&mut store) as u128, tasks);
         store
     });
+}
+
+fn apply(store: &mut Store, txn: &Txn) {
+    store.apply(store.view().index() + 1, 1, txn).expect("applies");
+}
+
+/// Brings a cluster to rest; the steps it takes are the leader's.
+fn settle(store: &mut Store, ledger: &mut Ledger, now: WallTime, rng: &mut StdRng) -> usize {
+    let mut changes = 0;
+    loop {
+        let step = ledger.step(&store.view(), now, rng);
+        if step.txns.is_empty() {
+            return changes;
+        }
+        for txn in &step.txns {
+            changes += txn.changes.len();
+            apply(store, txn);
+        }
+    }
+}
+
+/// One task of a cluster of 100,000 fails: from its status to a successor with a node, and the leader at rest.
+/// Services and nodes.
+#[divan::bench(args = [(1_000, 1_000), (10_000, 1_000), (1_000, 100_000)], sample_count = 200, sample_size = 1)]
+fn one_task_of_100_000_fails(bencher: Bencher, (services, nodes): (u128, u128)) {
+    let mut store = cluster::running(100_000, services, nodes);
+    let (mut ledger, mut rng, now) = (Ledger::default(), StdRng::seed_from_u64(7), WallTime(0));
+    assert_eq!(settle(&mut store, &mut ledger, now, &mut rng), 0, "the cluster is at rest");
+    let tasks: Vec<_> = store.view().tasks().map(|task| task.id).collect();
+    let mut next = tasks.into_iter().step_by(97);
+    bencher.bench_local(move || {
+        let task = next.next().expect("enough tasks");
+        let status = TaskStatus { state: TaskState::Failed, ..TaskStatus::default() };
+        apply(&mut store, &Txn { changes: vec![Change::TaskStatus { task, status }], ..Txn::default() });
+        let changes = settle(&mut store, &mut ledger, now, &mut rng);
+        assert!(changes >= 3, "stopped, made, allocated, placed");
+    });
+}
+
+/// A leader begins in a cluster of 100,000 tasks: it looks at everything once.
+#[divan::bench(sample_count = 5, sample_size = 1)]
+fn a_leader_begins(bencher: Bencher) {
+    let store = cluster::running(100_000, 1_000, 1_000);
+    bencher.bench_local(|| {
+        let mut ledger = Ledger::default();
+        let step = ledger.step(&store.view(), WallTime(0), &mut StdRng::seed_from_u64(7));
+        assert!(step.txns.is_empty());
+        ledger
+    });
+}
+
+/// All phases of one service at rest.
+#[divan::bench(args = [100, 10_000], sample_count = 20)]
+fn reconcile(bencher: Bencher, replicas: u128) {
+    let view = cluster::running(replicas, 1, 1_000).view();
+    let service = view.services().next().expect("a service").id;
+    let mut rng = StdRng::seed_from_u64(7);
+    bencher.bench_local(|| {
+        for phase in Phase::ALL {
+            assert!(plan::reconcile(&view, service, phase, WallTime(0), &mut rng).is_empty());
+        }
+    });
+}
+
+/// A network and a service are made and removed again: four writes, in a cluster of that many services.
+#[divan::bench(args = [10, 1_000, 100_000], sample_count = 100)]
+fn writes(bencher: Bencher, services: u128) {
+    let mut store = cluster::running(services, services, 10);
+    let network = NetworkId(1);
+    let service = ServiceId(1);
+    let txns = [
+        vec![Change::Create(cluster::network(network))],
+        vec![Change::Create(cluster::service(service, "new", 1))],
+        vec![Change::Delete(ObjectRef::Network(network))],
+        vec![Change::Delete(ObjectRef::Service(service))],
+    ];
+    let txns = txns.map(|changes| Txn { changes, ..Txn::default() });
+    bencher.bench_local(|| txns.iter().for_each(|txn| apply(&mut store, txn)));
 }
