@@ -68,8 +68,9 @@ deny:
 	  $(CARGO) deny --log-level error check advisories; \
 	else echo "deny: advisories NOT checked: the advisory database cannot be fetched from here" >&2; fi
 
-bench: ## measure start rate, failover and memory beside Docker Swarm; WRITE=1 puts them into BENCHMARKS.md
+bench: ## time the leader's decisions; measure start rate, failover and memory beside Docker Swarm; WRITE=1 puts those into BENCHMARKS.md
 	scripts/setup.sh bench
+	$(CARGO) bench --locked -p core --bench speed --bench memory
 	$(CARGO) bench --locked -p swarm --bench figures -- $(if $(WRITE),--write $(CURDIR)/BENCHMARKS.md)
 
 clean: ## remove what was built

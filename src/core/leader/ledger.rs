@@ -9,7 +9,7 @@ use super::affected::affected;
 use super::draft::Draft;
 use super::{ROUNDS_MAX, Step};
 use crate::allocator::{self, Books};
-use crate::plan::{self, Phase};
+use crate::plan::{self, Memo, Phase};
 use crate::scheduler::{self, Board};
 use crate::store::{Change, Delta, View};
 use crate::{NetworkId, ServiceId, WallTime};
@@ -107,6 +107,16 @@ impl Ledger {
         }
     }
 
+    /// All that is kept but what to look at is what a new one has.
+    #[cfg(test)]
+    pub(super) fn assert_follows(&self, view: &View) {
+        let (mut kept, fresh) = (self.clone(), Self::at(view, BTreeSet::new()));
+        kept.follow(view);
+        assert_eq!(kept.board, fresh.board);
+        assert_eq!(kept.books, fresh.books);
+        assert_eq!((kept.strays, kept.leaving), (fresh.strays, fresh.leaving));
+    }
+
     /// Goes on to `view`.
     fn follow(&mut self, view: &View) {
         let delta = Delta::between(&self.view, view);
@@ -169,11 +179,12 @@ impl Ledger {
     fn reconcile<R: RngCore>(&mut self, draft: &mut Draft, service: ServiceId, now: WallTime, rng: &mut R) {
         let mut wake_at: Option<WallTime> = None;
         let mut is_settled = true;
+        let mut memo = Memo::default();
         for phase in Phase::ALL {
             if draft.room() == 0 {
                 return;
             }
-            let plan = plan::reconcile(&draft.view, service, phase, now, rng);
+            let plan = plan::reconcile(&draft.view, service, phase, now, rng, &mut memo);
             wake_at = wake_at.into_iter().chain(plan.wake_at).min();
             is_settled &= plan.is_empty();
             draft.take(plan.groups);

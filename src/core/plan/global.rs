@@ -2,7 +2,7 @@
 
 use super::Plan;
 use super::restart::is_finished;
-use super::slots::{Slot, SlotKey, slots};
+use super::slots::{Slot, SlotKey};
 use super::task::{added, create, desire};
 use crate::model::{Availability, Node, NodeState, Service, TaskState};
 use crate::scheduler;
@@ -18,7 +18,7 @@ pub(super) fn wants_task(service: &Service, node: &Node) -> bool {
 }
 
 pub(super) fn scale<R: RngCore>(view: &View, service: &Service, rng: &mut R, plan: &mut Plan) {
-    let slots = slots(view, service);
+    let slots = plan.slots(view, service);
     for node in view.nodes().filter(|node| wants_task(service, node)) {
         let key = SlotKey::Node(node.id);
         let occupied = slots.get(&key).is_some_and(|slot| slot.has_wanted() || is_finished(view, service, slot));

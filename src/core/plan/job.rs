@@ -110,7 +110,7 @@ pub(super) fn scale_replicated<R: RngCore>(
 
 /// Once on every node that fits, also on one that joins later.
 pub(super) fn scale_global<R: RngCore>(view: &View, service: &Service, rng: &mut R, plan: &mut Plan) {
-    let slots = slots(view, service);
+    let slots = plan.slots(view, service);
     let desired = first_state(view, service);
     for node in view.nodes().filter(|node| wants_task(service, node)) {
         if plan.is_full() {

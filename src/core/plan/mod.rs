@@ -26,13 +26,17 @@ pub use canary::update_message;
 pub use evict::evict;
 pub use reap::{reap_networks, reap_service, reap_strays};
 pub use rebalance::{ROUND_MOVES_MAX, Shift, even_out, rebalance, shift};
+pub use slots::Memo;
 pub use version::is_current;
 pub use waits::{service_reason, waiting_reason};
 
-use crate::model::ServiceMode;
+use crate::model::{Service, ServiceMode};
 use crate::store::{Change, View};
 use crate::{ServiceId, WallTime};
 use rand::RngCore;
+use slots::{Slot, SlotKey};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Changes of one phase for one service at most; what is left is done in the next round.
 pub const PHASE_CHANGES_MAX: usize = 400;
@@ -44,9 +48,14 @@ pub struct Plan {
     pub groups: Vec<Vec<Change>>,
     /// When to look again though nothing changes.
     pub wake_at: Option<WallTime>,
+    memo: Memo,
 }
 
 impl Plan {
+    fn slots(&mut self, view: &View, service: &Service) -> Arc<BTreeMap<SlotKey, Slot>> {
+        self.memo.slots(view, service)
+    }
+
     fn add(&mut self, changes: Vec<Change>) {
         if !changes.is_empty() {
             self.groups.push(changes);
@@ -93,32 +102,44 @@ impl Phase {
     pub const ALL: [Self; 6] = [Self::Restart, Self::Scale, Self::Update, Self::Move, Self::Start, Self::Reap];
 }
 
-/// What one phase does about one service. `rng` is only for ids.
-pub fn reconcile<R: RngCore>(view: &View, service: ServiceId, phase: Phase, now: WallTime, rng: &mut R) -> Plan {
-    let mut plan = Plan::default();
+/// What one phase does about one service. `rng` is only for ids; `memo` is for the phases of one service.
+pub fn reconcile<R: RngCore>(
+    view: &View,
+    service: ServiceId,
+    phase: Phase,
+    now: WallTime,
+    rng: &mut R,
+    memo: &mut Memo,
+) -> Plan {
+    let mut plan = Plan { memo: std::mem::take(memo), ..Plan::default() };
+    run(view, service, phase, now, rng, &mut plan);
+    *memo = std::mem::take(&mut plan.memo);
+    plan
+}
+
+fn run<R: RngCore>(view: &View, service: ServiceId, phase: Phase, now: WallTime, rng: &mut R, plan: &mut Plan) {
     let Some(service) = view.service(service) else {
-        return plan;
+        return;
     };
     match (phase, !service.removing) {
-        (Phase::Reap, _) => reap::reap_service(view, service, now, &mut plan),
+        (Phase::Reap, _) => reap::reap_service(view, service, now, plan),
         (_, false) => {}
         (Phase::Restart, true) => {
-            job::retire(view, service, &mut plan);
-            restart::restart(view, service, now, rng, &mut plan);
+            job::retire(view, service, plan);
+            restart::restart(view, service, now, rng, plan);
         }
         (Phase::Scale, true) => match service.spec.mode {
-            ServiceMode::Replicated { .. } => replicated::scale(view, service, rng, &mut plan),
-            ServiceMode::Global => global::scale(view, service, rng, &mut plan),
+            ServiceMode::Replicated { .. } => replicated::scale(view, service, rng, plan),
+            ServiceMode::Global => global::scale(view, service, rng, plan),
             ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
-                job::scale_replicated(view, service, max_concurrent, total_completions, rng, &mut plan);
+                job::scale_replicated(view, service, max_concurrent, total_completions, rng, plan);
             }
-            ServiceMode::GlobalJob => job::scale_global(view, service, rng, &mut plan),
+            ServiceMode::GlobalJob => job::scale_global(view, service, rng, plan),
         },
         // What a job runs changes with its iteration only.
         (Phase::Update, true) if job::is_job(service) => {}
-        (Phase::Update, true) => update::update(view, service, now, rng, &mut plan),
-        (Phase::Move, true) => moves::moves(view, service, rng, &mut plan),
-        (Phase::Start, true) => start::start(view, service, now, &mut plan),
+        (Phase::Update, true) => update::update(view, service, now, rng, plan),
+        (Phase::Move, true) => moves::moves(view, service, rng, plan),
+        (Phase::Start, true) => start::start(view, service, now, plan),
     }
-    plan
 }

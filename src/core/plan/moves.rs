@@ -6,7 +6,7 @@
 
 use super::Plan;
 use super::restart::{ground, policy};
-use super::slots::{Ground, Slot, SlotKey, slots};
+use super::slots::{Ground, Slot, SlotKey};
 use super::task::{create, desire, successor};
 use super::update::is_under_way;
 use super::version::is_current;
@@ -64,7 +64,7 @@ pub(super) fn is_to_be_retried(view: &View, service: &Service, slot: &Slot, move
 }
 
 pub(super) fn moves<R: RngCore>(view: &View, service: &Service, rng: &mut R, plan: &mut Plan) {
-    let slots = slots(view, service);
+    let slots = plan.slots(view, service);
     for slot in slots.values() {
         finish(view, service, slot, plan);
     }
@@ -77,7 +77,7 @@ pub(super) fn moves<R: RngCore>(view: &View, service: &Service, rng: &mut R, pla
         Some(parallelism) => parallelism.saturating_sub(moving.count() as u64),
         None => 0,
     };
-    for (key, slot) in &slots {
+    for (key, slot) in slots.iter() {
         if plan.is_full() || budget == 0 {
             return;
         }

@@ -2,7 +2,6 @@
 
 use super::Plan;
 use super::job;
-use super::slots::slots;
 use super::task::{desire, end};
 use crate::model::{ClusterSpec, NodeState, Service, Task, TaskState};
 use crate::store::{Change, ObjectRef, View};
@@ -108,7 +107,7 @@ fn remove_service(view: &View, service: &Service, tasks: &[&Arc<Task>], plan: &m
 /// Keeps the newest tasks of each slot, the running one among them, as many as the cluster is to remember.
 fn trim_histories(view: &View, service: &Service, plan: &mut Plan) {
     let limit = view.cluster().map_or(ClusterSpec::default().task_history_limit, |c| c.spec.task_history_limit);
-    for slot in slots(view, service).into_values() {
+    for slot in plan.slots(view, service).values() {
         let excess = slot.tasks.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
         // The newest tells how the slot stands, even when no history is wanted; of a job, the one that completed.
         let complete = slot.tasks.iter().rfind(|task| job::is_complete(task));

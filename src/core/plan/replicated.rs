@@ -2,7 +2,7 @@
 
 use super::Plan;
 use super::restart::is_finished;
-use super::slots::{Slot, SlotKey, slots};
+use super::slots::{Slot, SlotKey};
 use super::task::{added, create, desire};
 use crate::model::{Service, TaskState};
 use crate::scheduler::{Candidate, rank_for_removal};
@@ -12,9 +12,11 @@ use std::collections::BTreeMap;
 
 pub(super) fn scale<R: RngCore>(view: &View, service: &Service, rng: &mut R, plan: &mut Plan) {
     let Some(replicas) = service.wanted_replicas() else { return };
-    let slots = slots(view, service);
-    let (occupied, mut dead): (BTreeMap<SlotKey, Slot>, BTreeMap<SlotKey, Slot>) =
-        slots.into_iter().partition(|(_, slot)| slot.has_wanted() || is_finished(view, service, slot));
+    let slots = plan.slots(view, service);
+    let (occupied, mut dead): (BTreeMap<SlotKey, &Slot>, BTreeMap<SlotKey, &Slot>) = slots
+        .iter()
+        .map(|(key, slot)| (*key, slot))
+        .partition(|(_, slot)| slot.has_wanted() || is_finished(view, service, slot));
     let count = occupied.len() as u64;
     // The lowest numbers first, so that a service of three has slots one to three.
     let free = (1..).map(SlotKey::Number).filter(|key| !occupied.contains_key(key));
@@ -26,7 +28,8 @@ pub(super) fn scale<R: RngCore>(view: &View, service: &Service, rng: &mut R, pla
         plan.add(vec![create(added(view, service, key, rng))]);
     }
     let excess = usize::try_from(count.saturating_sub(replicas)).unwrap_or(usize::MAX);
-    let candidates: Vec<Candidate> = occupied.iter().filter_map(|(key, slot)| candidate(*key, slot)).collect();
+    let removable = occupied.iter().filter(|_| excess > 0);
+    let candidates: Vec<Candidate> = removable.filter_map(|(key, slot)| candidate(*key, slot)).collect();
     let going = rank_for_removal(&candidates).into_iter().take(excess).map(SlotKey::Number);
     let going = going.filter_map(|key| occupied.get(&key)).chain(dead.values());
     for slot in going {

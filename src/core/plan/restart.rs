@@ -3,7 +3,7 @@
 use super::Plan;
 use super::job;
 use super::moves;
-use super::slots::{Ground, Slot, SlotKey, slots};
+use super::slots::{Ground, Slot, SlotKey};
 use super::task::{create, desire, end, successor};
 use super::update::Failures;
 use super::version::is_current;
@@ -81,11 +81,11 @@ enum Loss {
 
 pub(super) fn restart<R: RngCore>(view: &View, service: &Service, now: WallTime, rng: &mut R, plan: &mut Plan) {
     let mut failures = Failures::of(service);
-    for (key, slot) in slots(view, service) {
+    for (key, slot) in plan.slots(view, service).iter() {
         if plan.is_full() {
             return;
         }
-        restart_slot(view, service, key, &slot, now, rng, &mut failures, plan);
+        restart_slot(view, service, *key, slot, now, rng, &mut failures, plan);
         if let Some(rollback) = failures.take_rollback() {
             plan.add(vec![rollback]);
             return;

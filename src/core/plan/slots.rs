@@ -1,9 +1,9 @@
 //! Tasks of a service by slot.
 
 use super::job;
-use crate::NodeId;
 use crate::model::{Service, ServiceMode, Task, TaskState};
 use crate::store::View;
+use crate::{NodeId, ServiceId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -42,23 +42,40 @@ pub(super) fn slots(view: &View, service: &Service) -> BTreeMap<SlotKey, Slot> {
         ServiceMode::Global | ServiceMode::GlobalJob => true,
         ServiceMode::Replicated { .. } | ServiceMode::ReplicatedJob { .. } => false,
     };
-    let mut slots: BTreeMap<SlotKey, Slot> = BTreeMap::new();
     let iteration = job::iteration(service);
     let of_this_run = |task: &Task| iteration.is_none() || task.job_iteration == iteration;
     let tasks = view.tasks_of_service(service.id).filter(|task| task.desired < TaskState::Remove && of_this_run(task));
-    for task in tasks {
-        let key = match (global, task.node) {
-            (true, Some(node)) => SlotKey::Node(node),
-            (true, None) => continue,
-            (false, _) => SlotKey::Number(task.slot),
-        };
-        slots.entry(key).or_default().tasks.push(Arc::clone(task));
+    let key = |task: &Task| match (global, task.node) {
+        (true, node) => node.map(SlotKey::Node),
+        (false, _) => Some(SlotKey::Number(task.slot)),
+    };
+    // Of tasks made at once the wanted one counts as the newer.
+    let age = |task: &Task| (task.meta.created.index, task.is_wanted(), task.id);
+    let mut sorted: Vec<_> = tasks.filter_map(|task| Some((key(task)?, age(task), task))).collect();
+    sorted.sort_unstable_by_key(|(key, age, _)| (*key, *age));
+    let slots = sorted.chunk_by(|(one, ..), (other, ..)| one == other).map(|of_slot| {
+        let tasks = of_slot.iter().map(|(_, _, task)| Arc::clone(task)).collect();
+        (of_slot[0].0, Slot { tasks })
+    });
+    slots.collect()
+}
+
+/// The slots of a service as they were read last: the phases of one service share them until one of them changes
+/// something. For views of one history.
+#[derive(Debug, Default)]
+pub struct Memo {
+    at: Option<(u64, ServiceId)>,
+    slots: Arc<BTreeMap<SlotKey, Slot>>,
+}
+
+impl Memo {
+    pub(super) fn slots(&mut self, view: &View, service: &Service) -> Arc<BTreeMap<SlotKey, Slot>> {
+        let at = Some((view.index(), service.id));
+        if self.at != at {
+            *self = Self { at, slots: Arc::new(slots(view, service)) };
+        }
+        Arc::clone(&self.slots)
     }
-    for slot in slots.values_mut() {
-        // Of tasks made at once the wanted one counts as the newer.
-        slot.tasks.sort_by_key(|task| (task.meta.created.index, task.is_wanted(), task.id));
-    }
-    slots
 }
 
 /// What holds the node of a task up; also of none yet.

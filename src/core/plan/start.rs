@@ -4,7 +4,7 @@
 use super::Plan;
 use super::job;
 use super::restart::policy;
-use super::slots::{Slot, slots};
+use super::slots::Slot;
 use super::task::desire;
 use crate::WallTime;
 use crate::model::{NodeState, Service, Task, TaskState};
@@ -26,9 +26,9 @@ pub(super) enum Hold {
 }
 
 pub(super) fn start(view: &View, service: &Service, now: WallTime, plan: &mut Plan) {
-    for slot in slots(view, service).into_values() {
+    for slot in plan.slots(view, service).values() {
         for task in slot.wanted().filter(|task| task.desired < TaskState::Running) {
-            if let Some((until, _)) = hold(view, service, &slot, task, now) {
+            if let Some((until, _)) = hold(view, service, slot, task, now) {
                 plan.wake(until);
             } else if !plan.is_full() {
                 plan.add(vec![desire(task, TaskState::Running)]);

@@ -7,7 +7,7 @@ use super::Plan;
 use super::canary;
 use super::moves;
 use super::restart::{is_finished, may_restart, policy};
-use super::slots::{Slot, SlotKey, slots};
+use super::slots::{Slot, SlotKey};
 use super::task::{create, desire, fresh};
 use super::version::is_current;
 use crate::WallTime;
@@ -233,7 +233,7 @@ impl<'a> Progress<'a> {
 }
 
 pub(super) fn update<R: RngCore>(view: &View, service: &Service, now: WallTime, rng: &mut R, plan: &mut Plan) {
-    let slots = slots(view, service);
+    let slots = plan.slots(view, service);
     let reachable = slots.iter().filter(|(key, _)| can_be_updated(view, **key));
     let progress: Vec<Progress> = reachable.map(|(key, slot)| Progress::of(view, service, *key, slot)).collect();
     for pair in &progress {

@@ -6,6 +6,9 @@ use crate::model::*;
 use crate::{NetworkId, ServiceId, Stamp};
 use std::sync::Arc;
 
+/// Other tasks of its service a new one is compared with: while an update goes on some are of another spec.
+const SIBLINGS_MAX: usize = 8;
+
 pub(super) fn check(view: &View, precondition: Precondition) -> Result<(), Conflict> {
     match precondition {
         Precondition::Version(object, expected) => match view.meta(object) {
@@ -217,10 +220,23 @@ fn create(view: &mut View, stamp: Stamp, object: &Object, events: &mut Vec<Event
     }
     check_name(view, object)?;
     check_references(view, object)?;
-    let object = stamped(object, Meta { version: stamp.index, created: stamp, updated: stamp });
+    let mut object = stamped(object, Meta { version: stamp.index, created: stamp, updated: stamp });
+    if let Object::Task(task) = &mut object {
+        let siblings = view.tasks_of_service(task.service).rev().take(SIBLINGS_MAX);
+        if let Some(sibling) = siblings.into_iter().find(|sibling| sibling.spec_version == task.spec_version) {
+            share_spec(task, &sibling.spec);
+        }
+    }
     put(view, object.clone(), None);
     events.push(Event::Created(object));
     Ok(())
+}
+
+/// Tasks made from one spec hold it once: log and snapshot bring each its own copy.
+pub(super) fn share_spec(task: &mut Arc<Task>, spec: &Arc<TaskSpec>) {
+    if !Arc::ptr_eq(&task.spec, spec) && task.spec == *spec {
+        Arc::make_mut(task).spec = Arc::clone(spec);
+    }
 }
 
 fn replace(view: &mut View, stamp: Stamp, object: &Object, events: &mut Vec<Event>) -> Result<(), Conflict> {

@@ -16,6 +16,7 @@ pub use txn::{Change, Conflict, Object, ObjectRef, Precondition, Txn};
 pub use view::View;
 
 use crate::Stamp;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What became of an object.
@@ -103,7 +104,12 @@ impl Store {
     /// A store that holds exactly these objects, as they are, at `index`.
     pub fn restore(index: u64, objects: impl IntoIterator<Item = Object>) -> Self {
         let mut view = View { index, ..View::default() };
-        for object in objects {
+        let mut specs = BTreeMap::new();
+        for mut object in objects {
+            if let Object::Task(task) = &mut object {
+                let spec = specs.entry((task.service, task.spec_version)).or_insert_with(|| Arc::clone(&task.spec));
+                apply::share_spec(task, spec);
+            }
             let old = index::get(&view, object.object_ref());
             index::put(&mut view, object, old.as_ref());
         }

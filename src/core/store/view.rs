@@ -132,7 +132,7 @@ impl View {
     }
 
     /// Tasks of a service, by id, ended ones included.
-    pub fn tasks_of_service(&self, service: ServiceId) -> impl Iterator<Item = &Arc<Task>> {
+    pub fn tasks_of_service(&self, service: ServiceId) -> impl DoubleEndedIterator<Item = &Arc<Task>> {
         self.tasks_by_service.get(&service).into_iter().flatten().filter_map(|id| self.tasks.get(id))
     }
 

@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use std::sync::Arc;
 use swarm_core::control::{self, Refusal};
 use swarm_core::model::*;
-use swarm_core::plan::{self, Phase};
+use swarm_core::plan::{self, Memo, Phase};
 use swarm_core::store::{Change, Object, Store, Txn};
 use swarm_core::{NetworkId, NodeId, ServiceId, Stamp, TaskId, WallTime};
 
@@ -73,10 +73,10 @@ pub fn network(id: NetworkId) -> Object {
 
 /// The first task of a service, as the plan makes it.
 fn first_task(service: &Object, id: ServiceId) -> Task {
-    let mut store = Store::new();
+    let (mut store, mut rng) = (Store::new(), StdRng::seed_from_u64(1));
     let txn = Txn { changes: vec![Change::Create(service.clone())], ..Txn::default() };
     store.apply(1, 1, &txn).expect("applies");
-    let plan = plan::reconcile(&store.view(), id, Phase::Scale, WallTime(0), &mut StdRng::seed_from_u64(1));
+    let plan = plan::reconcile(&store.view(), id, Phase::Scale, WallTime(0), &mut rng, &mut Memo::default());
     match plan.groups.into_iter().flatten().next() {
         Some(Change::Create(Object::Task(task))) => {
             let made = Stamp { index: 1, wall: WallTime(0) };
@@ -120,6 +120,8 @@ pub fn running(tasks: u128, services: u128, nodes: u128) -> Store {
         task.node = Some(NodeId(scatter(number * 7919 % nodes + 1)));
         task.status.state = TaskState::Running;
         task.status.message = "started".into();
+        task.status.container =
+            Some(ContainerStatus { container_id: format!("{number:064x}"), pid: 4711, ..ContainerStatus::default() });
         task.up_since = Some(WallTime(0));
     })
 }

@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use swarm_core::leader::Ledger;
 use swarm_core::model::{TaskState, TaskStatus};
-use swarm_core::plan::{self, Phase};
+use swarm_core::plan::{self, Memo, Phase};
 use swarm_core::scheduler::{Board, place};
 use swarm_core::store::{Change, Delta, ObjectRef, Store, Txn};
 use swarm_core::{NetworkId, ServiceId, WallTime};
@@ -119,8 +119,9 @@ fn reconcile(bencher: Bencher, replicas: u128) {
     let service = view.services().next().expect("a service").id;
     let mut rng = StdRng::seed_from_u64(7);
     bencher.bench_local(|| {
+        let mut memo = Memo::default();
         for phase in Phase::ALL {
-            assert!(plan::reconcile(&view, service, phase, WallTime(0), &mut rng).is_empty());
+            assert!(plan::reconcile(&view, service, phase, WallTime(0), &mut rng, &mut memo).is_empty());
         }
     });
 }

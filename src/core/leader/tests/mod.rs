@@ -2,6 +2,7 @@ mod addresses;
 mod canary;
 mod golden;
 mod history;
+mod incremental;
 mod job;
 mod moves;
 mod priority;

@@ -128,6 +128,7 @@ impl Run {
     fn new() -> Self {
         let mut world = World::new(3);
         world.stop_time = Duration::from_millis(300);
+        world.is_lossy = true;
         IMAGES.iter().for_each(|(image, fate)| world.fate(image, *fate));
         world.fate(JOB_IMAGE, Fate::CompletesAfter(Duration::from_secs(3)));
         let small = IpamSubnet { subnet: "10.9.0.0/28".parse().unwrap(), gateway: None, range: None };

@@ -40,6 +40,11 @@ pub struct World {
     pub now: WallTime,
     pub rng: StdRng,
     ledger: Ledger,
+    /// When the last step was.
+    led: WallTime,
+    /// Every third step is written by half: what the leader of another term wrote, or a full log.
+    pub is_lossy: bool,
+    steps: u32,
     index: u64,
     pub wake_at: Option<WallTime>,
     fates: BTreeMap<String, Fate>,
@@ -114,6 +119,9 @@ impl World {
             now: WallTime(1_000_000),
             rng: StdRng::seed_from_u64(7),
             ledger: Ledger::default(),
+            led: WallTime(0),
+            is_lossy: false,
+            steps: 0,
             index: 0,
             wake_at: None,
             fates: BTreeMap::new(),
@@ -232,6 +240,11 @@ impl World {
     /// What the leader does until there is nothing left to do.
     pub fn lead(&mut self) {
         for _ in 0..STEPS_MAX {
+            if self.now < self.led {
+                self.ledger.look();
+            }
+            self.led = self.now;
+            self.ledger.assert_follows(&self.view());
             let full = step(&self.view(), self.now, &Scope::All, &mut self.rng.clone());
             let result = self.ledger.step(&self.view(), self.now, &mut self.rng);
             assert_eq!(result, full, "looking at what changed comes to the same as looking at everything");
@@ -242,7 +255,10 @@ impl World {
             if result.txns.is_empty() {
                 return;
             }
-            for txn in &result.txns {
+            self.steps += 1;
+            let is_lost = self.is_lossy && self.steps.is_multiple_of(3);
+            let written = if is_lost { result.txns.len() / 2 } else { result.txns.len() };
+            for txn in &result.txns[..written] {
                 self.apply(txn);
             }
         }
