@@ -14,8 +14,8 @@ const ORPHANED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// Cleans up behind one service.
 pub fn reap_service(view: &View, service: &Service, now: WallTime, plan: &mut Plan) {
-    let tasks: Vec<&Arc<Task>> = view.tasks_of_service(service.id).collect();
-    for task in &tasks {
+    let tasks = plan.memo.tasks(view, service);
+    for task in tasks.iter() {
         if plan.is_full() {
             return;
         }
@@ -94,7 +94,7 @@ fn is_over(task: &Task) -> bool {
 
 /// The service goes when its tasks are gone. What is on a node that is down does not keep it: those
 /// tasks stay behind, hold their addresses, and go when the node is back or given up.
-fn remove_service(view: &View, service: &Service, tasks: &[&Arc<Task>], plan: &mut Plan) {
+fn remove_service(view: &View, service: &Service, tasks: &[Arc<Task>], plan: &mut Plan) {
     let unreachable = |task: &Task| {
         let node = task.node.and_then(|node| view.node(node));
         task.desired == TaskState::Remove && node.is_some_and(|node| node.status.state == NodeState::Down)

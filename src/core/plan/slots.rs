@@ -38,13 +38,17 @@ impl Slot {
 
 /// The slots of a service. Tasks on their way out for good, and those of earlier iterations of a job, are in none.
 pub(super) fn slots(view: &View, service: &Service) -> BTreeMap<SlotKey, Slot> {
+    by_slot(service, view.tasks_of_service(service.id))
+}
+
+fn by_slot<'a>(service: &Service, tasks: impl Iterator<Item = &'a Arc<Task>>) -> BTreeMap<SlotKey, Slot> {
     let global = match service.spec.mode {
         ServiceMode::Global | ServiceMode::GlobalJob => true,
         ServiceMode::Replicated { .. } | ServiceMode::ReplicatedJob { .. } => false,
     };
     let iteration = job::iteration(service);
     let of_this_run = |task: &Task| iteration.is_none() || task.job_iteration == iteration;
-    let tasks = view.tasks_of_service(service.id).filter(|task| task.desired < TaskState::Remove && of_this_run(task));
+    let tasks = tasks.filter(|task| task.desired < TaskState::Remove && of_this_run(task));
     let key = |task: &Task| match (global, task.node) {
         (true, node) => node.map(SlotKey::Node),
         (false, _) => Some(SlotKey::Number(task.slot)),
@@ -60,21 +64,34 @@ pub(super) fn slots(view: &View, service: &Service) -> BTreeMap<SlotKey, Slot> {
     slots.collect()
 }
 
-/// The slots of a service as they were read last: the phases of one service share them until one of them changes
-/// something. For views of one history.
+/// The tasks of a service and its slots as they were read last: the phases of one service share them until one of
+/// them changes something. For views of one history.
 #[derive(Debug, Default)]
 pub struct Memo {
     at: Option<(u64, ServiceId)>,
+    tasks: Arc<Vec<Arc<Task>>>,
     slots: Arc<BTreeMap<SlotKey, Slot>>,
 }
 
 impl Memo {
-    pub(super) fn slots(&mut self, view: &View, service: &Service) -> Arc<BTreeMap<SlotKey, Slot>> {
+    fn read(&mut self, view: &View, service: &Service) {
         let at = Some((view.index(), service.id));
         if self.at != at {
-            *self = Self { at, slots: Arc::new(slots(view, service)) };
+            let tasks: Vec<Arc<Task>> = view.tasks_of_service(service.id).cloned().collect();
+            let slots = Arc::new(by_slot(service, tasks.iter()));
+            *self = Self { at, tasks: Arc::new(tasks), slots };
         }
+    }
+
+    pub(super) fn slots(&mut self, view: &View, service: &Service) -> Arc<BTreeMap<SlotKey, Slot>> {
+        self.read(view, service);
         Arc::clone(&self.slots)
+    }
+
+    /// By id, ended ones included.
+    pub(super) fn tasks(&mut self, view: &View, service: &Service) -> Arc<Vec<Arc<Task>>> {
+        self.read(view, service);
+        Arc::clone(&self.tasks)
     }
 }
 
