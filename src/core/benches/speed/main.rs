@@ -29,7 +29,7 @@ fn schedule(store: &mut Store) -> usize {
     let mut board = Board::of(&view);
     let mut placed = 0;
     loop {
-        let changes = place(&view, &mut board, WallTime(0), STEP);
+        let changes = place(&view, &mut board, WallTime(0), STEP, &mut Vec::new());
         if changes.is_empty() {
             return placed;
         }
