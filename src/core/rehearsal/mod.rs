@@ -281,13 +281,7 @@ fn outlook(service: &Arc<Service>, view: &View, now: WallTime) -> Option<Outlook
         count += 1;
         up += u64::from(task.is_up());
     }
-    let wanted = match service.spec.mode {
-        ServiceMode::Replicated { replicas } if is_there => service.scaled.as_ref().map_or(replicas, |s| s.replicas),
-        ServiceMode::Replicated { .. }
-        | ServiceMode::Global
-        | ServiceMode::ReplicatedJob { .. }
-        | ServiceMode::GlobalJob => count,
-    };
+    let wanted = service.wanted_replicas().filter(|_| is_there).unwrap_or(count);
     let message = if is_there { plan::update_message(service, now).unwrap_or_default() } else { "removed".to_owned() };
     Some(Outlook { service: Arc::clone(service), up, wanted, message })
 }

@@ -4,7 +4,7 @@ use crate::client::{Client, segment};
 use crate::commands::log_options::TaskLogOptions;
 use crate::commands::tasks;
 use crate::error::{CliError, Result};
-use crate::json::{flag, int};
+use crate::json::flag;
 use clap::Args;
 
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub async fn run(client: &Client, args: LogsArgs) -> Result<()> {
     match client.get(&super::path(name)).await {
         Ok(service) => {
             let tty = flag(&service, "/Spec/TaskTemplate/ContainerSpec/TTY");
-            let slots = int(&service, "/Spec/Mode/Replicated/Replicas");
+            let slots = super::list::replicas(&service);
             args.options.print(client, &format!("{}/logs", super::path(name)), slots, tty).await
         }
         Err(error) if error.is_not_found() => {
