@@ -430,6 +430,8 @@ proptest! {
                 prop_assert!(tasks.iter().all(version), "all tasks are of the newest spec");
             }
         }
-        prop_assert_eq!(run.world.wake_at, None, "nothing is left to wait for");
+        // While it evens nodes out the leader comes back for more when its budget allows it.
+        let evens = view.cluster().is_some_and(|cluster| cluster.spec.rebalance_moves_per_minute > 0);
+        prop_assert!(evens || run.world.wake_at.is_none(), "nothing is left to wait for: {:?}", run.world.wake_at);
     }
 }

@@ -94,7 +94,7 @@ fn what_starts_first_moves_waits_and_goes_is_told_as_such() {
     spec.task.placement.constraints = vec!["node.labels.disk==ssd".into()];
     let create = control::create_service(&world.view(), spec, ServiceId(1), world.now).expect("a valid service");
     let waits = lines(&rehearse(&world, &create));
-    assert!(waits[0].starts_with("1 0s db.1 wait: no suitable node"), "{waits:?}");
+    assert!(waits[0].starts_with("1 0s db.1 wait: no node fits"), "{waits:?}");
     assert_eq!(waits.len(), 1);
     let remove = control::remove_service(&world.view(), web, world.now).expect("it is there");
     let told = rehearse(&world, &remove);
