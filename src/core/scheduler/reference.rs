@@ -52,9 +52,9 @@ fn rank(view: &View, board: &Board, demand: &Demand, info: &NodeInfo, now: WallT
 
 fn weight(task: &Task, demand: &Demand, now: WallTime) -> u32 {
     let lately = task.ended.is_some_and(|ended| now.since(ended) < Duration::from_secs(300));
-    match (task.service == demand.task.service && lately, task.status.state) {
-        (true, TaskState::Rejected) => FAILURES_TO_AVOID,
-        (true, TaskState::Failed) => 1,
-        _ => 0,
+    if task.service != demand.task.service || !lately {
+        return 0;
     }
+    let is = |state| u32::from(task.status.state == state);
+    is(TaskState::Rejected) * FAILURES_TO_AVOID + is(TaskState::Failed)
 }

@@ -104,24 +104,32 @@ fn attached(task: &Task) -> impl Iterator<Item = NetworkId> {
 /// Moves the index entries of an object from what it was to what it will be.
 fn reindex(view: &mut View, old: Option<&Object>, new: Option<&Object>) {
     rename(view, old, new);
-    match (old, new) {
-        (Some(Object::Task(old)), Some(Object::Task(new))) => reindex_task(view, Some(old), Some(new), new.id),
-        (Some(Object::Task(old)), _) => reindex_task(view, Some(old), None, old.id),
-        (_, Some(Object::Task(new))) => reindex_task(view, None, Some(new), new.id),
-        (Some(Object::Service(old)), Some(Object::Service(new))) => reindex_service(view, Some(old), Some(new)),
-        (Some(Object::Service(old)), _) => reindex_service(view, Some(old), None),
-        (_, Some(Object::Service(new))) => reindex_service(view, None, Some(new)),
-        (_, _) => {}
+    let (was, is) = (task_of(old), task_of(new));
+    if let Some(id) = was.or(is).map(|task| task.id) {
+        reindex_task(view, was, is, id);
     }
-    let ingress = |object: Option<&Object>| match object {
-        Some(Object::Network(network)) => network.spec.ingress.then_some(network.id),
-        Some(_) | None => None,
-    };
+    reindex_service(view, service_of(old), service_of(new));
+    let ingress = |object: Option<&Object>| network_of(object).filter(|n| n.spec.ingress).map(|n| n.id);
     if ingress(old) != ingress(new) {
         ingress(old).map(|id| view.ingress.remove(&id));
         ingress(new).map(|id| view.ingress.insert(id));
     }
 }
+
+macro_rules! as_kind {
+    ($of:ident, $kind:ident, $($other:ident)|+) => {
+        fn $of(object: Option<&Object>) -> Option<&Arc<$kind>> {
+            match object? {
+                Object::$kind(object) => Some(object),
+                $(Object::$other(_))|+ => None,
+            }
+        }
+    };
+}
+
+as_kind!(task_of, Task, Cluster | Node | Service | Network | Secret | Config);
+as_kind!(service_of, Service, Cluster | Node | Task | Network | Secret | Config);
+as_kind!(network_of, Network, Cluster | Node | Service | Task | Secret | Config);
 
 fn rename(view: &mut View, old: Option<&Object>, new: Option<&Object>) {
     let (was, is) = (old.and_then(name_of), new.and_then(name_of));
