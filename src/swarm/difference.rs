@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Characters of one value.
 const VALUE_WIDTH: usize = 40;
 /// Parts of a path that say nothing to a person.
-const IMPLIED: [&str; 5] = ["TaskTemplate", "ContainerSpec", "Mode", "Replicated", "ReplicatedJob"];
+const IMPLIED: [&str; 6] = ["TaskTemplate", "ContainerSpec", "Mode", "Replicated", "ReplicatedJob", "Swarm"];
+/// What there is beyond the API: absent when nothing of it is given.
+const EXTENSION: &str = "Swarm";
 /// Fields in nanoseconds.
 const DURATIONS: [&str; 15] = [
     "Delay",
@@ -42,7 +44,16 @@ fn walk(path: &mut Vec<String>, before: &Value, after: &Value, out: &mut Vec<Str
     if before == after {
         return;
     }
-    let (Value::Object(old), Value::Object(new)) = (before, after) else {
+    // Canaries are of an update, not of what is updated.
+    if path.len() == 2 && path[0] == EXTENSION && path[1] == "Canary" {
+        return;
+    }
+    let is_extension = path.last().is_some_and(|key| key == EXTENSION);
+    let fields = |value: &Value| match value {
+        Value::Null if is_extension => Some(Map::new()),
+        other => other.as_object().cloned(),
+    };
+    let (Some(old), Some(new)) = (fields(before), fields(after)) else {
         out.push(describe(path, before, after));
         return;
     };
@@ -50,7 +61,7 @@ fn walk(path: &mut Vec<String>, before: &Value, after: &Value, out: &mut Vec<Str
     let at = |object: &Map<String, Value>, key: &str| object.get(key).cloned().unwrap_or(Value::Null);
     for key in keys {
         path.push(key.clone());
-        walk(path, &at(old, key), &at(new, key), out);
+        walk(path, &at(&old, key), &at(&new, key), out);
         path.pop();
     }
 }
@@ -151,6 +162,13 @@ mod tests {
         ];
         assert_eq!(differences(&before, &after), expected);
         assert!(differences(&before, &before).is_empty());
+    }
+
+    #[test]
+    fn canaries_are_of_an_update_and_no_difference() {
+        let before = json!({"Swarm": {"Canary": {"Tasks": 1}, "Priority": 2}});
+        assert_eq!(differences(&before, &json!({})), ["Priority removed"]);
+        assert!(differences(&json!({}), &json!({"Swarm": {"Canary": {"Tasks": 1}}})).is_empty());
     }
 
     #[test]

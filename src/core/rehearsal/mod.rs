@@ -13,7 +13,7 @@ pub use diary::{Action, Deed, Place};
 use crate::leader::Ledger;
 use crate::model::*;
 use crate::store::{Conflict, Event, Object, ObjectRef, Store, Txn, View};
-use crate::{ServiceId, WallTime, plan};
+use crate::{ServiceId, WallTime};
 use diary::Diary;
 use rand::RngCore;
 use std::collections::BTreeSet;
@@ -130,7 +130,7 @@ impl Rehearsal {
         let actions = diary.end(&view, &touched, is_news);
         let acted: BTreeSet<ServiceId> =
             actions.iter().map(|action| action.service).chain(about.iter().copied()).collect();
-        let outlook = |id: &ServiceId| outlook(view.service(*id).or_else(|| self.start.service(*id))?, &view, self.now);
+        let outlook = |id: &ServiceId| outlook(view.service(*id).or_else(|| self.start.service(*id))?, &view);
         let mut services: Vec<Outlook> = acted.iter().filter_map(outlook).collect();
         services.sort_by(|a, b| a.service.spec.name.cmp(&b.service.spec.name));
         Rehearsed { objects, actions, services, is_whole, view }
@@ -273,7 +273,7 @@ fn rests(view: &View, touched: &BTreeSet<ServiceId>) -> bool {
     })
 }
 
-fn outlook(service: &Arc<Service>, view: &View, now: WallTime) -> Option<Outlook> {
+fn outlook(service: &Arc<Service>, view: &View) -> Option<Outlook> {
     let is_there = view.service(service.id).is_some_and(|service| !service.removing);
     let tasks = view.tasks_of_service(service.id).filter(|task| is_there && task.is_wanted());
     let (mut up, mut count) = (0, 0);
@@ -282,6 +282,7 @@ fn outlook(service: &Arc<Service>, view: &View, now: WallTime) -> Option<Outlook
         up += u64::from(task.is_up());
     }
     let wanted = service.wanted_replicas().filter(|_| is_there).unwrap_or(count);
-    let message = if is_there { plan::update_message(service, now).unwrap_or_default() } else { "removed".to_owned() };
+    let told = service.update_status.as_ref().map(|status| status.message.clone());
+    let message = if is_there { told.unwrap_or_default() } else { "removed".to_owned() };
     Some(Outlook { service: Arc::clone(service), up, wanted, message })
 }
