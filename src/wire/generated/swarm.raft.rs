@@ -64,7 +64,7 @@ pub struct TaskDesiredChange {
     #[prost(enumeration = "super::objects::TaskState", tag = "2")]
     pub desired: i32,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TaskAssignedChange {
     #[prost(bytes = "vec", tag = "1")]
     pub task: ::prost::alloc::vec::Vec<u8>,

@@ -203,6 +203,28 @@ fn a_singleton_stops_before_it_starts_elsewhere() {
 }
 
 #[test]
+fn a_port_of_the_host_is_taken_over_only_on_another_node() {
+    let host_port = |spec: &mut ServiceSpec| {
+        let port =
+            PortConfig { target_port: 80, published_port: 8080, mode: PublishMode::Host, ..PortConfig::default() };
+        spec.endpoint.ports = vec![port];
+    };
+    let mut world = World::new(1);
+    let web = up(&mut world, 1, start_first(1), host_port);
+    world.update(web, |spec| spec.task.container.image = "web:2".into());
+    world.settle();
+    assert_eq!(world.running(web)[0].spec.container.image, "web:1");
+    let waiting = world.tasks(web).pop().expect("the new one");
+    assert_eq!(waiting.status.err, "no node fits: 1 have host port 8080/tcp in use");
+    world.change(vec![crate::store::Change::Create(node(2).into())]);
+    world.pass(SECOND);
+    assert_eq!((world.running(web)[0].spec.container.image.as_str(), world.spread(web)), ("web:2", [(2, 1)].into()));
+    drain(&mut world, 2);
+    world.settle();
+    assert_eq!(world.spread(web), [(1, 1)].into());
+}
+
+#[test]
 fn a_node_that_is_lost_while_it_is_drained_is_not_waited_for() {
     let mut world = World::new(3);
     let web = up(&mut world, 6, start_first(1), |_| {});

@@ -118,6 +118,19 @@ fn the_history_of_a_slot_is_limited() {
 }
 
 #[test]
+fn the_history_limit_of_the_cluster_is_kept_to_and_the_newest_task_is_always_kept() {
+    for (limit, kept) in [(0, 1), (1, 1), (2, 2), (7, 7)] {
+        let mut world = World::new(1);
+        world.settings(|spec| spec.task_history_limit = limit);
+        let policy = RestartPolicy { delay: SECOND, ..RestartPolicy::default() };
+        let job = failing(&mut world, "job", Fate::FailsAfter(SECOND), policy);
+        world.pass(Duration::from_secs(60));
+        assert_eq!(world.tasks(job).len(), kept, "limit {limit}");
+        assert!(world.tasks(job)[kept - 1].is_wanted());
+    }
+}
+
+#[test]
 fn a_node_where_a_service_keeps_failing_is_avoided() {
     let mut world = World::new(2);
     world.edit_node(2, |node| node.spec.availability = Availability::Pause);
