@@ -40,6 +40,9 @@ pub struct DaemonArgs {
     /// Label of this engine, KEY=VALUE (may be repeated)
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub labels: Vec<String>,
+    /// Generic resource of this host, KIND=AMOUNT or KIND=NAME (may be repeated)
+    #[arg(long = "node-generic-resource", value_name = "KIND=VALUE")]
+    pub generic_resources: Vec<String>,
     /// How much is logged: error, warn, info, debug, trace
     #[arg(short = 'l', long = "log-level", default_value = "info", env = "SWARM_LOG")]
     pub log_level: String,
@@ -176,6 +179,10 @@ async fn start_engine(
     let private = overlay::keys::load_or_create(&network.join("wireguard.key"))
         .map_err(|error| line("key of the overlay", &error))?;
     let mut description = host::description(labels);
+    for text in &args.generic_resources {
+        let added = description.resources.add_generic(text);
+        added.map_err(|error| format!("--node-generic-resource: {error}"))?;
+    }
     description.wireguard_key = overlay::keys::public_key(&private);
     description.wireguard_port = overlay::PORT_DEFAULT;
     let net = Net::new(NetSettings {

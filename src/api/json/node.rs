@@ -101,12 +101,13 @@ pub fn write_node(node: &Node, view: &View, status: &SwarmStatus) -> Value {
 }
 
 fn write_description(description: &NodeDescription) -> Value {
-    let generic = description.resources.generic.iter();
-    let generic = generic.map(|(kind, value)| json!({ "DiscreteResourceSpec": { "Kind": kind, "Value": value } }));
+    let Resources { generic, named, .. } = &description.resources;
+    let mut all: Vec<Value> = named.iter().flat_map(|(kind, units)| write_units(kind, units)).collect();
+    all.extend(generic.iter().map(|(kind, value)| write_amount(kind, *value)));
     let resources = Fields::new()
         .set("NanoCPUs", description.resources.nano_cpus)
         .set("MemoryBytes", description.resources.memory_bytes)
-        .filled("GenericResources", generic.collect::<Vec<_>>());
+        .filled("GenericResources", all);
     let plugins = json!([{ "Type": "Network", "Name": "overlay" }, { "Type": "Volume", "Name": "local" }]);
     let engine = Fields::new()
         .set("EngineVersion", description.engine_version.as_str())
@@ -120,6 +121,17 @@ fn write_description(description: &NodeDescription) -> Value {
         .set("Resources", resources)
         .set("Engine", engine)
         .into()
+}
+
+/// API `GenericResources`, an amount of a kind.
+pub fn write_amount(kind: &str, value: i64) -> Value {
+    json!({ "DiscreteResourceSpec": { "Kind": kind, "Value": value } })
+}
+
+/// The same, each unit of a kind by its name.
+pub fn write_units(kind: &str, units: &ResourceNames) -> Vec<Value> {
+    let one = |name: &String| json!({ "NamedResourceSpec": { "Kind": kind, "Value": name } });
+    units.names.iter().map(one).collect()
 }
 
 fn write_manager(node: &Node, status: &SwarmStatus) -> Value {

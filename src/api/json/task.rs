@@ -2,6 +2,7 @@
 
 use super::fields::{Fields, strings};
 use super::network::{prefix_len, write_network_of_task};
+use super::node::{write_amount, write_units};
 use super::service::{PROTOCOLS, PUBLISH_MODES, word_of, write_task_spec};
 use super::time::rfc3339_ms;
 use serde_json::{Value, json};
@@ -47,6 +48,7 @@ pub fn write_task(task: &Task, view: &View, now: WallTime) -> Value {
         .set("Status", write_status(&task.status, obstacle(task, view, now)))
         .set("DesiredState", desired_word(task))
         .filled("NetworksAttachments", attachments.map(Value::from).collect::<Vec<_>>())
+        .filled("AssignedGenericResources", assigned(task))
         .opt("JobIteration", task.job_iteration.map(|iteration| json!({ "Index": iteration })))
         .into()
 }
@@ -74,6 +76,19 @@ pub fn desired_word(task: &Task) -> &'static str {
         (Some(_), TaskState::Running) => TaskState::Complete.as_str(),
         (_, desired) => desired.as_str(),
     }
+}
+
+/// What it was given of generic resources: units by name where its node names them, else the amount.
+fn assigned(task: &Task) -> Vec<Value> {
+    if task.node.is_none() || task.status.state < TaskState::Assigned {
+        return Vec::new();
+    }
+    let reserved = task.spec.resources.reservations.generic.iter();
+    let given = reserved.flat_map(|(kind, amount)| match task.assigned_resources.get(kind) {
+        Some(units) => write_units(kind, units),
+        None => vec![write_amount(kind, *amount)],
+    });
+    given.collect()
 }
 
 fn write_status(status: &TaskStatus, err: String) -> Value {

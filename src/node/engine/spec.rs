@@ -66,13 +66,25 @@ fn process(task: &Task, image: &Image) -> Result<ProcessSpec, EngineError> {
     let or = |own: &String, image: &String| if own.is_empty() { image.clone() } else { own.clone() };
     Ok(ProcessSpec {
         args,
-        env: environment(&image.config.env, &spec.env, &hostname(task)),
+        env: environment(&image.config.env, &[spec.env.clone(), resources(task)].concat(), &hostname(task)),
         cwd: or(&spec.dir, &image.config.working_dir),
         user: or(&spec.user, &image.config.user),
         additional_groups: spec.groups.clone(),
         tty: spec.tty,
         ..ProcessSpec::default()
     })
+}
+
+/// What tells the program which generic resources it was given, in Docker's form: `DOCKER_RESOURCE_GPU=GPU-1,GPU-2` or
+/// the amount.
+fn resources(task: &Task) -> Vec<String> {
+    let reserved = task.spec.resources.reservations.generic.iter();
+    let line = |(kind, amount): (&String, &i64)| {
+        let given = task.assigned_resources.get(kind);
+        let value = given.map_or_else(|| amount.to_string(), |units| units.names.join(","));
+        format!("DOCKER_RESOURCE_{}={value}", kind.to_uppercase())
+    };
+    reserved.map(line).collect()
 }
 
 /// The image's variables with the task's over them; a name without `=` removes it.

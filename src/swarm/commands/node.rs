@@ -241,6 +241,10 @@ fn describe(node: &Value) -> String {
     line("Resources:", "");
     line(" CPUs:\t\t\t", &(int(node, "/Description/Resources/NanoCPUs") / 1_000_000_000).to_string());
     line(" Memory:\t\t", &binary_size(int(node, "/Description/Resources/MemoryBytes")));
+    let generic = generic(node);
+    if !generic.is_empty() {
+        line(" Generic:\t\t", &generic);
+    }
     let plugins = plugins(node);
     if !plugins.is_empty() {
         line("Plugins:", "");
@@ -255,6 +259,16 @@ fn describe(node: &Value) -> String {
         labels.split(',').for_each(|label| line(" - ", label));
     }
     out
+}
+
+/// `gpu=GPU-1, ssd=2`: generic resources as the daemon was told of them.
+fn generic(node: &Value) -> String {
+    let one = |item: &Value| match text(item, "/NamedResourceSpec/Kind") {
+        "" => format!("{}={}", text(item, "/DiscreteResourceSpec/Kind"), int(item, "/DiscreteResourceSpec/Value")),
+        kind => format!("{kind}={}", text(item, "/NamedResourceSpec/Value")),
+    };
+    let items = json::list(node, "/Description/Resources/GenericResources").iter();
+    items.map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// Names of plugins by their type.

@@ -133,7 +133,7 @@ fn read_generic(mut object: Object) -> Read<(String, i64)> {
     if let Some(mut named) = object.object("NamedResourceSpec")? {
         let kind = named.string("Kind")?;
         return Err(ApiError::bad(format!(
-            "{}: invalid argument for resource {kind}",
+            "{}: units of {kind} cannot be asked for by name, use DiscreteResourceSpec with a number",
             object.path("NamedResourceSpec")
         )));
     }

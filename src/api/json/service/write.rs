@@ -5,6 +5,7 @@ use super::{CONDITIONS, FAILURE_ACTIONS, ORDERS, word_of};
 use crate::json::container::{nanos, write_container};
 use crate::json::fields::{Fields, strings};
 use crate::json::network::prefix_len;
+use crate::json::node::write_amount;
 use crate::json::task::write_port;
 use crate::json::time::rfc3339_ms;
 use serde_json::{Value, json};
@@ -130,8 +131,7 @@ fn write_resources(resources: &ResourceRequirements) -> Value {
         .filled("MemoryBytes", resources.limit_memory_bytes)
         .filled("Pids", resources.limit_pids);
     let reserved = &resources.reservations;
-    let generic = reserved.generic.iter();
-    let generic = generic.map(|(kind, value)| json!({ "DiscreteResourceSpec": { "Kind": kind, "Value": value } }));
+    let generic = reserved.generic.iter().map(|(kind, value)| write_amount(kind, *value));
     let reservations = Fields::new()
         .filled("NanoCPUs", reserved.nano_cpus)
         .filled("MemoryBytes", reserved.memory_bytes)
