@@ -19,6 +19,7 @@ mod lookup;
 mod networks;
 mod nodes;
 pub mod ports;
+mod rebalance;
 mod rehearsals;
 mod routes;
 mod secrets;

@@ -4,6 +4,7 @@ use crate::call::{Call, Outcome, empty, ok};
 use crate::error::ApiError;
 use crate::json::{Object, merge_cluster_spec, parse_availability, write_cluster};
 use crate::ports::{Failure, InitRequest, JoinRequest, SwarmState, SwarmStatus};
+use crate::rebalance;
 use crate::routes::unknown_below;
 use axum::http::StatusCode;
 use ipnet::Ipv4Net;
@@ -30,6 +31,8 @@ pub async fn route(call: Call, method: &str, rest: &[&str]) -> Outcome {
         ("POST", ["join"]) => join(call).await,
         ("POST", ["leave"]) => leave(call).await,
         ("POST", ["update"]) => update(call).await,
+        ("GET", ["rebalance"]) => rebalance::show(call).await,
+        ("POST", ["rebalance"]) => rebalance::carry_out(call).await,
         ("GET", ["unlockkey"]) => unlock_key(call).await,
         ("POST", ["unlock"]) => unlock(call).await,
         _ => Err(unknown_below(method, "swarm", rest)),

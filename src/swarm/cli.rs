@@ -2,7 +2,8 @@
 
 use crate::client::{Client, Host};
 use crate::commands::{
-    cluster, container, content, events, image, network, node, service, settings, stack, system, task, volume,
+    cluster, container, content, events, image, network, node, rebalance, service, settings, stack, system, task,
+    volume,
 };
 use crate::error::{CliError, Result};
 use crate::table::write_out;
@@ -38,6 +39,8 @@ enum Command {
     Update(settings::UpdateArgs),
     /// Print or rotate a join token
     JoinToken(cluster::JoinTokenArgs),
+    /// Even out what runs where, once
+    Rebalance(rebalance::RebalanceArgs),
     /// Manage nodes
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -159,6 +162,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<()> {
         Command::Leave(args) => cluster::leave(context, args).await,
         Command::Update(args) => settings::update(context, args).await,
         Command::JoinToken(args) => cluster::join_token(context, args).await,
+        Command::Rebalance(args) => rebalance::run(context, args).await,
         Command::Node(command) => node::run(context, command).await,
         Command::Service(command) => service::run(context, command).await,
         Command::Stack(command) => stack::run(context, command).await,

@@ -25,7 +25,7 @@ mod waits;
 pub use canary::update_message;
 pub use evict::evict;
 pub use reap::{reap_networks, reap_service, reap_strays};
-pub use rebalance::{ROUND_MOVES_MAX, Shift, even_out, rebalance, shift};
+pub use rebalance::{ROUND_MOVES_MAX, Shift, even_out, rebalance, rebalance_round};
 pub use slots::Memo;
 pub use version::is_current;
 pub use waits::{service_reason, waiting_reason};

@@ -14,9 +14,10 @@ use super::update::is_under_way;
 use super::version::is_current;
 use crate::model::{Node, Service, Task, TaskOrigin};
 use crate::scheduler::{self, Board, NodeInfo};
-use crate::store::{Change, View};
+use crate::store::{Change, ObjectRef, Precondition, Txn, View};
 use crate::{NodeId, ServiceId, TaskId, WallTime};
-use rand::RngCore;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -59,8 +60,18 @@ pub fn even_out<R: RngCore>(view: &View, board: &Board, now: WallTime, rng: &mut
     plan
 }
 
+/// One round that a user asks for, whatever the budget: what moves, and the write that moves it. Refused when one of
+/// the tasks was written in between. `seed` is for ids only.
+pub fn rebalance_round(view: &View, now: WallTime, seed: u64) -> (Vec<Shift>, Txn) {
+    let shifts = rebalance(view, &Board::of(view), now, ROUND_MOVES_MAX);
+    let moved = shifts.iter().filter_map(|shift| view.task(shift.task));
+    let preconditions = moved.map(|task| Precondition::Version(ObjectRef::Task(task.id), task.meta.version)).collect();
+    let changes = shift(view, &shifts, &mut StdRng::seed_from_u64(seed));
+    (shifts, Txn { wall: now, preconditions, changes, ..Txn::default() })
+}
+
 /// Makes the tasks that take over on the nodes they are to move to.
-pub fn shift<R: RngCore>(view: &View, shifts: &[Shift], rng: &mut R) -> Vec<Change> {
+fn shift<R: RngCore>(view: &View, shifts: &[Shift], rng: &mut R) -> Vec<Change> {
     let moved = shifts.iter().filter_map(|shift| {
         let old = view.task(shift.task)?;
         let new = mover(view, view.service(old.service)?, SlotKey::Number(old.slot), old, rng);

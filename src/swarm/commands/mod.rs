@@ -10,6 +10,7 @@ pub mod image;
 pub mod log_options;
 pub mod network;
 pub mod node;
+pub mod rebalance;
 pub mod rehearsal;
 pub mod service;
 pub mod settings;

@@ -347,6 +347,8 @@ impl Run {
                 let _ = self.world.promote(id);
             }
         }
+        // Evening out may go on for long: a move a minute.
+        self.world.settings(|spec| spec.rebalance_moves_per_minute = 0);
     }
 }
 

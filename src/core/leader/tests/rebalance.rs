@@ -3,7 +3,7 @@
 use super::world::*;
 use crate::audit::{audit, audit_settled};
 use crate::model::*;
-use crate::plan::{Shift, rebalance};
+use crate::plan::{Shift, rebalance, rebalance_round};
 use crate::scheduler::Board;
 use crate::store::Change;
 use crate::{NodeId, ServiceId};
@@ -68,6 +68,19 @@ fn it_is_off_unless_there_is_a_budget() {
     world.pass(120 * SECOND);
     assert_eq!(world.spread(web), [(1, 4)].into());
     assert_eq!(shifts(&world).len(), 2, "it can be asked what would be moved");
+}
+
+#[test]
+fn a_round_that_is_asked_for_moves_what_was_shown() {
+    let mut world = world(1, 0);
+    let web = up(&mut world, start_first("web", 4));
+    join(&mut world, 2);
+    let (shown, txn) = rebalance_round(&world.view(), world.now, 41);
+    assert_eq!(shown, shifts(&world));
+    world.apply(&txn);
+    world.settle();
+    assert_eq!(world.spread(web), [(1, 2), (2, 2)].into());
+    assert_eq!(rebalance_round(&world.view(), world.now, 42).0, []);
 }
 
 #[test]
