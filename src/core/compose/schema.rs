@@ -266,6 +266,7 @@ static DEPLOY: &[Key] = &[
     key("x-readiness", Object(PROBE)),
     key("x-liveness", Object(PROBE)),
     key("x-autoscale", Object(AUTOSCALE)),
+    key("x-priority", Int),
 ];
 
 /// Ours: a check that needs no tool in the image.

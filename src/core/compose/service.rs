@@ -100,7 +100,14 @@ pub(crate) fn service(context: &mut Context<'_>, entry: &Entry) -> StackService 
             container: container::container(context, node, &path),
             resources: resources(context, deploy.and_then(|deploy| deploy.get("resources")), &join(&at, "resources")),
             restart: restart(context, node, deploy, &path, is_job),
-            placement: placement(context, deploy.and_then(|deploy| deploy.get("placement")), &join(&at, "placement")),
+            placement: Placement {
+                priority: priority(
+                    context,
+                    deploy.and_then(|deploy| deploy.get("x-priority")),
+                    &join(&at, "x-priority"),
+                ),
+                ..placement(context, deploy.and_then(|deploy| deploy.get("placement")), &join(&at, "placement"))
+            },
             networks: Vec::new(),
             log_driver: log_driver(context, node.get("logging"), &join(&path, "logging")),
             force_update: 0,
@@ -257,6 +264,15 @@ fn placement(context: &mut Context<'_>, node: Option<&Node>, at: &str) -> Placem
         platforms: Vec::new(),
         priority: 0,
     }
+}
+
+/// Ours: who goes first when there is not room for all.
+fn priority(context: &mut Context<'_>, node: Option<&Node>, at: &str) -> i32 {
+    let Some((node, number)) = node.and_then(|node| Some((node, node.as_int()?))) else { return 0 };
+    i32::try_from(number).unwrap_or_else(|_| {
+        context.report.error(node.pos, at, format!("must be {} to {}, this is {number}", i32::MIN, i32::MAX));
+        0
+    })
 }
 
 fn log_driver(context: &mut Context<'_>, node: Option<&Node>, at: &str) -> Option<LogDriver> {

@@ -50,6 +50,14 @@ fn names_and_labels_are_those_of_docker() {
 }
 
 #[test]
+fn a_priority_and_constraints_on_several_values_are_taken() {
+    let deploy = "deploy:\n  x-priority: -5\n  placement:\n    constraints:";
+    let spec = web(&format!("{deploy} [\"node.labels.zone in (a, b)\", \"node.hostname!=db-*\"]"));
+    assert_eq!(spec.task.placement.priority, -5);
+    assert_eq!(spec.task.placement.constraints, ["node.labels.zone in (a, b)", "node.hostname!=db-*"]);
+}
+
+#[test]
 fn references_are_resolved_from_names() {
     let stack = loaded(&[SHOP]).stack;
     let spec = stack.services[1].resolve(&All).unwrap();

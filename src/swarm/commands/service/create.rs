@@ -43,6 +43,9 @@ pub struct CreateArgs {
     /// How tasks are spread, such as spread=node.labels.zone (may be repeated)
     #[arg(long = "placement-pref", value_name = "PREFERENCE")]
     preferences: Vec<String>,
+    /// Generic resource kept for each task, KIND=AMOUNT (may be repeated)
+    #[arg(long = "generic-resource", value_name = "KIND=AMOUNT")]
+    generic_resources: Vec<String>,
     /// Port reached from outside, [PUBLISHED:]TARGET[/PROTOCOL] or published=..,target=..,mode=.. (may be repeated)
     #[arg(short, long, value_name = "PORT")]
     publish: Vec<String>,
@@ -154,6 +157,7 @@ fn lists(args: &CreateArgs, spec: &mut Value) -> Result<()> {
     for word in &args.preferences {
         list_mut(spec, "/TaskTemplate/Placement/Preferences").push(parse::preference(word)?);
     }
+    super::placing::add_generic(spec, &args.generic_resources)?;
     for word in &args.ulimits {
         list_mut(spec, &format!("{CONTAINER}/Ulimits")).push(parse::ulimit(word)?);
     }

@@ -166,6 +166,10 @@ impl Page<'_> {
         if !preferences.is_empty() {
             self.line(" Preferences:\t", &format!("[spread={}]", preferences.join(" spread=")));
         }
+        match self.int("Swarm/Priority") {
+            0 => {}
+            priority => self.line(" Priority:\t", &priority.to_string()),
+        }
         match self.int("TaskTemplate/Placement/MaxReplicas") {
             0 => {}
             most => self.line(" Max Replicas Per Node:   ", &most.to_string()),
@@ -248,7 +252,9 @@ impl Page<'_> {
         for section in ["Reservations", "Limits"] {
             let at = |field: &str| self.int(&format!("TaskTemplate/Resources/{section}/{field}"));
             let (cpus, memory, pids) = (at("NanoCPUs"), at("MemoryBytes"), at("Pids"));
-            if cpus == 0 && memory == 0 && pids == 0 {
+            let generic = list(self.service, &format!("/Spec/TaskTemplate/Resources/{section}/GenericResources"));
+            let generic = super::placing::generic_words(generic);
+            if cpus == 0 && memory == 0 && pids == 0 && generic.is_empty() {
                 continue;
             }
             self.line(&format!(" {section}:"), "");
@@ -261,6 +267,7 @@ impl Page<'_> {
             if pids > 0 {
                 self.line("  PIDs:\t\t", &pids.to_string());
             }
+            self.some("  Generic:\t", &generic);
         }
     }
 

@@ -28,6 +28,12 @@ pub struct ListOptions {
     /// Remove a placement preference (may be repeated)
     #[arg(long, value_name = "PREFERENCE")]
     placement_pref_rm: Vec<String>,
+    /// Keep a generic resource for each task, KIND=AMOUNT (may be repeated)
+    #[arg(long, value_name = "KIND=AMOUNT")]
+    generic_resource_add: Vec<String>,
+    /// Keep a generic resource no more (may be repeated)
+    #[arg(long, value_name = "KIND")]
+    generic_resource_rm: Vec<String>,
     /// Publish a port (may be repeated)
     #[arg(long, value_name = "PORT")]
     publish_add: Vec<String>,
@@ -172,6 +178,8 @@ impl ListOptions {
             add_to(spec, &preferences, parse::preference(word)?, |a, b| a == b);
         }
         drop_empty(spec, &preferences);
+        super::placing::remove_generic(spec, &self.generic_resource_rm);
+        super::placing::add_generic(spec, &self.generic_resource_add)?;
         self.change_ports(spec)?;
         for word in &self.network_add {
             let network = parse::network(word)?;

@@ -11,6 +11,7 @@ mod lists;
 mod logs;
 pub mod options;
 mod parse;
+mod placing;
 mod probes;
 pub mod update;
 

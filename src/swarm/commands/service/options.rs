@@ -1,5 +1,6 @@
 //! Flags `service create` and `service update` share, and how they change a service's specification.
 
+use super::placing::PlacingOptions;
 use super::probes::ProbeOptions;
 use crate::error::{CliError, Result};
 use crate::json::{drop_empty, list_mut, set, set_some, text, texts};
@@ -66,6 +67,8 @@ pub struct SpecOptions {
     /// Most tasks on one node (0: no limit)
     #[arg(long, value_name = "N", value_parser = parse_count)]
     replicas_max_per_node: Option<u64>,
+    #[command(flatten)]
+    placing: PlacingOptions,
     #[command(flatten)]
     resources: ResourceOptions,
     #[command(flatten)]
@@ -221,6 +224,7 @@ impl SpecOptions {
         if let Some(autoscale) = &self.autoscale {
             super::autoscale::apply(autoscale, spec)?;
         }
+        self.placing.apply(spec);
         self.resources.apply(spec);
         self.restart.apply(spec);
         self.update.apply(spec);
