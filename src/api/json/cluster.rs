@@ -65,6 +65,23 @@ fn merge_extension(mut object: Object, spec: &mut ClusterSpec) -> Result<(), Api
         let place = object.path("SpecHistoryLimit");
         spec.spec_history_limit = u32::try_from(limit).map_err(|_| ApiError::bad(format!("{place}: too large")))?;
     }
+    match object.opt_string("Placement")?.as_deref() {
+        None | Some("") => {}
+        Some("spread") => spec.binpack = false,
+        Some("binpack") => spec.binpack = true,
+        Some(other) => {
+            let place = object.path("Placement");
+            return Err(ApiError::bad(format!("{place}: \"{other}\" is neither spread nor binpack")));
+        }
+    }
+    if let Some(preemption) = object.opt_bool("Preemption")? {
+        spec.preemption = preemption;
+    }
+    if let Some(moves) = object.opt_u64("RebalanceMovesPerMinute")? {
+        let place = object.path("RebalanceMovesPerMinute");
+        spec.rebalance_moves_per_minute =
+            u32::try_from(moves).map_err(|_| ApiError::bad(format!("{place}: too large")))?;
+    }
     object.finish()
 }
 
@@ -95,8 +112,17 @@ pub fn write_cluster_spec(spec: &ClusterSpec) -> Value {
         .set("CAConfig", json!({ "NodeCertExpiry": nanos(spec.node_cert_expiry) }))
         .set("TaskDefaults", json!({}))
         .set("EncryptionConfig", json!({ "AutoLockManagers": spec.autolock }))
-        .set("Swarm", json!({ "SpecHistoryLimit": spec.spec_history_limit }))
+        .set("Swarm", write_extension(spec))
         .into()
+}
+
+fn write_extension(spec: &ClusterSpec) -> Value {
+    json!({
+        "SpecHistoryLimit": spec.spec_history_limit,
+        "Placement": if spec.binpack { "binpack" } else { "spread" },
+        "Preemption": spec.preemption,
+        "RebalanceMovesPerMinute": spec.rebalance_moves_per_minute,
+    })
 }
 
 fn write_raft(spec: &ClusterSpec) -> Value {

@@ -5,8 +5,8 @@ use bollard_stubs::models as stubs;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use swarm_core::WallTime;
-use swarm_core::model::Scaled;
-use swarm_core::store::Change;
+use swarm_core::model::{NodeRole, NodeState, ResourceNames, Scaled};
+use swarm_core::store::{Change, Object};
 
 /// The answer, as the published type has it.
 fn typed<T: DeserializeOwned>(value: Value) -> T {
@@ -225,6 +225,84 @@ async fn a_drained_node_tells_how_many_tasks_it_still_has() {
     let drained = json!({ "Role": "manager", "Availability": "drain" });
     assert_eq!(world.post(&path, drained).await.status, StatusCode::OK);
     assert_eq!(world.get("/nodes/self").await.json()["Swarm"], json!({ "TasksLeft": 1 }));
+}
+
+#[tokio::test]
+async fn generic_resources_are_shown_of_nodes_and_of_tasks() {
+    let world = World::manager();
+    let mut spec = service("train");
+    let gpus = json!({ "DiscreteResourceSpec": { "Kind": "gpu", "Value": 2 } });
+    let ssds = json!({ "DiscreteResourceSpec": { "Kind": "ssd", "Value": 1 } });
+    spec["TaskTemplate"]["Resources"] = json!({ "Reservations": { "GenericResources": [gpus, ssds] } });
+    let id = world.create("/services/create", spec).await;
+    let view = world.cluster.view();
+    let mut node = (**view.nodes().next().unwrap()).clone();
+    let description = node.description.get_or_insert_default();
+    for text in ["gpu=GPU-1,gpu=GPU-2", "ssd=3"] {
+        description.resources.add_generic(text).unwrap();
+    }
+    world.cluster.apply(vec![Change::Replace(node.into())]);
+    let unit = |name: &str| json!({ "NamedResourceSpec": { "Kind": "gpu", "Value": name } });
+    let shown = world.get("/nodes/self").await.json()["Description"]["Resources"]["GenericResources"].clone();
+    let counted = json!({ "DiscreteResourceSpec": { "Kind": "ssd", "Value": 3 } });
+    assert_eq!(shown, json!([unit("GPU-1"), unit("GPU-2"), counted]));
+    let task = world.cluster.run_task(id.parse().unwrap(), 1);
+    let mut given = (**world.cluster.view().task(task).unwrap()).clone();
+    let names = vec!["GPU-1".to_owned(), "GPU-2".to_owned()];
+    given.assigned_resources.insert("gpu".into(), ResourceNames { names });
+    world.cluster.apply(vec![Change::Replace(Object::Task(std::sync::Arc::new(given)))]);
+    let shown = world.get(&format!("/tasks/{task}")).await.json()["AssignedGenericResources"].clone();
+    assert_eq!(shown, json!([unit("GPU-1"), unit("GPU-2"), ssds]));
+    let mut by_name = service("by-name");
+    by_name["TaskTemplate"]["Resources"] = json!({ "Reservations": { "GenericResources": [unit("GPU-1")] } });
+    let refused = world.post("/services/create", by_name).await;
+    assert!(
+        refused.message().ends_with("units of gpu cannot be asked for by name, use DiscreteResourceSpec with a number")
+    );
+}
+
+#[tokio::test]
+async fn how_tasks_are_placed_is_a_setting_of_the_cluster_that_other_clients_leave_alone() {
+    let world = World::manager();
+    let update = async |spec: Value| {
+        let version = world.version("/swarm").await;
+        world.post(&format!("/swarm/update?version={version}"), spec).await
+    };
+    let all = json!({ "Placement": "binpack", "Preemption": true, "RebalanceMovesPerMinute": 6 });
+    assert_eq!(update(json!({ "Swarm": all })).await.status, StatusCode::OK);
+    assert_eq!(update(json!({ "Orchestration": { "TaskHistoryRetentionLimit": 3 } })).await.status, StatusCode::OK);
+    assert_eq!(update(json!({ "Swarm": { "RebalanceMovesPerMinute": 0 } })).await.status, StatusCode::OK);
+    let spec = world.get("/swarm").await.json()["Spec"]["Swarm"].clone();
+    assert_eq!((&spec["Placement"], &spec["Preemption"]), (&json!("binpack"), &json!(true)));
+    assert_eq!(spec["RebalanceMovesPerMinute"], 0);
+    let refused = update(json!({ "Swarm": { "Placement": "random" } })).await;
+    assert_eq!(refused.message(), "Swarm.Placement: \"random\" is neither spread nor binpack");
+}
+
+#[tokio::test]
+async fn what_would_be_evened_out_is_shown_and_done() {
+    let world = World::manager();
+    let mut spec = service("web");
+    spec["Mode"] = json!({ "Replicated": { "Replicas": 2 } });
+    spec["UpdateConfig"] = json!({ "Order": "start-first" });
+    let id: swarm_core::ServiceId = world.create("/services/create", spec).await.parse().unwrap();
+    world.cluster.run_task(id, 1);
+    world.cluster.run_task(id, 2);
+    assert_eq!(world.get("/swarm/rebalance").await.json(), json!([]));
+    let mut other = (**world.cluster.view().nodes().next().unwrap()).clone();
+    other.id = swarm_core::NodeId(99);
+    other.raft = None;
+    other.spec.role = NodeRole::Worker;
+    other.spec.name = Some("host2".into());
+    other.status.state = NodeState::Ready;
+    world.cluster.apply(vec![Change::Create(other.into())]);
+    let shown = world.get("/swarm/rebalance").await.json();
+    assert_eq!((&shown[0]["From"], &shown[0]["To"]), (&json!("host1"), &json!("host2")));
+    assert_eq!(shown[0]["Why"], "host1 has 2 tasks (2 of it), host2 has 0 tasks (0 of it)");
+    assert_eq!(world.post("/swarm/rebalance", Value::Null).await.json(), shown);
+    let moving =
+        world.cluster.view().tasks_of_service(id).filter(|task| task.node == Some(swarm_core::NodeId(99))).count();
+    assert_eq!(moving, 1);
 }
 
 #[tokio::test]

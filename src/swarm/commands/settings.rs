@@ -15,13 +15,26 @@ pub struct UpdateArgs {
     /// Versions kept of each service, to go back to
     #[arg(long, value_name = "N")]
     spec_history_limit: Option<u32>,
+    /// Whether tasks are spread over the nodes, or nodes are filled before emptier ones are used
+    #[arg(long, value_name = "HOW", value_parser = ["spread", "binpack"])]
+    placement: Option<String>,
+    /// Whether tasks make room for those of higher priority
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    preemption: Option<bool>,
+    /// Tasks moved per minute to even out what runs where (0: none)
+    #[arg(long, value_name = "MOVES")]
+    rebalance: Option<u32>,
 }
 
 impl UpdateArgs {
     fn change(&self, spec: &mut Value) -> Result<()> {
         set_some(spec, "/Orchestration/TaskHistoryRetentionLimit", self.task_history_limit);
         set_some(spec, "/Swarm/SpecHistoryLimit", self.spec_history_limit);
-        match self.task_history_limit.is_some() || self.spec_history_limit.is_some() {
+        set_some(spec, "/Swarm/Placement", self.placement.clone());
+        set_some(spec, "/Swarm/Preemption", self.preemption);
+        set_some(spec, "/Swarm/RebalanceMovesPerMinute", self.rebalance);
+        let limits = self.task_history_limit.or(self.spec_history_limit).or(self.rebalance).is_some();
+        match limits || self.placement.is_some() || self.preemption.is_some() {
             true => Ok(()),
             false => Err(CliError::hinted("nothing to change was given", "\"swarm update --help\" lists the settings")),
         }
