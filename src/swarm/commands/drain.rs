@@ -83,7 +83,12 @@ fn why(task: &Value, tasks: &[Value]) -> String {
             && !matches!(text(other, "/DesiredState"), "shutdown" | "remove")
     };
     match tasks.iter().filter(same).max_by_key(|other| text(other, "/CreatedAt")) {
-        Some(next) if !text(next, "/Status/Err").is_empty() => format!("stays: {}", text(next, "/Status/Err")),
+        // Once it has a node, what it waits for passes by itself.
+        Some(next)
+            if matches!(text(next, "/Status/State"), "new" | "pending") && !text(next, "/Status/Err").is_empty() =>
+        {
+            format!("stays: {}", text(next, "/Status/Err"))
+        }
         Some(next) => format!("moves: the new one is {}", text(next, "/Status/State")),
         None => "waits for its turn".to_owned(),
     }
@@ -106,7 +111,7 @@ mod tests {
             task(1, "", "2", "running", "pending", "no node fits: 1 drained"),
             task(2, "a", "1", "shutdown", "running", ""),
             task(3, "a", "1", "running", "running", ""),
-            task(3, "b", "2", "running", "preparing", ""),
+            task(3, "b", "2", "running", "preparing", "waits for node b to go on"),
             task(4, "a", "1", "running", "running", ""),
             task(5, "a", "1", "shutdown", "shutdown", ""),
             task(6, "b", "1", "running", "running", ""),
