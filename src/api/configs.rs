@@ -39,7 +39,8 @@ async fn create(mut call: Call) -> Outcome {
     let view = call.view().await?;
     let id = ConfigId(call.ports.cluster.random());
     let data = content.data.unwrap_or_default();
-    let spec = ConfigSpec { name: content.name, labels: content.labels, data, templated: false };
+    let templated = content.templated.unwrap_or(false);
+    let spec = ConfigSpec { name: content.name, labels: content.labels, data, templated };
     let txn = control::create_config(&view, spec, id, call.ports.cluster.now())?;
     call.submit(txn).await?;
     created(Fields::new().set("ID", id.to_string()))
@@ -55,8 +56,7 @@ async fn update(mut call: Call, name: &str) -> Outcome {
     let content = read_content(call.object().await?)?;
     let view = call.view().await?;
     let id = lookup::config(&view, name)?.id;
-    let (now, data) = (call.ports.cluster.now(), content.data.as_deref());
-    let txn = control::update_config(&view, id, version, &content.name, content.labels, data, now)?;
+    let txn = control::update_config(&view, id, version, content.wish(), call.ports.cluster.now())?;
     call.submit(txn).await?;
     empty(StatusCode::OK)
 }

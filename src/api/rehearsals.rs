@@ -86,13 +86,11 @@ impl Change {
         let content = read_content(object)?;
         let (view, now) = (self.rehearsal.view(), self.now);
         let txn = match view.secret_by_name(&content.name) {
-            Some(old) => {
-                let data = content.data.as_deref();
-                control::update_secret(&view, old.id, old.meta.version, "", content.labels, data, now)?
-            }
+            Some(old) => control::update_secret(&view, old.id, old.meta.version, content.wish(), now)?,
             None => {
+                let templated = content.templated.unwrap_or(false);
                 let data = Sensitive::new(content.data.unwrap_or_default());
-                let spec = SecretSpec { name: content.name, labels: content.labels, data, templated: false };
+                let spec = SecretSpec { name: content.name, labels: content.labels, data, templated };
                 control::create_secret(&view, spec, SecretId(self.rehearsal.id()), now)?
             }
         };
@@ -103,13 +101,11 @@ impl Change {
         let content = read_content(object)?;
         let (view, now) = (self.rehearsal.view(), self.now);
         let txn = match view.config_by_name(&content.name) {
-            Some(old) => {
-                let data = content.data.as_deref();
-                control::update_config(&view, old.id, old.meta.version, "", content.labels, data, now)?
-            }
+            Some(old) => control::update_config(&view, old.id, old.meta.version, content.wish(), now)?,
             None => {
+                let templated = content.templated.unwrap_or(false);
                 let data = content.data.unwrap_or_default();
-                let spec = ConfigSpec { name: content.name, labels: content.labels, data, templated: false };
+                let spec = ConfigSpec { name: content.name, labels: content.labels, data, templated };
                 control::create_config(&view, spec, ConfigId(self.rehearsal.id()), now)?
             }
         };

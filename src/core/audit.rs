@@ -40,6 +40,7 @@ const ALWAYS: &[(&str, Check)] = &[
     ("an update that is not promoted stays with its canaries", updates_within_canaries),
     ("a task that was given a node has one, and one that ended says when", tasks_are_whole),
     ("the autoscaler keeps to its limits, and to services that ask for it", scaled_within_limits),
+    ("the contents a service is made of are there", contents_are_there),
 ];
 
 /// Once the leader has nothing left to do.
@@ -49,6 +50,7 @@ const SETTLED: &[(&str, Check)] = &[
     ("a service has no more slots than it wants", no_slot_too_many),
     ("what a job has completed is not run again, and nothing of an earlier run goes on", jobs_run_once),
     ("nothing runs for a service that is gone", nothing_without_a_service),
+    ("a service has the newest contents it was not rolled back from, and no others are kept", contents_are_new),
 ];
 
 fn run(view: &View, checks: &[(&'static str, Check)]) -> Vec<Violation> {
@@ -423,5 +425,46 @@ fn nothing_without_a_service(view: &View, found: &mut Vec<String>) {
         if view.service(task.service).is_none_or(|service| service.removing) {
             found.push(format!("task {}", task.id));
         }
+    }
+}
+
+fn contents_are_there(view: &View, found: &mut Vec<String>) {
+    for service in view.services().filter(|service| !service.removing) {
+        for (content, version) in service.spec.task.container.contents() {
+            if !view.has_content(content, version) {
+                found.push(format!("service {}: content {version} of {content}", service.spec.name));
+            }
+        }
+    }
+}
+
+/// Jobs keep what they were written with.
+fn contents_are_new(view: &View, found: &mut Vec<String>) {
+    let follows = |mode: &ServiceMode| match mode {
+        ServiceMode::Replicated { .. } | ServiceMode::Global => true,
+        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => false,
+    };
+    let mut kept: BTreeSet<(ContentId, u64)> = BTreeSet::new();
+    for service in view.services() {
+        let specs = std::iter::once(&service.spec).chain(&service.previous_spec);
+        let specs = specs.chain(service.history.iter().map(|record| &record.spec));
+        kept.extend(specs.flat_map(|spec| spec.task.container.contents()));
+        if service.removing || !follows(&service.spec.mode) {
+            continue;
+        }
+        for (content, version) in service.spec.task.container.contents() {
+            let held = service.held.iter().find(|held| held.content == content).map(|held| held.version);
+            let newest = view.newest_content(content).filter(|newest| held.is_none_or(|held| held < *newest));
+            if newest.is_some_and(|newest| newest > version) {
+                found.push(format!("service {} has content {version} of {content}", service.spec.name));
+            }
+        }
+    }
+    let live = view.tasks().filter(|task| task.is_wanted() || !task.status.state.is_terminal());
+    kept.extend(live.flat_map(|task| task.spec.container.contents()));
+    let secrets = view.secrets().flat_map(|s| s.older.iter().map(|older| (ContentId::Secret(s.id), older.version)));
+    let configs = view.configs().flat_map(|c| c.older.iter().map(|older| (ContentId::Config(c.id), older.version)));
+    for (content, version) in secrets.chain(configs).filter(|content| !kept.contains(content)) {
+        found.push(format!("content {version} of {content} is kept and nothing refers to it"));
     }
 }

@@ -198,9 +198,28 @@ message!(UpdateStatus => pb::UpdateStatus {
 message!(JobStatus => pb::JobStatus { iteration, last_execution });
 message!(SpecRecord => pb::SpecRecord { spec_version, revision; spec, written });
 message!(Scaled => pb::Scaled { replicas, at, reason });
+impl Wire for ContentVersion {
+    type Pb = pb::ContentVersion;
+    fn to_wire(&self) -> pb::ContentVersion {
+        let (secret, config) = match self.content {
+            ContentId::Secret(id) => (Some(id.to_wire()), None),
+            ContentId::Config(id) => (None, Some(id.to_wire())),
+        };
+        pb::ContentVersion { secret, config, version: self.version }
+    }
+    fn from_wire(pb: pb::ContentVersion) -> Result<Self, WireError> {
+        let content = match (pb.secret, pb.config) {
+            (Some(id), None) => ContentId::Secret(Wire::from_wire(id)?),
+            (None, Some(id)) => ContentId::Config(Wire::from_wire(id)?),
+            (Some(_), Some(_)) | (None, None) => return Err(WireError::Missing("ContentVersion.secret or .config")),
+        };
+        Ok(Self { content, version: pb.version })
+    }
+}
+impl ListItem for ContentVersion {}
 message!(Service => pb::Service {
     id, previous_spec, spec_version, previous_spec_version, update_status, job, history, scaled, removing,
-    revision;
+    revision, held;
     meta, spec, spec_written, endpoint
 });
 

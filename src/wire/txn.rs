@@ -2,6 +2,7 @@
 
 use crate::convert::{ListItem, Wire, WireError, message, required};
 use crate::pb::raft as pb;
+use swarm_core::model::ContentVersion;
 use swarm_core::store::{Change, Object, ObjectRef, Precondition, Txn};
 
 impl Wire for Object {
@@ -152,6 +153,19 @@ impl Wire for Change {
                 spec_written: *spec_written,
                 scaled: Some(scaled.to_wire()),
             }),
+            Change::ServiceContents { service, spec_version } => Kind::ServiceContents(pb::ServiceContentsChange {
+                service: service.to_wire(),
+                spec_version: *spec_version,
+            }),
+            Change::SecretSpec { secret, spec } => {
+                Kind::SecretSpec(pb::SecretSpecChange { secret: secret.to_wire(), spec: Some(spec.to_wire()) })
+            }
+            Change::ConfigSpec { config, spec } => {
+                Kind::ConfigSpec(pb::ConfigSpecChange { config: config.to_wire(), spec: Some(spec.to_wire()) })
+            }
+            Change::ContentDropped { content, version } => {
+                Kind::ContentDropped(ContentVersion { content: *content, version: *version }.to_wire())
+            }
             Change::NetworkAllocated { network, allocation, reason } => {
                 Kind::NetworkAllocated(pb::NetworkAllocatedChange {
                     network: network.to_wire(),
@@ -218,6 +232,21 @@ impl Wire for Change {
                 spec_written: c.spec_written,
                 scaled: required(c.scaled, "ServiceScaledChange.scaled")?,
             },
+            Kind::ServiceContents(c) => {
+                Change::ServiceContents { service: Wire::from_wire(c.service)?, spec_version: c.spec_version }
+            }
+            Kind::SecretSpec(c) => Change::SecretSpec {
+                secret: Wire::from_wire(c.secret)?,
+                spec: required(c.spec, "SecretSpecChange.spec")?,
+            },
+            Kind::ConfigSpec(c) => Change::ConfigSpec {
+                config: Wire::from_wire(c.config)?,
+                spec: required(c.spec, "ConfigSpecChange.spec")?,
+            },
+            Kind::ContentDropped(dropped) => {
+                let ContentVersion { content, version } = Wire::from_wire(dropped)?;
+                Change::ContentDropped { content, version }
+            }
             Kind::NetworkAllocated(c) => Change::NetworkAllocated {
                 network: Wire::from_wire(c.network)?,
                 allocation: Wire::from_wire(c.allocation)?,

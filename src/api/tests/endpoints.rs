@@ -497,12 +497,23 @@ async fn a_secret_never_shows_its_content_and_a_config_does() {
     assert_eq!(world.post("/secrets/create", content).await.status, StatusCode::CONFLICT);
     let version = world.version("/secrets/key").await;
     let path = format!("/secrets/key/update?version={version}");
-    let changed = world.post(&path, json!({ "Name": "key", "Data": "b3RoZXI=" })).await;
-    assert_eq!(changed.message(), "only updates to Labels are allowed");
-    assert_eq!(world.post(&path, json!({ "Name": "key", "Labels": {} })).await.status, StatusCode::OK);
+    let renamed = world.post(&path, json!({ "Name": "other" })).await;
+    assert_eq!(renamed.message(), "Name: a secret keeps its name; make another secret for \"other\"");
     let mut user = service("web");
     user["TaskTemplate"]["ContainerSpec"]["Secrets"] = json!([{ "SecretName": "key" }]);
     world.create("/services/create", user).await;
+    assert_eq!(world.post(&path, json!({ "Name": "key", "Labels": {} })).await.status, StatusCode::OK);
+    assert_eq!(world.get("/secrets/key").await.json()["ContentVersion"], 1);
+    let path = format!("/secrets/key/update?version={}", world.version("/secrets/key").await);
+    let wrong = json!({ "Data": "b3RoZXI=", "Templating": { "Name": "jinja" } });
+    assert!(world.post(&path, wrong).await.message().starts_with("Templating.Name: template driver \"jinja\""));
+    let changed = json!({ "Data": "b3RoZXI=", "Templating": { "Name": "golang" } });
+    assert_eq!(world.post(&path, changed).await.status, StatusCode::OK);
+    let secret = world.get("/secrets/key").await.json();
+    assert_eq!((&secret["ContentVersion"], &secret["Spec"]["Templating"]["Name"]), (&json!(2), &json!("golang")));
+    assert!(secret["Spec"].get("Data").is_none());
+    let contents = world.get("/services/web").await.json()["Contents"].clone();
+    assert_eq!(contents, json!([{ "Secret": "key", "Version": 1, "Newest": 2 }]));
     assert_eq!(world.delete("/secrets/key").await.status, StatusCode::BAD_REQUEST);
     assert_eq!(world.delete("/configs/key").await.status, StatusCode::NO_CONTENT);
 }

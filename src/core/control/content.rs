@@ -4,50 +4,86 @@ use super::validate::{labels, object_name};
 use super::{Refusal, check_version, invalid, txn};
 use crate::model::*;
 use crate::store::{Change, Object, ObjectRef, Precondition, Txn, View};
-use crate::{ConfigId, SecretId, WallTime};
+use crate::{ConfigId, SecretId, Sensitive, WallTime};
 use std::sync::Arc;
 
-/// Contents of all secrets and configs together, in bytes. They are in the memory of every manager and in each snapshot
+/// Contents of all secrets and configs together, earlier ones included, in bytes. They are in the memory of every manager and in each snapshot
 /// of the store, which has a bound: a store over it could take no more writes, not even removals.
 pub const CONTENTS_BYTES_MAX: usize = 48 * 1024 * 1024;
+
+/// What an update of a secret or config asks for.
+#[derive(Clone, Debug, Default)]
+pub struct ContentWish {
+    /// Empty or the present one.
+    pub name: String,
+    pub labels: Labels,
+    /// `None`: as it is.
+    pub data: Option<Sensitive<Vec<u8>>>,
+    /// `None`: as it is, and no template when there is new data.
+    pub templated: Option<bool>,
+}
+
+impl ContentWish {
+    fn check(&self, kind: &str, name: &str) -> Result<(), Refusal> {
+        labels("Labels", &self.labels)?;
+        if self.name.is_empty() || self.name == name {
+            return Ok(());
+        }
+        invalid(format!("Name: a {kind} keeps its name; make another {kind} for \"{}\"", self.name))
+    }
+}
+
+fn secret_data(spec: &SecretSpec) -> Result<(), Refusal> {
+    let len = spec.data.expose().len();
+    if len == 0 || len > SECRET_BYTES_MAX {
+        return invalid(format!("secret data must be larger than 0 and less than {SECRET_BYTES_MAX} bytes"));
+    }
+    Ok(())
+}
+
+fn config_data(spec: &ConfigSpec) -> Result<(), Refusal> {
+    if spec.data.is_empty() || spec.data.len() > CONFIG_BYTES_MAX {
+        return invalid(format!("config data must be larger than 0 and less than {CONFIG_BYTES_MAX} bytes"));
+    }
+    Ok(())
+}
 
 /// Makes a secret.
 pub fn create_secret(view: &View, spec: SecretSpec, id: SecretId, now: WallTime) -> Result<Txn, Refusal> {
     object_name(&spec.name)?;
     labels("Labels", &spec.labels)?;
-    let len = spec.data.expose().len();
-    if len == 0 || len > SECRET_BYTES_MAX {
-        return invalid(format!("secret data must be larger than 0 and less than {SECRET_BYTES_MAX} bytes"));
-    }
+    secret_data(&spec)?;
     if view.secret_by_name(&spec.name).is_some() {
         return Err(Refusal::Exists(format!("secret {} already exists", spec.name)));
     }
-    check_room(view, len)?;
+    check_room(view, spec.data.expose().len())?;
     let secret = Secret { id, meta: Meta::default(), spec, content_version: 1, older: Vec::new() };
     Ok(txn(now, Vec::new(), vec![Change::Create(Object::Secret(Arc::new(secret)))]))
 }
 
-/// Replaces the labels of a secret. `data` of `None` or as stored: unchanged; anything else is refused.
+/// Changes labels and content of a secret. A new content is taken by the services that use it, as an update of them.
 pub fn update_secret(
     view: &View,
     id: SecretId,
     version: u64,
-    name: &str,
-    new_labels: Labels,
-    data: Option<&[u8]>,
+    wish: ContentWish,
     now: WallTime,
 ) -> Result<Txn, Refusal> {
     let old = view.secret(id).ok_or_else(|| Refusal::NotFound(format!("secret {id} not found")))?;
     check_version(version, old.meta.version)?;
-    labels("Labels", &new_labels)?;
-    let same_name = name.is_empty() || name == old.spec.name;
-    if !same_name || data.is_some_and(|data| data != old.spec.data.expose().as_slice()) {
-        return invalid("only updates to Labels are allowed");
+    let mut spec = old.spec.clone();
+    wish.check("secret", &spec.name)?;
+    spec.templated = wish.templated.unwrap_or(spec.templated && wish.data.is_none());
+    spec.labels = wish.labels;
+    if let Some(data) = wish.data {
+        spec.data = data;
     }
-    let mut new = (**old).clone();
-    new.spec.labels = new_labels;
+    if spec.data != old.spec.data || spec.templated != old.spec.templated {
+        secret_data(&spec)?;
+        check_room(view, spec.data.expose().len())?;
+    }
     let preconditions = vec![Precondition::Version(ObjectRef::Secret(id), version)];
-    Ok(txn(now, preconditions, vec![Change::Replace(Object::Secret(Arc::new(new)))]))
+    Ok(txn(now, preconditions, vec![Change::SecretSpec { secret: id, spec }]))
 }
 
 /// Removes a secret no service uses.
@@ -62,9 +98,7 @@ pub fn remove_secret(view: &View, id: SecretId, now: WallTime) -> Result<Txn, Re
 pub fn create_config(view: &View, spec: ConfigSpec, id: ConfigId, now: WallTime) -> Result<Txn, Refusal> {
     object_name(&spec.name)?;
     labels("Labels", &spec.labels)?;
-    if spec.data.is_empty() || spec.data.len() > CONFIG_BYTES_MAX {
-        return invalid(format!("config data must be larger than 0 and less than {CONFIG_BYTES_MAX} bytes"));
-    }
+    config_data(&spec)?;
     if view.config_by_name(&spec.name).is_some() {
         return Err(Refusal::Exists(format!("config {} already exists", spec.name)));
     }
@@ -73,27 +107,29 @@ pub fn create_config(view: &View, spec: ConfigSpec, id: ConfigId, now: WallTime)
     Ok(txn(now, Vec::new(), vec![Change::Create(Object::Config(Arc::new(config)))]))
 }
 
-/// Replaces the labels of a config; `data` as for secrets.
+/// Changes labels and content of a config. A new content is taken by the services that use it, as an update of them.
 pub fn update_config(
     view: &View,
     id: ConfigId,
     version: u64,
-    name: &str,
-    new_labels: Labels,
-    data: Option<&[u8]>,
+    wish: ContentWish,
     now: WallTime,
 ) -> Result<Txn, Refusal> {
     let old = view.config(id).ok_or_else(|| Refusal::NotFound(format!("config {id} not found")))?;
     check_version(version, old.meta.version)?;
-    labels("Labels", &new_labels)?;
-    let same_name = name.is_empty() || name == old.spec.name;
-    if !same_name || data.is_some_and(|data| data != old.spec.data.as_slice()) {
-        return invalid("only updates to Labels are allowed");
+    let mut spec = old.spec.clone();
+    wish.check("config", &spec.name)?;
+    spec.templated = wish.templated.unwrap_or(spec.templated && wish.data.is_none());
+    spec.labels = wish.labels;
+    if let Some(data) = wish.data {
+        spec.data = data.into_inner();
     }
-    let mut new = (**old).clone();
-    new.spec.labels = new_labels;
+    if spec.data != old.spec.data || spec.templated != old.spec.templated {
+        config_data(&spec)?;
+        check_room(view, spec.data.len())?;
+    }
     let preconditions = vec![Precondition::Version(ObjectRef::Config(id), version)];
-    Ok(txn(now, preconditions, vec![Change::Replace(Object::Config(Arc::new(new)))]))
+    Ok(txn(now, preconditions, vec![Change::ConfigSpec { config: id, spec }]))
 }
 
 /// Removes a config no service uses.
@@ -105,13 +141,13 @@ pub fn remove_config(view: &View, id: ConfigId, now: WallTime) -> Result<Txn, Re
 }
 
 fn check_room(view: &View, more: usize) -> Result<(), Refusal> {
-    let secrets = view.secrets().map(|secret| secret.spec.data.expose().len());
-    let held: usize = secrets.chain(view.configs().map(|config| config.spec.data.len())).sum();
+    let secrets = view.secrets().map(|secret| secret.content_bytes());
+    let held: usize = secrets.chain(view.configs().map(|config| config.content_bytes())).sum();
     if held + more <= CONTENTS_BYTES_MAX {
         return Ok(());
     }
     invalid(format!(
-        "the secrets and configs of the swarm hold {held} bytes, and with these {more} they would hold more than the {CONTENTS_BYTES_MAX} they may: remove those that no service uses"
+        "the secrets and configs of the swarm hold {held} bytes, and with these {more} they would hold more than the {CONTENTS_BYTES_MAX} they may: remove those that no service uses (earlier contents count for as long as a service can go back to them)"
     ))
 }
 

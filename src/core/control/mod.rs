@@ -13,12 +13,15 @@ mod names;
 mod network;
 mod node;
 mod probes;
+mod references;
 mod rollback;
 mod service;
 mod validate;
 
 pub use cluster::{JoinRotation, rotate_join_secrets, update_cluster, validate_cluster_spec};
-pub use content::{create_config, create_secret, remove_config, remove_secret, update_config, update_secret};
+pub use content::{
+    ContentWish, create_config, create_secret, remove_config, remove_secret, update_config, update_secret,
+};
 pub use names::fresh_service_name;
 pub use network::{create_network, predefined_networks, remove_network};
 pub use node::{check_demotion, remove_node, update_node};

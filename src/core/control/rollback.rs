@@ -67,6 +67,7 @@ fn go_back(
         ..(**old).clone()
     };
     new.put_spec(Arc::clone(spec), view.spec_history_limit());
+    new.hold_contents(view, &old.spec);
     new.spec_version = spec_version;
     bound_history(&mut new);
     Ok(replace(old, new, now))

@@ -1,6 +1,7 @@
 //! Create, update and remove services. Going back is in `rollback`.
 
 use super::mode::is_job;
+use super::references::fill_contents;
 use super::validate::validate_service;
 use super::{Refusal, check_version, txn};
 use crate::model::*;
@@ -17,7 +18,8 @@ fn exists(name: &str) -> Refusal {
 }
 
 /// Makes a service. The store refuses the transaction when the name was taken meanwhile.
-pub fn create_service(view: &View, spec: ServiceSpec, id: ServiceId, now: WallTime) -> Result<Txn, Refusal> {
+pub fn create_service(view: &View, mut spec: ServiceSpec, id: ServiceId, now: WallTime) -> Result<Txn, Refusal> {
+    fill_contents(view, &mut spec.task, None);
     validate_service(view, &spec, id)?;
     if view.service_by_name(&spec.name).is_some() {
         return Err(exists(&spec.name));
@@ -37,6 +39,7 @@ pub fn create_service(view: &View, spec: ServiceSpec, id: ServiceId, now: WallTi
         history: Vec::new(),
         revision: 1,
         scaled: None,
+        held: Vec::new(),
         removing: false,
     };
     Ok(txn(now, Vec::new(), vec![Change::Create(Object::Service(Arc::new(service)))]))
@@ -59,14 +62,6 @@ pub(super) fn replace(old: &Service, new: Service, now: WallTime) -> Txn {
     txn(now, preconditions, vec![Change::Replace(Object::Service(Arc::new(new)))])
 }
 
-/// A spec version no task was ever made from, nor will be when a spec of the history comes back.
-fn fresh_spec_version(view: &View, service: &Service) -> u64 {
-    let tasks = view.tasks_of_service(service.id).map(|task| task.spec_version);
-    let history = service.history.iter().map(|record| record.spec_version);
-    let known = tasks.chain(history).max().unwrap_or(0);
-    known.max(service.spec_version).max(service.previous_spec_version) + 1
-}
-
 /// Replaces the spec of a service; `version` is the one the user read (`Version.Index`).
 pub fn update_service(
     view: &View,
@@ -85,6 +80,7 @@ pub fn update_service(
     if std::mem::discriminant(&spec.mode) != std::mem::discriminant(&old.spec.mode) {
         return Err(Refusal::Unsupported("service mode change is not allowed"));
     }
+    let contents_held = fill_contents(view, &mut spec.task, Some(old));
     let canaries = spec.update.as_ref().map_or(0, |update| update.canary);
     // Canaries are told by the version of their tasks, also when only the ports change.
     let task_changed = spec.task != old.spec.task || canaries > 0 && spec.endpoint != old.spec.endpoint;
@@ -98,10 +94,10 @@ pub fn update_service(
         true => JobStatus { iteration: job.iteration + 1, last_execution: now },
         false => job,
     });
-    let spec_version = if task_changed { fresh_spec_version(view, old) } else { old.spec_version };
+    let spec_version = if task_changed { view.fresh_spec_version(old) } else { old.spec_version };
     // Without canaries the leader begins it, when there is anything to replace.
     let begun = (canaries > 0 && task_changed).then(|| UpdateStatus::begun(spec_version, now));
-    let mut new = Service { update_status: begun, job, ..(**old).clone() };
+    let mut new = Service { update_status: begun, job, held: contents_held, ..(**old).clone() };
     if held {
         // What waited to be promoted never was the service's: going back leads before it.
         new.previous_spec = match (&old.previous_spec, task_changed) {

@@ -457,7 +457,7 @@ fn a_node_is_removed_only_when_down_or_forced_and_never_as_a_manager() {
 }
 
 #[test]
-fn a_secret_in_use_stays_and_keeps_its_content() {
+fn a_secret_in_use_stays_and_keeps_the_content_it_had_beside_the_new_one() {
     let mut world = World::new();
     let secret = |data: &[u8]| SecretSpec {
         name: "key".to_owned(),
@@ -474,11 +474,20 @@ fn a_secret_in_use_stays_and_keeps_its_content() {
     let refusal = remove_secret(&world.view(), SecretId(5), NOW).unwrap_err();
     assert_eq!(refusal.to_string(), "secret 'key' is in use by the following service: web");
     let version = world.view().secret(SecretId(5)).unwrap().meta.version;
-    let update =
-        |data: Option<&[u8]>| update_secret(&world.view(), SecretId(5), version, "key", Labels::new(), data, NOW);
-    assert_eq!(update(Some(b"y")).unwrap_err().to_string(), "only updates to Labels are allowed");
-    assert!(update(Some(b"x")).is_ok());
-    assert!(update(None).is_ok());
+    let update = |name: &str, data: Option<&[u8]>| {
+        let data = data.map(|data| Sensitive::new(data.to_vec()));
+        let wish = ContentWish { name: name.to_owned(), data, ..ContentWish::default() };
+        update_secret(&world.view(), SecretId(5), version, wish, NOW)
+    };
+    assert!(update("other", None).unwrap_err().to_string().starts_with("Name: a secret keeps its name"));
+    assert!(update("key", Some(b"")).unwrap_err().to_string().starts_with("secret data must be larger than 0"));
+    assert!(update("key", None).is_ok());
+    let txn = update("key", Some(b"y")).unwrap();
+    world.commit(txn).unwrap();
+    let secret = world.view().secret(SecretId(5)).unwrap().clone();
+    assert_eq!((secret.content_version, secret.spec.data.expose().as_slice()), (2, b"y".as_slice()));
+    let older: Vec<_> = secret.older.iter().map(|older| (older.version, older.data.expose().as_slice())).collect();
+    assert_eq!(older, [(1, b"x".as_slice())]);
 }
 
 #[test]
@@ -511,6 +520,11 @@ fn secrets_and_configs_together_have_a_bound_that_is_told_with_what_to_do() {
         templated: false,
     };
     assert!(create_secret(&view, secret, SecretId(1), NOW).is_err());
+    // A new content counts beside the one it takes the place of.
+    let wish = ContentWish { data: Some(Sensitive::new(vec![b'y'; rest + 1])), ..ContentWish::default() };
+    assert!(
+        update_config(&view, ConfigId(1), 0, wish, NOW).unwrap_err().to_string().contains("earlier contents count")
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::image::is_reference;
 use super::mode::mode;
+use super::references::references;
 use super::{Refusal, invalid};
 use crate::ServiceId;
 use crate::constraint::Constraint;
@@ -397,35 +398,6 @@ fn port_conflicts(view: &View, spec: &ServiceSpec, id: ServiceId) -> Result<(), 
                     ours.published_port, other.spec.name, other.id
                 ));
             }
-        }
-    }
-    Ok(())
-}
-
-fn references(view: &View, container: &ContainerSpec) -> Result<(), Refusal> {
-    let secrets =
-        container.secrets.iter().map(|s| (s.name.as_str(), s.file.name.as_str(), view.secret(s.id).is_some()));
-    files("secret", secrets)?;
-    let configs =
-        container.configs.iter().map(|c| (c.name.as_str(), c.file.name.as_str(), view.config(c.id).is_some()));
-    files("config", configs)
-}
-
-/// Items are name, file in the container, and whether the object exists.
-fn files<'a>(kind: &str, items: impl Iterator<Item = (&'a str, &'a str, bool)>) -> Result<(), Refusal> {
-    let mut targets: BTreeMap<&str, &str> = BTreeMap::new();
-    for (name, file, exists) in items {
-        if name.is_empty() {
-            return invalid(format!("malformed {kind} reference"));
-        }
-        if file.is_empty() {
-            return invalid(format!("malformed file {kind} reference, no target"));
-        }
-        if !exists {
-            return invalid(format!("{kind} not found: {name}"));
-        }
-        if let Some(other) = targets.insert(file, name) {
-            return invalid(format!("{kind} references '{other}' and '{name}' have a conflicting target: '{file}'"));
         }
     }
     Ok(())

@@ -4,7 +4,7 @@ use crate::fabric::{self, FabricDelta, FabricState};
 use crate::model::{Config, Secret, Task, TaskState};
 use crate::store::View;
 use crate::{ConfigId, NodeId, SecretId, TaskId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A message of assignments. With `complete`, what is not named is not assigned any more.
@@ -15,21 +15,25 @@ pub struct Assignments {
     pub index: u64,
     pub tasks: Vec<Arc<Task>>,
     pub removed_tasks: Vec<TaskId>,
+    /// Each with one content: what a task refers to. Two contents of one secret are two of these.
     pub secrets: Vec<Arc<Secret>>,
-    pub removed_secrets: Vec<SecretId>,
+    /// With the version of the content.
+    pub removed_secrets: Vec<(SecretId, u64)>,
+    /// As for secrets.
     pub configs: Vec<Arc<Config>>,
-    pub removed_configs: Vec<ConfigId>,
+    pub removed_configs: Vec<(ConfigId, u64)>,
     pub fabric: Option<FabricDelta>,
 }
 
-/// What a session has been told: tasks and contents by the version sent.
+/// What a session has been told.
 #[derive(Debug)]
 pub struct NodeWork {
     node: NodeId,
     /// By desired state: the only part of a task that changes for its agent.
     tasks: BTreeMap<TaskId, TaskState>,
-    secrets: BTreeMap<SecretId, u64>,
-    configs: BTreeMap<ConfigId, u64>,
+    /// By version of the content, which never changes.
+    secrets: BTreeSet<(SecretId, u64)>,
+    configs: BTreeSet<(ConfigId, u64)>,
     fabric: Arc<FabricState>,
 }
 
@@ -39,8 +43,8 @@ impl NodeWork {
         Self {
             node,
             tasks: BTreeMap::new(),
-            secrets: BTreeMap::new(),
-            configs: BTreeMap::new(),
+            secrets: BTreeSet::new(),
+            configs: BTreeSet::new(),
             fabric: Arc::default(),
         }
     }
@@ -89,35 +93,33 @@ impl NodeWork {
         (!nothing).then_some(out)
     }
 
-    /// Secrets and configs go only to nodes that run a task which needs them.
+    /// Contents of secrets and configs go only to nodes that run a task which needs them: those it needs, and no
+    /// other versions.
     fn contents(&mut self, view: &View, wanted: &BTreeMap<TaskId, Arc<Task>>, out: &mut Assignments) {
         let live = || wanted.values().filter(|task| !task.status.state.is_terminal());
-        let mut secrets = BTreeMap::new();
+        let mut secrets = BTreeSet::new();
         for reference in live().flat_map(|task| &task.spec.container.secrets) {
-            if let Some(secret) = view.secret(reference.id) {
-                secrets.insert(secret.id, secret.meta.version);
-                if self.secrets.get(&secret.id) != Some(&secret.meta.version) && !secrets_has(&out.secrets, secret) {
-                    out.secrets.push(secret.clone());
-                }
+            let key = (reference.id, reference.version);
+            let Some(secret) = view.secret(reference.id).filter(|secret| secret.has(reference.version)) else {
+                continue;
+            };
+            if secrets.insert(key) && !self.secrets.contains(&key) {
+                out.secrets.extend(secret.at(reference.version));
             }
         }
-        let mut configs = BTreeMap::new();
+        let mut configs = BTreeSet::new();
         for reference in live().flat_map(|task| &task.spec.container.configs) {
-            if let Some(config) = view.config(reference.id) {
-                configs.insert(config.id, config.meta.version);
-                let again = out.configs.iter().any(|sent| sent.id == config.id);
-                if self.configs.get(&config.id) != Some(&config.meta.version) && !again {
-                    out.configs.push(config.clone());
-                }
+            let key = (reference.id, reference.version);
+            let Some(config) = view.config(reference.id).filter(|config| config.has(reference.version)) else {
+                continue;
+            };
+            if configs.insert(key) && !self.configs.contains(&key) {
+                out.configs.extend(config.at(reference.version));
             }
         }
-        out.removed_secrets = self.secrets.keys().filter(|id| !secrets.contains_key(id)).copied().collect();
-        out.removed_configs = self.configs.keys().filter(|id| !configs.contains_key(id)).copied().collect();
+        out.removed_secrets = self.secrets.difference(&secrets).copied().collect();
+        out.removed_configs = self.configs.difference(&configs).copied().collect();
         self.secrets = secrets;
         self.configs = configs;
     }
-}
-
-fn secrets_has(list: &[Arc<Secret>], secret: &Secret) -> bool {
-    list.iter().any(|sent| sent.id == secret.id)
 }

@@ -290,3 +290,43 @@ fn a_leader_that_stood_still_gives_every_session_that_time_once() {
     bench.commit(out.write.expect("down"));
     assert_eq!(bench.state(), NodeState::Down);
 }
+
+/// Three tasks of `key`, by the version each refers to.
+fn secret_tasks(store: &mut Store, versions: [u64; 3]) {
+    let objects = versions.into_iter().zip(20..).map(|(version, id)| {
+        let Object::Task(task) = task(id, NODE) else { unreachable!("made above") };
+        let mut task = (*task).clone();
+        let file = FileTarget { name: "key".into(), uid: "0".into(), gid: "0".into(), mode: 0o400 };
+        let reference = SecretReference { id: crate::SecretId(7), name: "key".into(), file, version };
+        Arc::make_mut(&mut task.spec).container.secrets = vec![reference];
+        Change::Create(Object::Task(Arc::new(task)))
+    });
+    let txn = Txn { changes: objects.collect(), ..Txn::default() };
+    store.apply(store.view().index() + 1, 1, &txn).expect("applies");
+}
+
+#[test]
+fn a_node_gets_the_contents_its_tasks_refer_to_and_no_others() {
+    let sensitive = |data: &str| crate::Sensitive::new(data.as_bytes().to_vec());
+    let older =
+        [1, 2].map(|version| SecretContent { version, data: sensitive(&format!("data {version}")), templated: false });
+    let spec = SecretSpec { name: "key".into(), labels: Labels::new(), data: sensitive("data 3"), templated: false };
+    let secret =
+        Secret { id: crate::SecretId(7), meta: Meta::default(), spec, content_version: 3, older: older.to_vec() };
+    let mut store = Store::restore(1, [node(NODE), Object::Secret(Arc::new(secret))]);
+    secret_tasks(&mut store, [1, 3, 3]);
+    let mut work = NodeWork::new(NODE);
+    let sent = |assignments: &Assignments| -> Vec<(u64, Vec<u8>)> {
+        assert!(assignments.secrets.iter().all(|secret| secret.older.is_empty()));
+        assignments.secrets.iter().map(|s| (s.content_version, s.spec.data.expose().clone())).collect()
+    };
+    let whole = work.whole(&store.view());
+    assert_eq!(sent(&whole), [(1, b"data 1".to_vec()), (3, b"data 3".to_vec())]);
+    // The one task of the first content ends.
+    let status = TaskStatus { state: TaskState::Shutdown, ..TaskStatus::default() };
+    let txn = Txn { changes: vec![Change::TaskStatus { task: TaskId(20), status }], ..Txn::default() };
+    store.apply(10, 1, &txn).expect("applies");
+    let changes = work.changes(&store.view()).expect("something changed");
+    assert_eq!(changes.removed_secrets, [(crate::SecretId(7), 1)]);
+    assert!(changes.secrets.is_empty());
+}

@@ -27,7 +27,7 @@ pub(super) fn bytes(change: &Change) -> usize {
             CHANGE_BYTES + serde_json::to_vec(&task.spec).map_or(TXN_BYTES_MAX, |spec| spec.len())
         }
         // The leader makes and replaces nothing else.
-        Change::Create(_) | Change::Replace(_) => TXN_BYTES_MAX,
+        Change::Create(_) | Change::Replace(_) | Change::SecretSpec { .. } | Change::ConfigSpec { .. } => TXN_BYTES_MAX,
         Change::Delete(_)
         | Change::TaskStatus { .. }
         | Change::TaskDesired { .. }
@@ -41,6 +41,8 @@ pub(super) fn bytes(change: &Change) -> usize {
         | Change::ServiceUpdateStatus { .. }
         | Change::ServiceRollback { .. }
         | Change::ServiceScaled { .. }
+        | Change::ServiceContents { .. }
+        | Change::ContentDropped { .. }
         | Change::NetworkAllocated { .. } => CHANGE_BYTES,
     }
 }

@@ -9,6 +9,7 @@ use super::affected::affected;
 use super::draft::Draft;
 use super::{ROUNDS_MAX, Step};
 use crate::allocator::{self, Books};
+use crate::model::ContentId;
 use crate::plan::{self, Memo, Phase};
 use crate::scheduler::{self, Board};
 use crate::store::{Change, Delta, View};
@@ -30,6 +31,8 @@ pub struct Ledger {
     strays: BTreeSet<ServiceId>,
     /// Networks that are being removed.
     leaving: BTreeSet<NetworkId>,
+    /// Secrets and configs with earlier contents that something may have needed last.
+    contents: BTreeSet<ContentId>,
     /// Services to look at.
     dirty: BTreeSet<ServiceId>,
     wakes: Wakes,
@@ -139,6 +142,7 @@ impl Ledger {
                 };
             }
         }
+        self.contents.extend(plan::released_contents(&delta, view));
         self.view = view.clone();
     }
 
@@ -155,6 +159,8 @@ impl Ledger {
         self.wakes.set(None, strays.wake_at);
         draft.take(strays.groups);
         draft.take(plan::reap_networks(&draft.view, self.leaving.iter().copied()).groups);
+        let contents = plan::reap_contents(&draft.view, &mut self.contents);
+        draft.take(contents.groups);
         for allocate in [allocator::allocate_networks, allocator::allocate_services, allocator::allocate_tasks] {
             self.follow(&draft.view);
             let changes = allocate(&draft.view, &self.books, draft.room());

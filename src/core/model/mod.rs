@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod config;
 pub mod container;
+pub mod contents;
 pub mod generic;
 mod history;
 pub mod network;
@@ -18,6 +19,7 @@ pub mod task;
 pub use cluster::*;
 pub use config::*;
 pub use container::*;
+pub use contents::*;
 pub use generic::BadResource;
 pub use network::*;
 pub use node::*;

@@ -1,6 +1,6 @@
 //! Services: what a user wants to run, how many, how it is updated and reached.
 
-use super::{ContainerSpec, Labels, Meta, Platform, Resources};
+use super::{ContainerSpec, ContentVersion, Labels, Meta, Platform, Resources};
 use crate::{NetworkId, ServiceId, Stamp, WallTime};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -398,6 +398,8 @@ pub struct Service {
     pub revision: u64,
     /// How many the autoscaler wants, in place of the spec's replicas.
     pub scaled: Option<Scaled>,
+    /// Contents it was rolled back from: neither these nor earlier ones are taken again by themselves.
+    pub held: Vec<ContentVersion>,
     /// Removal was asked for: tasks are stopped, then the service goes.
     pub removing: bool,
 }

@@ -7,6 +7,7 @@
 //! never writes the status of a task that a node has, unless that node is gone.
 
 mod canary;
+mod contents;
 mod evict;
 mod global;
 mod job;
@@ -23,6 +24,7 @@ mod version;
 mod waits;
 
 pub use canary::update_message;
+pub use contents::{reap_contents, released_contents};
 pub use evict::evict;
 pub use reap::{reap_networks, reap_service, reap_strays};
 pub use rebalance::{ROUND_MOVES_MAX, Shift, even_out, rebalance, rebalance_round};
@@ -84,6 +86,8 @@ impl Plan {
 /// The phases of one service, in the order they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
+    /// Take the newest contents of secrets and configs.
+    Contents,
     /// Replace what ended or lost its node.
     Restart,
     /// As many slots as wanted.
@@ -99,7 +103,8 @@ pub enum Phase {
 }
 
 impl Phase {
-    pub const ALL: [Self; 6] = [Self::Restart, Self::Scale, Self::Update, Self::Move, Self::Start, Self::Reap];
+    pub const ALL: [Self; 7] =
+        [Self::Contents, Self::Restart, Self::Scale, Self::Update, Self::Move, Self::Start, Self::Reap];
 }
 
 /// What one phase does about one service. `rng` is only for ids; `memo` is for the phases of one service.
@@ -122,6 +127,7 @@ fn run<R: RngCore>(view: &View, service: ServiceId, phase: Phase, now: WallTime,
         return;
     };
     match (phase, !service.removing) {
+        (Phase::Contents, _) => contents::raise(view, service, plan),
         (Phase::Reap, _) => reap::reap_service(view, service, now, plan),
         (_, false) => {}
         (Phase::Restart, true) => {

@@ -4,7 +4,7 @@ use super::job;
 use super::slots::SlotKey;
 use super::version::{host_ports, is_current};
 use crate::model::*;
-use crate::store::{Change, Object, ObjectRef, View};
+use crate::store::{Change, Object, View};
 use crate::{TaskId, WallTime};
 use rand::RngCore;
 use std::collections::BTreeMap;
@@ -76,10 +76,8 @@ pub(super) fn successor<R: RngCore>(view: &View, service: &Service, slot: SlotKe
 }
 
 fn can_be_made(view: &View, spec: &TaskSpec) -> bool {
-    let networks = spec.networks.iter().map(|target| ObjectRef::Network(target.target));
-    let secrets = spec.container.secrets.iter().map(|secret| ObjectRef::Secret(secret.id));
-    let configs = spec.container.configs.iter().map(|config| ObjectRef::Config(config.id));
-    networks.chain(secrets).chain(configs).all(|object| view.meta(object).is_some())
+    spec.networks.iter().all(|network| view.network(network.target).is_some())
+        && spec.container.contents().all(|(content, version)| view.has_content(content, version))
 }
 
 pub(super) fn create(task: Task) -> Change {

@@ -51,6 +51,7 @@ fn service(id: u128, priority: i32, once: bool) -> Service {
         job: None,
         history: Vec::new(),
         scaled: None,
+        held: Vec::new(),
         revision: 1,
         removing: false,
     }

@@ -3,7 +3,7 @@
 use super::index::{get, name_of, put, references, remove};
 use super::{Change, Conflict, Event, Object, ObjectRef, Precondition, View};
 use crate::model::*;
-use crate::{NetworkId, ServiceId, Stamp};
+use crate::{ConfigId, NetworkId, SecretId, ServiceId, Stamp};
 use std::sync::Arc;
 
 /// Other tasks of its service a new one is compared with: while an update goes on some are of another spec.
@@ -119,7 +119,8 @@ pub(super) fn change(view: &mut View, stamp: Stamp, change: &Change, events: &mu
                 check_task_references(view, &previous.task)?;
             }
             let limit = view.spec_history_limit();
-            edit_service(view, stamp, *service, events, |service| roll_back(service, stamp, limit, message));
+            let now = view.clone();
+            edit_service(view, stamp, *service, events, |service| roll_back(&now, service, stamp, limit, message));
             Ok(())
         }
         Change::ServiceScaled { service, spec_written, scaled } => {
@@ -129,6 +130,27 @@ pub(super) fn change(view: &mut View, stamp: Stamp, change: &Change, events: &mu
                     service.scaled = Some(scaled.clone());
                 }
             });
+            Ok(())
+        }
+        Change::ServiceContents { service, spec_version } => {
+            let now = view.clone();
+            edit_service(view, stamp, *service, events, |service| {
+                if service.spec_version == *spec_version && service.lacks_contents(&now) {
+                    take_contents(&now, service, stamp);
+                }
+            });
+            Ok(())
+        }
+        Change::SecretSpec { secret, spec } => {
+            edit_secret(view, stamp, *secret, events, |secret| secret.change(spec.clone()));
+            Ok(())
+        }
+        Change::ConfigSpec { config, spec } => {
+            edit_config(view, stamp, *config, events, |config| config.change(spec.clone()));
+            Ok(())
+        }
+        Change::ContentDropped { content, version } => {
+            drop_content(view, stamp, *content, *version, events);
             Ok(())
         }
         Change::NetworkAllocated { network, allocation, reason } => {
@@ -153,12 +175,53 @@ fn note_times(task: &mut Task, stamp: Stamp) {
     }
 }
 
-fn roll_back(service: &mut Service, stamp: Stamp, history_limit: u32, message: &str) {
+fn roll_back(view: &View, service: &mut Service, stamp: Stamp, history_limit: u32, message: &str) {
     let Some(previous) = service.previous_spec.take() else { return };
+    let left = Arc::clone(&service.spec);
     service.put_spec(previous, history_limit);
+    service.hold_contents(view, &left);
     std::mem::swap(&mut service.spec_version, &mut service.previous_spec_version);
     service.spec_written = stamp;
     service.update_status = Some(UpdateStatus::rolling_back(service.spec_version, stamp.wall, message));
+}
+
+/// An update to the contents that the service should have.
+fn take_contents(view: &View, service: &mut Service, stamp: Stamp) {
+    let fresh = view.fresh_spec_version(service);
+    // What waited to be promoted never was the service's: going back leads before it.
+    if service.canaries().is_none() {
+        service.previous_spec = Some(Arc::clone(&service.spec));
+        service.previous_spec_version = service.spec_version;
+    }
+    let mut spec = (*service.spec).clone();
+    for (content, version) in spec.task.container.contents_mut() {
+        *version = service.content_wanted(view, content, *version);
+    }
+    let has_canaries = spec.update.as_ref().is_some_and(|update| update.canary > 0);
+    service.put_spec(Arc::new(spec), view.spec_history_limit());
+    service.spec_version = fresh;
+    service.spec_written = stamp;
+    // Without canaries the leader begins it.
+    service.update_status = has_canaries.then(|| UpdateStatus::begun(fresh, stamp.wall));
+}
+
+fn drop_content(view: &mut View, stamp: Stamp, content: ContentId, version: u64, events: &mut Vec<Event>) {
+    let object = match content {
+        ContentId::Secret(id) => ObjectRef::Secret(id),
+        ContentId::Config(id) => ObjectRef::Config(id),
+    };
+    let used = |service: &Service| service.spec.task.container.contents().any(|used| used == (content, version));
+    if view.users(object).any(|service| used(service)) {
+        return;
+    }
+    match content {
+        ContentId::Secret(id) => {
+            edit_secret(view, stamp, id, events, |secret| secret.older.retain(|older| older.version != version));
+        }
+        ContentId::Config(id) => {
+            edit_config(view, stamp, id, events, |config| config.older.retain(|older| older.version != version));
+        }
+    }
 }
 
 fn assign(task: &mut Task, stamp: Stamp, node: Option<crate::NodeId>, message: &str, reason: &str) {
@@ -212,6 +275,8 @@ edit!(edit_task, tasks, crate::TaskId, Task);
 edit!(edit_node, nodes, crate::NodeId, Node);
 edit!(edit_service, services, ServiceId, Service);
 edit!(edit_network, networks, NetworkId, Network);
+edit!(edit_secret, secrets, SecretId, Secret);
+edit!(edit_config, configs, ConfigId, Config);
 
 fn create(view: &mut View, stamp: Stamp, object: &Object, events: &mut Vec<Event>) -> Result<(), Conflict> {
     let reference = object.object_ref();
@@ -329,7 +394,11 @@ fn check_task_references(view: &View, task: &TaskSpec) -> Result<(), Conflict> {
             return Err(not_found(reference));
         }
     }
-    Ok(())
+    match task.container.contents().find(|(content, version)| !view.has_content(*content, *version)) {
+        // Dropped since whoever wrote this looked.
+        Some((content, version)) => Err(Conflict::NotFound { kind: "content", id: format!("{version} of {content}") }),
+        None => Ok(()),
+    }
 }
 
 fn check_unused(view: &View, object: &Object) -> Result<(), Conflict> {

@@ -6,6 +6,7 @@
 //! the same bytes.
 
 mod apply;
+mod contents;
 mod delta;
 mod index;
 mod txn;

@@ -39,6 +39,7 @@ fn service(id: u128, name: &str) -> Object {
         history: Vec::new(),
         revision: 1,
         scaled: None,
+        held: Vec::new(),
         removing: false,
     }))
 }

@@ -111,6 +111,15 @@ pub enum Change {
     ServiceRollback { service: ServiceId, failed_version: u64, message: String },
     /// By the autoscaler; ignored unless the spec is still the one written at log index `spec_written`.
     ServiceScaled { service: ServiceId, spec_written: u64, scaled: Scaled },
+    /// By the leader: takes the contents the service should have, as an update of it would. Ignored unless
+    /// `spec_version` is still the service's, and when it has them.
+    ServiceContents { service: ServiceId, spec_version: u64 },
+    /// By users. Where the content is another, the present one is kept as an older one.
+    SecretSpec { secret: SecretId, spec: SecretSpec },
+    /// By users; as for secrets.
+    ConfigSpec { config: ConfigId, spec: ConfigSpec },
+    /// By the leader: nothing refers to this older content any more. Ignored when a service has come to meanwhile.
+    ContentDropped { content: ContentId, version: u64 },
     /// By the allocator; `None` only explains why it still waits.
     NetworkAllocated { network: NetworkId, allocation: Option<NetworkAllocation>, reason: String },
 }

@@ -116,8 +116,10 @@ impl View {
     /// What a task would need and is no more, in words: `secret "tls"`.
     pub fn missing(&self, task: &TaskSpec) -> Option<String> {
         let container = &task.container;
-        let secret = container.secrets.iter().find(|secret| self.secret(secret.id).is_none());
-        let config = container.configs.iter().find(|config| self.config(config.id).is_none());
+        let secret =
+            container.secrets.iter().find(|secret| !self.has_content(ContentId::Secret(secret.id), secret.version));
+        let config =
+            container.configs.iter().find(|config| !self.has_content(ContentId::Config(config.id), config.version));
         let is_there = |id| self.network(id).is_some_and(|network| !network.removing);
         let network = task.networks.iter().find(|network| !is_there(network.target));
         let secret = secret.map(|secret| format!("secret \"{}\"", secret.name));

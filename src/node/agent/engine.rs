@@ -21,8 +21,9 @@ pub struct EngineError(pub String);
 /// What a task refers to: contents, and the networks it is on.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
-    pub secrets: BTreeMap<SecretId, Arc<Secret>>,
-    pub configs: BTreeMap<ConfigId, Arc<Config>>,
+    /// By id and version of the content.
+    pub secrets: BTreeMap<(SecretId, u64), Arc<Secret>>,
+    pub configs: BTreeMap<(ConfigId, u64), Arc<Config>>,
     pub networks: BTreeMap<NetworkId, FabricNetwork>,
 }
 

@@ -517,10 +517,10 @@ impl Shell {
             self.contents = Contents::default();
         }
         for secret in assignments.secrets {
-            self.contents.secrets.insert(secret.id, secret);
+            self.contents.secrets.insert((secret.id, secret.content_version), secret);
         }
         for config in assignments.configs {
-            self.contents.configs.insert(config.id, config);
+            self.contents.configs.insert((config.id, config.content_version), config);
         }
         assignments.removed_secrets.iter().for_each(|id| drop(self.contents.secrets.remove(id)));
         assignments.removed_configs.iter().for_each(|id| drop(self.contents.configs.remove(id)));
@@ -559,8 +559,10 @@ impl Shell {
 
     fn contents_of(&self, task: &Task) -> Contents {
         let spec = &task.spec.container;
-        let secrets = spec.secrets.iter().filter_map(|r| Some((r.id, self.contents.secrets.get(&r.id)?.clone())));
-        let configs = spec.configs.iter().filter_map(|r| Some((r.id, self.contents.configs.get(&r.id)?.clone())));
+        let secrets = spec.secrets.iter().map(|reference| (reference.id, reference.version));
+        let secrets = secrets.filter_map(|key| Some((key, self.contents.secrets.get(&key)?.clone())));
+        let configs = spec.configs.iter().map(|reference| (reference.id, reference.version));
+        let configs = configs.filter_map(|key| Some((key, self.contents.configs.get(&key)?.clone())));
         let networks = task.attachments.iter().filter_map(|attachment| {
             Some((attachment.network, self.network.networks.get(&attachment.network)?.clone()))
         });

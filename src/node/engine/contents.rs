@@ -15,7 +15,7 @@ const SECRETS: &str = "/run/secrets";
 pub fn secrets(memory: &Path, spec: &ContainerSpec, contents: &Contents) -> Result<Vec<Mount>, EngineError> {
     let mut mounts = Vec::new();
     for (number, reference) in spec.secrets.iter().enumerate() {
-        let secret = contents.secrets.get(&reference.id);
+        let secret = contents.secrets.get(&(reference.id, reference.version));
         let secret = secret.ok_or_else(|| EngineError(format!("secret {} has not arrived here", reference.name)))?;
         let path = memory.join(format!("secret-{number}"));
         write(&path, secret.spec.data.expose(), &reference.file)?;
@@ -34,7 +34,7 @@ pub fn folder(dir: &Path) -> std::io::Result<()> {
 pub fn configs(dir: &Path, spec: &ContainerSpec, contents: &Contents) -> Result<Vec<Mount>, EngineError> {
     let mut mounts = Vec::new();
     for (number, reference) in spec.configs.iter().enumerate() {
-        let config = contents.configs.get(&reference.id);
+        let config = contents.configs.get(&(reference.id, reference.version));
         let config = config.ok_or_else(|| EngineError(format!("config {} has not arrived here", reference.name)))?;
         let path = dir.join(format!("config-{number}"));
         write(&path, &config.spec.data, &reference.file)?;

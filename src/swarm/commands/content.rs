@@ -4,7 +4,7 @@ use crate::cli::Context;
 use crate::client::{Client, segment};
 use crate::commands::common::{InspectArgs, ListArgs, each, labels, natural, pairs};
 use crate::error::{CliError, Result};
-use crate::json::text;
+use crate::json::{int, set, set_some, text};
 use crate::table::{Table, write_out};
 use crate::units::{ago, go_time};
 use base64::Engine as _;
@@ -15,6 +15,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
+/// Writes of an object that others write at the same time; beyond it something writes without pause.
+const WRITE_TRIES: usize = 8;
 /// Largest content, in bytes (docker's limit of a config; the daemon refuses larger secrets itself).
 const CONTENT_BYTES_MAX: u64 = 1000 * 1024;
 
@@ -23,20 +25,24 @@ const SECRETS: Table = Table {
         ("ID", "ID"),
         ("Name", "NAME"),
         ("Driver", "DRIVER"),
+        ("Version", "VERSION"),
         ("CreatedAt", "CREATED"),
         ("UpdatedAt", "UPDATED"),
         ("Labels", "LABELS"),
     ],
-    template: "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.CreatedAt}}\t{{.UpdatedAt}}",
+    template: "{{.ID}}\t{{.Name}}\t{{.Version}}\t{{.Driver}}\t{{.CreatedAt}}\t{{.UpdatedAt}}",
     quiet: "ID",
 };
 
-const CONFIGS: Table = Table { template: "{{.ID}}\t{{.Name}}\t{{.CreatedAt}}\t{{.UpdatedAt}}", ..SECRETS };
+const CONFIGS: Table =
+    Table { template: "{{.ID}}\t{{.Name}}\t{{.Version}}\t{{.CreatedAt}}\t{{.UpdatedAt}}", ..SECRETS };
 
 #[derive(Debug, Subcommand)]
 pub enum SecretCommand {
     /// Make a secret from a file or standard input (-)
     Create(CreateArgs),
+    /// Give a secret a new content; the services that use it are updated by their own update settings
+    Update(UpdateArgs),
     /// List the secrets
     #[command(visible_alias = "list")]
     Ls(ListArgs),
@@ -51,6 +57,8 @@ pub enum SecretCommand {
 pub enum ConfigCommand {
     /// Make a config from a file or standard input (-)
     Create(CreateArgs),
+    /// Give a config a new content; the services that use it are updated by their own update settings
+    Update(UpdateArgs),
     /// List the configs
     #[command(visible_alias = "list")]
     Ls(ListArgs),
@@ -66,6 +74,26 @@ pub struct CreateArgs {
     /// Label, KEY=VALUE (may be repeated)
     #[arg(short, long = "label", value_name = "LABEL")]
     labels: Vec<String>,
+    /// What fills the content in for each task: golang (Go templates, such as {{.Node.Hostname}})
+    #[arg(long, value_name = "DRIVER", value_parser = ["golang"])]
+    template_driver: Option<String>,
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[arg(value_name = "FILE|-")]
+    file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// Add or change a label, KEY=VALUE (may be repeated)
+    #[arg(long = "label-add", value_name = "LABEL")]
+    labels_add: Vec<String>,
+    /// Remove a label by its key (may be repeated)
+    #[arg(long = "label-rm", value_name = "KEY")]
+    labels_rm: Vec<String>,
+    /// What fills the content in for each task: golang, or none; as it was when not given
+    #[arg(long, value_name = "DRIVER", value_parser = ["golang", "none"])]
+    template_driver: Option<String>,
     #[arg(value_name = "NAME")]
     name: String,
     #[arg(value_name = "FILE|-")]
@@ -91,6 +119,7 @@ pub async fn secret(context: &Context, command: SecretCommand) -> Result<()> {
     let client = context.client().await?;
     match command {
         SecretCommand::Create(args) => create(&client, "/secrets", args).await,
+        SecretCommand::Update(args) => args.run(&client, "secret").await,
         SecretCommand::Ls(args) => ls(&client, "/secrets", &SECRETS, args).await,
         SecretCommand::Inspect(args) => args.run(&client, "/secrets").await,
         SecretCommand::Rm(args) => remove(&client, "/secrets", &args.names).await,
@@ -101,6 +130,7 @@ pub async fn config(context: &Context, command: ConfigCommand) -> Result<()> {
     let client = context.client().await?;
     match command {
         ConfigCommand::Create(args) => create(&client, "/configs", args).await,
+        ConfigCommand::Update(args) => args.run(&client, "config").await,
         ConfigCommand::Ls(args) => ls(&client, "/configs", &CONFIGS, args).await,
         ConfigCommand::Inspect(args) if !args.pretty => args.inspect.run(&client, "/configs").await,
         ConfigCommand::Inspect(args) => {
@@ -122,6 +152,7 @@ fn describe(config: &Value) -> String {
         out.push_str("Labels:\n");
         labels.split(',').for_each(|label| out.push_str(&format!(" - {label}\n")));
     }
+    out.push_str(&format!("Content version:\t{}\n", int(config, "/ContentVersion")));
     out.push_str(&format!(
         "Created at:            \t{}\nUpdated at:            \t{}\nData:\n{}\n",
         go_time(text(config, "/CreatedAt")).to_lowercase(),
@@ -149,10 +180,56 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 async fn create(client: &Client, path: &str, args: CreateArgs) -> Result<()> {
     let data = STANDARD.encode(read(&args.file)?);
-    let request = json!({ "Name": args.name, "Labels": pairs(&args.labels), "Data": data });
+    let mut request = json!({ "Name": args.name, "Labels": pairs(&args.labels), "Data": data });
+    set_some(&mut request, "/Templating/Name", args.template_driver);
     let created = client.post(&format!("{path}/create"), &[], Some(&request)).await?;
     write_out(&format!("{}\n", text(&created, "/ID")));
     Ok(())
+}
+
+impl UpdateArgs {
+    async fn run(self, client: &Client, kind: &str) -> Result<()> {
+        let data = STANDARD.encode(read(&self.file)?);
+        let path = format!("/{kind}s/{}", segment(&self.name));
+        let change = |found: &Value| {
+            let mut spec = found["Spec"].clone();
+            set(&mut spec, "/Data", data.as_str());
+            for label in &self.labels_add {
+                let (key, value) = label.split_once('=').unwrap_or((label, ""));
+                spec["Labels"][key] = Value::from(value);
+            }
+            if let Some(labels) = spec["Labels"].as_object_mut() {
+                labels.retain(|key, _| !self.labels_rm.contains(key));
+            }
+            match self.template_driver.as_deref() {
+                Some("none") => spec["Templating"] = Value::Null,
+                Some(driver) => set(&mut spec, "/Templating/Name", driver),
+                None => {}
+            }
+            spec
+        };
+        rewrite(client, &path, change).await?;
+        write_out(&format!("{}\n", self.name));
+        Ok(())
+    }
+}
+
+/// Writes a secret or config as it is found and changed; again when someone wrote it in between, as the leader does
+/// when it drops old contents.
+pub async fn rewrite(client: &Client, path: &str, change: impl Fn(&Value) -> Value) -> Result<()> {
+    let update = format!("{path}/update");
+    for _ in 1..WRITE_TRIES {
+        let found = client.get(path).await?;
+        let version = int(&found, "/Version/Index").to_string();
+        match client.post(&update, &[("version", Some(&version))], Some(&change(&found))).await {
+            Ok(_) => return Ok(()),
+            Err(CliError::Daemon { message, .. }) if message.contains("out of sequence") => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let found = client.get(path).await?;
+    let version = int(&found, "/Version/Index").to_string();
+    client.post(&update, &[("version", Some(&version))], Some(&change(&found))).await.map(drop)
 }
 
 async fn ls(client: &Client, path: &str, table: &Table, args: ListArgs) -> Result<()> {
@@ -164,6 +241,7 @@ async fn ls(client: &Client, path: &str, table: &Table, args: ListArgs) -> Resul
             "ID": text(object, "/ID"),
             "Name": text(object, "/Spec/Name"),
             "Driver": text(object, "/Spec/Driver/Name"),
+            "Version": int(object, "/ContentVersion"),
             "CreatedAt": ago(text(object, "/CreatedAt"), now),
             "UpdatedAt": ago(text(object, "/UpdatedAt"), now),
             "Labels": labels(object, "/Spec/Labels"),

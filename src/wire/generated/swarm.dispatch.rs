@@ -179,16 +179,20 @@ pub struct Assignments {
     pub removed_tasks: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     #[prost(message, repeated, tag = "5")]
     pub secrets: ::prost::alloc::vec::Vec<SecretContent>,
+    /// From managers that knew one content of each only.
     #[prost(bytes = "vec", repeated, tag = "6")]
     pub removed_secrets: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     #[prost(message, repeated, tag = "7")]
     pub configs: ::prost::alloc::vec::Vec<ConfigContent>,
+    /// As removed_secrets.
     #[prost(bytes = "vec", repeated, tag = "8")]
     pub removed_configs: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     #[prost(message, optional, tag = "9")]
     pub fabric: ::core::option::Option<Fabric>,
     #[prost(bool, tag = "10")]
     pub more: bool,
+    #[prost(message, repeated, tag = "11")]
+    pub removed_contents: ::prost::alloc::vec::Vec<super::objects::ContentVersion>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FabricPeer {

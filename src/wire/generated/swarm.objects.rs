@@ -814,6 +814,16 @@ pub struct JobStatus {
     #[prost(int64, tag = "2")]
     pub last_execution: i64,
 }
+/// Of one of the two.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ContentVersion {
+    #[prost(bytes = "vec", optional, tag = "1")]
+    pub secret: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub config: ::core::option::Option<::prost::alloc::vec::Vec<u8>>,
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SpecRecord {
     #[prost(message, optional, tag = "1")]
@@ -864,6 +874,8 @@ pub struct Service {
     pub scaled: ::core::option::Option<Scaled>,
     #[prost(uint64, tag = "14")]
     pub revision: u64,
+    #[prost(message, repeated, tag = "20")]
+    pub held: ::prost::alloc::vec::Vec<ContentVersion>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ContainerStatus {

@@ -152,6 +152,27 @@ pub struct ServiceScaledChange {
     pub scaled: ::core::option::Option<super::objects::Scaled>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServiceContentsChange {
+    #[prost(bytes = "vec", tag = "1")]
+    pub service: ::prost::alloc::vec::Vec<u8>,
+    #[prost(uint64, tag = "2")]
+    pub spec_version: u64,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SecretSpecChange {
+    #[prost(bytes = "vec", tag = "1")]
+    pub secret: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    pub spec: ::core::option::Option<super::objects::SecretSpec>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ConfigSpecChange {
+    #[prost(bytes = "vec", tag = "1")]
+    pub config: ::prost::alloc::vec::Vec<u8>,
+    #[prost(message, optional, tag = "2")]
+    pub spec: ::core::option::Option<super::objects::ConfigSpec>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NetworkAllocatedChange {
     #[prost(bytes = "vec", tag = "1")]
     pub network: ::prost::alloc::vec::Vec<u8>,
@@ -164,7 +185,7 @@ pub struct NetworkAllocatedChange {
 pub struct Change {
     #[prost(
         oneof = "change::Change",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 30, 31, 32, 33"
     )]
     pub change: ::core::option::Option<change::Change>,
 }
@@ -204,6 +225,14 @@ pub mod change {
         ServiceRollback(super::ServiceRollbackChange),
         #[prost(message, tag = "16")]
         ServiceScaled(super::ServiceScaledChange),
+        #[prost(message, tag = "30")]
+        ServiceContents(super::ServiceContentsChange),
+        #[prost(message, tag = "31")]
+        SecretSpec(super::SecretSpecChange),
+        #[prost(message, tag = "32")]
+        ConfigSpec(super::ConfigSpecChange),
+        #[prost(message, tag = "33")]
+        ContentDropped(super::super::objects::ContentVersion),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -197,6 +197,7 @@ fn service(text: &str, number: u64) -> Service {
         history: vec![SpecRecord { spec: spec.clone(), spec_version: 3, written: stamp(1), revision: 8 }],
         revision: 9,
         scaled: Some(Scaled { replicas: number, at: WallTime(5), reason: text.into() }),
+        held: vec![ContentVersion { content: ContentId::Config(ConfigId(3)), version: number }],
         removing: true,
     }
 }
@@ -248,6 +249,22 @@ fn changes(text: &str, number: u64) -> Vec<Change> {
         Change::NodeCertificate { node: NodeId(1), role: NodeRole::Manager },
         Change::ServiceEndpoint { service: ServiceId(1), endpoint },
         Change::ServiceUpdateStatus { service: ServiceId(1), status: update },
+        Change::ServiceContents { service: ServiceId(1), spec_version: number },
+        Change::SecretSpec {
+            secret: SecretId(1),
+            spec: SecretSpec {
+                name: text.into(),
+                labels: [(text.into(), "v".into())].into(),
+                data: Sensitive::new(text.as_bytes().to_vec()),
+                templated: true,
+            },
+        },
+        Change::ConfigSpec {
+            config: ConfigId(1),
+            spec: ConfigSpec { name: text.into(), labels: Labels::new(), data: text.into(), templated: true },
+        },
+        Change::ContentDropped { content: ContentId::Secret(SecretId(2)), version: number },
+        Change::ContentDropped { content: ContentId::Config(ConfigId(2)), version: 1 },
         Change::ServiceRollback { service: ServiceId(1), failed_version: 7, message: text.into() },
         Change::ServiceScaled {
             service: ServiceId(1),

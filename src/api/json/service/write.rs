@@ -24,6 +24,7 @@ pub fn write_service(service: &Service, view: &View, now: WallTime) -> Fields {
         .set("Spec", write_service_spec(&service.spec))
         .opt("PreviousSpec", service.previous_spec.as_deref().map(write_service_spec))
         .set("Endpoint", write_endpoint(service, view));
+    fields = fields.filled("Contents", write_contents(service, view));
     if let Some(status) = &service.update_status {
         fields = fields.set("UpdateStatus", write_update_status(service, status, now));
     }
@@ -37,6 +38,22 @@ pub fn write_service(service: &Service, view: &View, now: WallTime) -> Fields {
     }
     // Ours: why it has fewer tasks than it should, or stands still.
     fields.filled("Waiting", service_reason(view, service).unwrap_or_default())
+}
+
+/// Beyond the API: which contents of its secrets and configs the service has. `Newest` where there is a newer one,
+/// `Held` where it was rolled back from that one.
+fn write_contents(service: &Service, view: &View) -> Vec<Value> {
+    let container = &service.spec.task.container;
+    let secrets = container.secrets.iter().map(|secret| ("Secret", &secret.name, ContentId::Secret(secret.id)));
+    let configs = container.configs.iter().map(|config| ("Config", &config.name, ContentId::Config(config.id)));
+    let named = secrets.chain(configs).zip(container.contents());
+    let written = named.map(|((kind, name, content), (_, version))| {
+        let newest = view.newest_content(content).filter(|newest| *newest > version);
+        let held = service.held.iter().find(|held| held.content == content).map(|held| held.version);
+        let fields = Fields::new().set(kind, name.as_str()).set("Version", version);
+        fields.opt("Newest", newest).opt("Held", held).into()
+    });
+    written.collect()
 }
 
 fn write_endpoint(service: &Service, view: &View) -> Value {

@@ -1,5 +1,6 @@
 mod addresses;
 mod canary;
+mod contents;
 mod golden;
 mod history;
 mod incremental;

@@ -24,6 +24,7 @@ enum Op {
     Promote { service: usize },
     Rollback { service: usize },
     RollbackTo { service: usize, back: usize },
+    Content,
     Remove { service: usize },
     State { node: u128, up: bool },
     Availability { node: u128, which: u8 },
@@ -99,6 +100,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0usize..4).prop_map(|service| Op::Promote { service }),
         2 => (0usize..4).prop_map(|service| Op::Rollback { service }),
         1 => (0usize..4, 0usize..3).prop_map(|(service, back)| Op::RollbackTo { service, back }),
+        2 => Just(Op::Content),
         1 => (0usize..4).prop_map(|service| Op::Remove { service }),
         4 => (1u128..5, any()).prop_map(|(node, up)| Op::State { node, up }),
         2 => (1u128..5, 0u8..3).prop_map(|(node, which)| Op::Availability { node, which }),
@@ -121,6 +123,7 @@ struct Run {
     world: World,
     services: Vec<ServiceId>,
     net: crate::NetworkId,
+    secret: crate::SecretId,
     named: u32,
 }
 
@@ -133,11 +136,12 @@ impl Run {
         world.fate(JOB_IMAGE, Fate::CompletesAfter(Duration::from_secs(3)));
         let small = IpamSubnet { subnet: "10.9.0.0/28".parse().unwrap(), gateway: None, range: None };
         let net = world.network(NetworkSpec { name: "small".into(), ipam: vec![small], ..NetworkSpec::default() });
+        let secret = world.secret("key", "content 0");
         world.watch = Some(Box::new(|view| {
             let violations = audit(view);
             assert!(violations.is_empty(), "{violations:#?}");
         }));
-        Self { world, services: Vec::new(), net, named: 0 }
+        Self { world, services: Vec::new(), net, secret, named: 0 }
     }
 
     fn name(&mut self) -> String {
@@ -167,6 +171,10 @@ impl Run {
         update: Updating,
     ) {
         let mut spec = replicated(&self.name(), IMAGES[0].0, replicas);
+        // Half of them have a secret.
+        if self.named.is_multiple_of(2) {
+            spec.task.container.secrets = vec![secret_reference(self.secret, "key")];
+        }
         spec.task.resources.reservations.memory_bytes = gib << 30;
         spec.task.placement.priority = priority;
         spec.task.restart = RestartPolicy {
@@ -285,6 +293,10 @@ impl Run {
                 if self.world.service(id).previous_spec.is_some() {
                     self.world.rollback(id);
                 }
+            }
+            Op::Content => {
+                self.named += 1;
+                self.world.secret("key", &format!("content {}", self.named));
             }
             Op::Remove { service } => {
                 let Some(id) = self.service(service) else { return };

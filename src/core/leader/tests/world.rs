@@ -5,7 +5,7 @@ use crate::control;
 use crate::leader::{Ledger, STEP_CHANGES_MAX, Scope, TXN_CHANGES_MAX, step};
 use crate::model::*;
 use crate::store::{Change, Object, Store, Txn, View};
-use crate::{ClusterId, NetworkId, NodeId, Sensitive, ServiceId, TaskId, WallTime};
+use crate::{ClusterId, NetworkId, NodeId, SecretId, Sensitive, ServiceId, TaskId, WallTime};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,6 +94,12 @@ pub fn replicated(name: &str, image: &str, replicas: u64) -> ServiceSpec {
     }
 }
 
+/// A reference as users write it: to the newest content.
+pub fn secret_reference(id: SecretId, name: &str) -> SecretReference {
+    let file = FileTarget { name: name.to_owned(), uid: "0".into(), gid: "0".into(), mode: 0o444 };
+    SecretReference { id, name: name.to_owned(), file, version: 0 }
+}
+
 pub fn global(name: &str, image: &str) -> ServiceSpec {
     ServiceSpec { mode: ServiceMode::Global, ..replicated(name, image, 0) }
 }
@@ -158,6 +164,24 @@ impl World {
 
     pub fn fate(&mut self, image: &str, fate: Fate) {
         self.fates.insert(image.to_owned(), fate);
+    }
+
+    /// Makes a secret, or changes its content.
+    pub fn secret(&mut self, name: &str, data: &str) -> SecretId {
+        let (view, data) = (self.view(), Sensitive::new(data.as_bytes().to_vec()));
+        let (id, txn) = match view.secret_by_name(name) {
+            Some(old) => {
+                let wish = control::ContentWish { data: Some(data), ..control::ContentWish::default() };
+                (old.id, control::update_secret(&view, old.id, old.meta.version, wish, self.now))
+            }
+            None => {
+                let id = SecretId::random(&mut self.rng);
+                let spec = SecretSpec { name: name.to_owned(), labels: Labels::new(), data, templated: false };
+                (id, control::create_secret(&view, spec, id, self.now))
+            }
+        };
+        self.apply(&txn.expect("a valid secret"));
+        id
     }
 
     pub fn create(&mut self, spec: ServiceSpec) -> ServiceId {
@@ -297,8 +321,13 @@ impl World {
         moved
     }
 
+    /// That of its image with its first secret's content (`web:1 key 2`), else of its image.
     fn fate_of(&self, task: &Task) -> Fate {
-        self.fates.get(&task.spec.container.image).copied().unwrap_or(Fate::Runs)
+        let container = &task.spec.container;
+        let secret = container.secrets.first();
+        let secret = secret.map(|secret| format!("{} {} {}", container.image, secret.name, secret.version));
+        let special = secret.and_then(|name| self.fates.get(&name));
+        special.or_else(|| self.fates.get(&container.image)).copied().unwrap_or(Fate::Runs)
     }
 
     /// What the readiness probe of a task that goes over to `state` says.

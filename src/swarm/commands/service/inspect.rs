@@ -242,8 +242,22 @@ impl Page<'_> {
             }
             for file in files {
                 self.line(" Target:\t", text(file, "/File/Name"));
-                self.line("  Source:\t", text(file, &format!("/{kind}Name")));
+                let name = text(file, &format!("/{kind}Name"));
+                self.line("  Source:\t", name);
+                self.some("  Version:\t", &self.content_version(kind, name));
             }
+        }
+    }
+
+    /// Which content of a secret or config the service has.
+    fn content_version(&self, kind: &str, name: &str) -> String {
+        let found = list(self.service, "/Contents").iter().find(|content| text(content, &format!("/{kind}")) == name);
+        let Some(content) = found else { return String::new() };
+        let (version, newest, held) = (int(content, "/Version"), int(content, "/Newest"), int(content, "/Held"));
+        match (newest, held) {
+            (0, _) => version.to_string(),
+            (newest, 0) => format!("{version} (the newest is {newest})"),
+            (newest, held) => format!("{version} (the newest is {newest}; rolled back from {held})"),
         }
     }
 

@@ -8,12 +8,13 @@ use super::{LABEL_NAMESPACE, of_stack};
 use crate::cli::Context;
 use crate::client::{Client, segment};
 use crate::commands::common::tell;
+use crate::commands::content::rewrite;
 use crate::commands::service::converge;
 use crate::commands::service::options::CONTAINER;
 use crate::commands::service::update;
 use crate::error::{CliError, Result};
 use crate::filter;
-use crate::json::{int, object, object_mut, set, text, texts};
+use crate::json::{int, list, object, object_mut, set, text, texts};
 use crate::registry;
 use crate::table::write_out;
 use base64::Engine as _;
@@ -199,7 +200,7 @@ impl<'a> Deploy<'a> {
         Ok(())
     }
 
-    /// Makes a secret or config, or changes its labels. Its id.
+    /// Makes a secret or config, or changes its labels and content. Its id.
     async fn content(
         &self,
         kind: &str,
@@ -216,21 +217,9 @@ impl<'a> Deploy<'a> {
             return Ok(text(&created, "/ID").to_owned());
         };
         let path = format!("/{kind}s/{}", segment(&id));
-        let found = self.client.get(&path).await?;
-        let version = int(&found, "/Version/Index").to_string();
-        let update = format!("{path}/update");
-        match self.client.post(&update, &[("version", Some(&version))], Some(&request)).await {
-            Ok(_) => Ok(id),
-            Err(CliError::Daemon { message, .. }) if message.contains("only updates to Labels are allowed") => {
-                Err(CliError::hinted(
-                    format!("failed to update {kind} {name}: its content differs, and content is never changed"),
-                    format!(
-                        "give the {kind} another name: in the file, so that its services are rolled to the new one"
-                    ),
-                ))
-            }
-            Err(error) => Err(of(error, "update", kind, name)),
-        }
+        let updated = rewrite(self.client, &path, |_| request.clone()).await;
+        updated.map_err(|error| of(error, "update", kind, name))?;
+        Ok(id)
     }
 
     async fn networks(&mut self) -> Result<()> {
@@ -269,11 +258,11 @@ impl<'a> Deploy<'a> {
             let spec = self.spec(service)?;
             let image = text(&spec, &format!("{CONTAINER}/Image"));
             let headers = if self.args.with_registry_auth { registry::auth_header(image)? } else { Vec::new() };
-            let id = match existing.get(name).map(|service| text(service, "/ID")) {
-                Some(id) => {
+            let id = match existing.get(name).map(|service| (text(service, "/ID"), has_held(service))) {
+                Some((id, again)) => {
                     write_out(&format!("Updating service {name} (id: {id})\n"));
                     let change = async |old: &mut Value| {
-                        *old = over(old, spec.clone());
+                        *old = over(old, spec.clone(), again);
                         Ok(())
                     };
                     let updated = update::modify(self.client, id, &headers, change).await;
@@ -301,14 +290,20 @@ impl<'a> Deploy<'a> {
     }
 }
 
+/// It was rolled back from a content of a secret or config.
+pub(super) fn has_held(service: &Value) -> bool {
+    list(service, "/Contents").iter().any(|content| int(content, "/Held") > 0)
+}
+
 /// The new specification, with what a deployment does not decide kept from the old one: how often the
-/// tasks were replaced by force, and the digest of an image whose name has not changed.
-pub(super) fn over(old: &Value, mut new: Value) -> Value {
+/// tasks were replaced by force, and the digest of an image whose name has not changed. `again`: what runs is not what
+/// the files say, since it was rolled back from a content; that is tried again.
+pub(super) fn over(old: &Value, mut new: Value, again: bool) -> Value {
     // A file is the whole wish: without it, an update keeps what the service has.
     if new.get("Swarm").is_none() {
         set(&mut new, "/Swarm", json!({}));
     }
-    set(&mut new, "/TaskTemplate/ForceUpdate", int(old, "/TaskTemplate/ForceUpdate"));
+    set(&mut new, "/TaskTemplate/ForceUpdate", int(old, "/TaskTemplate/ForceUpdate") + i64::from(again));
     let image = format!("{CONTAINER}/Image");
     let named = object(old, "/Labels").and_then(|labels| labels.get(LABEL_IMAGE)).and_then(Value::as_str);
     if named == Some(text(&new, &image)) {
@@ -367,12 +362,12 @@ mod tests {
         let old = json!({"Labels": {LABEL_IMAGE: "web:1"}, "TaskTemplate": {
             "ForceUpdate": 3, "ContainerSpec": {"Image": "web:1@sha256:00"}}});
         let new = |image: &str| json!({"TaskTemplate": {"ContainerSpec": {"Image": image}}});
-        let kept = over(&old, new("web:1"));
+        let kept = over(&old, new("web:1"), false);
         assert_eq!(kept["Swarm"], json!({}), "what the file does not ask for is not kept");
         assert_eq!(
             kept,
             json!({"Swarm": {}, "TaskTemplate": {"ForceUpdate": 3, "ContainerSpec": {"Image": "web:1@sha256:00"}}})
         );
-        assert_eq!(text(&over(&old, new("web:2")), "/TaskTemplate/ContainerSpec/Image"), "web:2");
+        assert_eq!(text(&over(&old, new("web:2"), false), "/TaskTemplate/ContainerSpec/Image"), "web:2");
     }
 }

@@ -62,7 +62,7 @@ pub async fn run(context: &Context, args: PlanArgs) -> Result<()> {
     for service in &stack.services {
         let spec = deploy.spec(service)?;
         let spec = match existing.get(&service.spec.name) {
-            Some(old) => super::deploy::over(&old["Spec"], spec),
+            Some(old) => super::deploy::over(&old["Spec"], spec, super::deploy::has_held(old)),
             None => spec,
         };
         list_mut(&mut body, "/Services").push(made.named(spec));
