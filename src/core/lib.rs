@@ -24,6 +24,7 @@ pub mod rehearsal;
 pub mod scheduler;
 pub mod sensitive;
 pub mod store;
+pub mod template;
 pub mod time;
 pub mod trust;
 pub mod worker;

@@ -61,6 +61,10 @@ impl Resolver<'_> {
             let message = format!("{} cannot be given for what is external: it exists already", odd.key);
             self.report.error(odd.pos, path, message);
         }
+        if let Some(driver) = member.entry("template_driver").filter(|entry| !entry.node.is_zero()) {
+            let message = "template_driver is ignored for what is external: it was said when that was made";
+            self.report.warn(driver.pos, path, message);
+        }
         if inner.is_some() && member.get("name").is_some_and(|name| !name.is_zero()) {
             self.report.error(external.pos, path, "both external.name and name are given; write only name");
         }

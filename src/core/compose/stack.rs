@@ -303,7 +303,8 @@ fn contents(context: &mut Context<'_>, stack: &mut Stack, env: &Environment, fil
             }
         } else if let Some(data) = content(context, "secrets", entry, SECRET_BYTES_MAX, env, files) {
             let labels = context.labels(entry.node.get("labels"));
-            stack.secrets.push(SecretSpec { name, labels, data: Sensitive::new(data), templated: false });
+            let templated = templated(context, "secrets", entry);
+            stack.secrets.push(SecretSpec { name, labels, data: Sensitive::new(data), templated });
         }
     }
     for entry in root.get("configs").map_or(&[][..], Node::entries) {
@@ -314,11 +315,23 @@ fn contents(context: &mut Context<'_>, stack: &mut Stack, env: &Environment, fil
             }
         } else if let Some(data) = content(context, "configs", entry, CONFIG_BYTES_MAX, env, files) {
             let labels = context.labels(entry.node.get("labels"));
-            stack.configs.push(ConfigSpec { name, labels, data, templated: false });
+            let templated = templated(context, "configs", entry);
+            stack.configs.push(ConfigSpec { name, labels, data, templated });
         }
     }
     stack.secrets.sort_by(|a, b| a.name.cmp(&b.name));
     stack.configs.sort_by(|a, b| a.name.cmp(&b.name));
+}
+
+/// Whether the content is a template.
+fn templated(context: &mut Context<'_>, section: &str, entry: &Entry) -> bool {
+    let Some(node) = entry.node.get("template_driver").filter(|node| !node.is_zero()) else { return false };
+    let driver = node.as_text().unwrap_or_default();
+    if driver != "golang" {
+        let path = join(&join(section, &entry.key), "template_driver");
+        context.report.error(node.pos, &path, format!("template driver {driver} is not known; use golang"));
+    }
+    true
 }
 
 /// The bytes of a secret or config, from a file, a variable or the compose file itself.
@@ -331,7 +344,7 @@ fn content(
     files: &dyn Files,
 ) -> Option<Vec<u8>> {
     let path = join(section, &entry.key);
-    for key in ["driver", "driver_opts", "template_driver"] {
+    for key in ["driver", "driver_opts"] {
         if let Some(node) = entry.node.get(key).filter(|node| !node.is_zero()) {
             context.report.error(
                 node.pos,

@@ -1,7 +1,7 @@
 //! Create, update and remove secrets and configs: alike but for their size and their secrecy.
 
 use super::validate::{labels, object_name};
-use super::{Refusal, check_version, invalid, txn};
+use super::{Refusal, check_version, invalid, templates, txn};
 use crate::model::*;
 use crate::store::{Change, Object, ObjectRef, Precondition, Txn, View};
 use crate::{ConfigId, SecretId, Sensitive, WallTime};
@@ -38,14 +38,14 @@ fn secret_data(spec: &SecretSpec) -> Result<(), Refusal> {
     if len == 0 || len > SECRET_BYTES_MAX {
         return invalid(format!("secret data must be larger than 0 and less than {SECRET_BYTES_MAX} bytes"));
     }
-    Ok(())
+    templates::secret(spec)
 }
 
 fn config_data(spec: &ConfigSpec) -> Result<(), Refusal> {
     if spec.data.is_empty() || spec.data.len() > CONFIG_BYTES_MAX {
         return invalid(format!("config data must be larger than 0 and less than {CONFIG_BYTES_MAX} bytes"));
     }
-    Ok(())
+    templates::config(spec)
 }
 
 /// Makes a secret.

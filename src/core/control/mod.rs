@@ -16,6 +16,7 @@ mod probes;
 mod references;
 mod rollback;
 mod service;
+mod templates;
 mod validate;
 
 pub use cluster::{JoinRotation, rotate_join_secrets, update_cluster, validate_cluster_spec};
@@ -27,7 +28,7 @@ pub use network::{create_network, predefined_networks, remove_network};
 pub use node::{check_demotion, remove_node, update_node};
 pub use rollback::{promote_service, rollback_service, rollback_service_to};
 pub use service::{create_service, remove_service, update_service};
-pub use validate::{name_pattern_holds, validate_service};
+pub use validate::{name_pattern_holds, validate_mounts, validate_service};
 
 use crate::WallTime;
 use crate::store::{Change, Precondition, Txn};

@@ -3,11 +3,12 @@
 use super::image::is_reference;
 use super::mode::mode;
 use super::references::references;
-use super::{Refusal, invalid};
+use super::{Refusal, invalid, templates};
 use crate::ServiceId;
 use crate::constraint::Constraint;
 use crate::model::*;
 use crate::store::View;
+use crate::template::task::is_template;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -80,7 +81,8 @@ pub fn validate_service(view: &View, spec: &ServiceSpec, id: ServiceId) -> Resul
     endpoint(&spec.endpoint)?;
     networks(view, spec)?;
     port_conflicts(view, spec, id)?;
-    references(view, &spec.task.container)
+    references(view, &spec.task.container)?;
+    templates::service(view, spec)
 }
 
 fn service_name(name: &str) -> Result<(), Refusal> {
@@ -229,27 +231,29 @@ fn container(container: &ContainerSpec) -> Result<(), Refusal> {
             ));
         }
     }
-    mounts(&container.mounts)?;
+    validate_mounts(&container.mounts, is_template)?;
     health(container.health_check.as_ref())
 }
 
-fn mounts(mounts: &[Mount]) -> Result<(), Refusal> {
+/// What must hold of mounts. Texts that are `open` are left out: they are filled in on the node, and looked at there.
+pub fn validate_mounts(mounts: &[Mount], open: impl Fn(&str) -> bool) -> Result<(), Refusal> {
     let mut targets = BTreeSet::new();
     for (index, mount) in mounts.iter().enumerate() {
         let place = format!("TaskTemplate.ContainerSpec.Mounts[{index}]");
-        if !mount.target.starts_with('/') {
+        let is_open = open(&mount.target);
+        if !is_open && !mount.target.starts_with('/') {
             return invalid(format!("{place}: invalid mount target, must be an absolute path: {}", mount.target));
         }
         let target = clean_path(&mount.target);
-        if target == "/" {
+        if !is_open && target == "/" {
             return invalid(format!("{place}: invalid specification: destination can't be '/'"));
         }
-        if !targets.insert(target) {
+        if !is_open && !targets.insert(target) {
             return invalid(format!("ContainerSpec: duplicate mount point: {}", mount.target));
         }
         match &mount.source {
             MountSource::Bind { path, propagation, .. } => {
-                if !path.starts_with('/') {
+                if !open(path) && !path.starts_with('/') {
                     return invalid(format!("{place}: invalid mount source, must be an absolute path: {path}"));
                 }
                 let known = ["", "private", "rprivate", "shared", "rshared", "slave", "rslave"];
@@ -265,7 +269,7 @@ fn mounts(mounts: &[Mount]) -> Result<(), Refusal> {
                         "{place}.VolumeOptions.DriverConfig: only driver local without options is supported"
                     ));
                 }
-                if !name.is_empty() && !name_pattern_holds(name, b"-_.", 255) {
+                if !name.is_empty() && !open(name) && !name_pattern_holds(name, b"-_.", 255) {
                     return invalid(format!(
                         "{place}: \"{name}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed"
                     ));

@@ -45,7 +45,9 @@ pub fn reap_contents(view: &View, released: &mut BTreeSet<ContentId>) -> Plan {
     // The tasks are many, and as a rule have nothing that their service has not.
     if !unused.is_empty() {
         for task in view.tasks().filter(|task| needs_contents(task)) {
-            task.spec.container.contents().for_each(|used| drop(unused.take(&used)));
+            for used in task.spec.container.contents() {
+                unused.remove(&used);
+            }
         }
     }
     for (content, version) in unused {

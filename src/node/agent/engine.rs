@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use swarm_core::fabric::{FabricNetwork, FabricState};
 use swarm_core::model::{Config, Health, HealthConfig, PortConfig, ProbeAction, Secret, Task};
+use swarm_core::template::task::NodeFacts;
 use swarm_core::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, TaskId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -18,13 +19,15 @@ use tokio_util::sync::CancellationToken;
 #[error("{0}")]
 pub struct EngineError(pub String);
 
-/// What a task refers to: contents, and the networks it is on.
+/// What a task refers to: contents, the networks it is on, and the node.
 #[derive(Clone, Debug, Default)]
 pub struct Contents {
     /// By id and version of the content.
     pub secrets: BTreeMap<(SecretId, u64), Arc<Secret>>,
     pub configs: BTreeMap<(ConfigId, u64), Arc<Config>>,
     pub networks: BTreeMap<NetworkId, FabricNetwork>,
+    /// What templates know of this node.
+    pub node: NodeFacts,
 }
 
 /// A pull's line to who asked for it.

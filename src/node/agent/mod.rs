@@ -29,6 +29,7 @@ use swarm_core::dispatch::Assignments;
 use swarm_core::fabric::FabricState;
 use swarm_core::model::TaskState;
 use swarm_core::model::{HealthConfig, Task, TaskStatus};
+use swarm_core::template::task::NodeFacts;
 use swarm_core::worker::{Command, Effects, Input, Observation, Worker, has_run};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinHandle};
@@ -102,6 +103,7 @@ impl Agent {
             clock: parts.clock,
             tasks: BTreeMap::new(),
             contents: Contents::default(),
+            introduction: parts.introduction.clone(),
             network: FabricState::default(),
             fabric_state,
             sampling: Sampling::default(),
@@ -204,6 +206,7 @@ struct Shell {
     clock: Clock,
     tasks: BTreeMap<TaskId, Local>,
     contents: Contents,
+    introduction: watch::Receiver<Introduction>,
     network: FabricState,
     fabric_state: watch::Sender<Option<Arc<FabricState>>>,
     /// What the leader asks about, and what that means here.
@@ -566,7 +569,12 @@ impl Shell {
         let networks = task.attachments.iter().filter_map(|attachment| {
             Some((attachment.network, self.network.networks.get(&attachment.network)?.clone()))
         });
-        Contents { secrets: secrets.collect(), configs: configs.collect(), networks: networks.collect() }
+        let node = {
+            let described = self.introduction.borrow();
+            let (hostname, platform) = (described.description.hostname.clone(), described.description.platform.clone());
+            NodeFacts { id: task.node, hostname, platform }
+        };
+        Contents { secrets: secrets.collect(), configs: configs.collect(), networks: networks.collect(), node }
     }
 
     /// Has those tasks looked at that run and are asked about, and the connections counted that are.

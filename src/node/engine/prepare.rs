@@ -19,6 +19,7 @@ impl LocalEngine {
         let id = container_id(task.id);
         // A crash may have left a part of it.
         self.clean_task(task.id).await;
+        let task = &contents::fill(task, given)?;
         let name = &task.spec.container.image;
         let image = self.images.inspect(name).map_err(|error| EngineError(error.one_line()))?;
         let image_health = image.config.healthcheck.clone();
@@ -84,18 +85,17 @@ impl LocalEngine {
         attached: Attached,
     ) -> Result<runtime::spec::ContainerSpec, EngineError> {
         let (engine, id, prepared) = (self.clone(), id.to_owned(), image.clone());
-        let (container, given, hostname) = (task.spec.container.clone(), given.clone(), spec::hostname(task));
+        let (container, hostname) = (task.spec.container.clone(), spec::hostname(task));
+        let given = contents::files(task, given)?;
         let (hosts, resolv_conf) = (attached.hosts, attached.resolv_conf);
         let (rootfs, mut mounts) = blocking(move || {
             let rootfs = engine.images.prepare(&id, &prepared).map_err(|error| EngineError(error.one_line()))?;
             let files = engine.files(&id);
             contents::folder(&files).map_err(|error| line(&error))?;
-            let mut mounts = contents::configs(&files, &container, &given)?;
-            if !container.secrets.is_empty() {
-                let failed = |error| EngineError(format!("there is no memory for secrets: {error}"));
-                let memory = engine.secrets.folder(&id).map_err(failed)?;
-                mounts.extend(contents::secrets(&memory, &container, &given)?);
-            }
+            let failed = |error| EngineError(format!("there is no memory for secrets: {error}"));
+            let memory = given.iter().any(|file| file.is_secret).then(|| engine.secrets.folder(&id));
+            let memory = memory.transpose().map_err(failed)?;
+            let mut mounts = contents::put(&given, &files, memory.as_deref())?;
             let own =
                 container.mounts.iter().map(|mount| clean_path(&mount.target)).chain(contents::places(&container));
             let own: BTreeSet<String> = own.collect();

@@ -52,6 +52,18 @@ fn a_key_that_is_not_honoured_says_what_to_use() {
 }
 
 #[test]
+fn the_template_driver_is_golang_and_that_of_an_external_config_is_its_own() {
+    let with = |config: &str| format!("{}configs: {{c: {config}}}\n", service("configs: [c]"));
+    one_error(
+        &with("{content: x, template_driver: jinja}"),
+        "stack.yml:5:44: configs.c.template_driver: template driver jinja is not known; use golang",
+    );
+    let said = warnings(&with("{external: true, template_driver: golang}"));
+    assert_eq!(said.len(), 1);
+    assert!(said[0].contains("configs.c: template_driver is ignored for what is external"), "{said:?}");
+}
+
+#[test]
 fn ignored_keys_are_named_one_by_one() {
     let said = warnings(&service(
         "build: .\ncontainer_name: w\nlinks: [db]\nexpose: [80]\nnetwork_mode: host\nprivileged: true",

@@ -188,28 +188,22 @@ impl<'a> Deploy<'a> {
         for secret in &self.stack.secrets {
             let data = STANDARD.encode(secret.data.expose());
             let known = self.ids.secrets.get(&secret.name).cloned();
-            let id = self.content("secret", &secret.name, &secret.labels, data, known).await?;
+            let request = content_request(&secret.name, &secret.labels, data, secret.templated);
+            let id = self.content("secret", &secret.name, request, known).await?;
             self.ids.secrets.insert(secret.name.clone(), id);
         }
         for config in &self.stack.configs {
             let data = STANDARD.encode(&config.data);
             let known = self.ids.configs.get(&config.name).cloned();
-            let id = self.content("config", &config.name, &config.labels, data, known).await?;
+            let request = content_request(&config.name, &config.labels, data, config.templated);
+            let id = self.content("config", &config.name, request, known).await?;
             self.ids.configs.insert(config.name.clone(), id);
         }
         Ok(())
     }
 
     /// Makes a secret or config, or changes its labels and content. Its id.
-    async fn content(
-        &self,
-        kind: &str,
-        name: &str,
-        labels: &Labels,
-        data: String,
-        known: Option<String>,
-    ) -> Result<String> {
-        let request = json!({ "Name": name, "Labels": labels, "Data": data });
+    async fn content(&self, kind: &str, name: &str, request: Value, known: Option<String>) -> Result<String> {
         let Some(id) = known else {
             write_out(&format!("Creating {kind} {name}\n"));
             let created = self.client.post(&format!("/{kind}s/create"), &[], Some(&request)).await;
@@ -288,6 +282,15 @@ impl<'a> Deploy<'a> {
         object_mut(&mut spec, "/Swarm");
         Ok(spec)
     }
+}
+
+/// A secret or config as it is made and changed.
+pub(super) fn content_request(name: &str, labels: &Labels, data: String, templated: bool) -> Value {
+    let mut request = json!({ "Name": name, "Labels": labels, "Data": data });
+    if templated {
+        set(&mut request, "/Templating/Name", "golang");
+    }
+    request
 }
 
 /// It was rolled back from a content of a secret or config.

@@ -1,6 +1,6 @@
 //! `swarm stack plan`: what `stack deploy` would do, asked of the cluster in one request and not done.
 
-use super::deploy::{Deploy, DeployArgs, request};
+use super::deploy::{Deploy, DeployArgs, content_request, has_held, over, request};
 use crate::cli::Context;
 use crate::commands::rehearsal::EndOptions;
 use crate::commands::stack::files::FileArgs;
@@ -12,7 +12,6 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use swarm_core::NetworkId;
-use swarm_core::model::Labels;
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
@@ -51,27 +50,26 @@ pub async fn run(context: &Context, args: PlanArgs) -> Result<()> {
     }
     for secret in &stack.secrets {
         let data = STANDARD.encode(secret.data.expose());
-        list_mut(&mut body, "/Secrets").push(content(&secret.name, &secret.labels, data));
+        let content = content_request(&secret.name, &secret.labels, data, secret.templated);
+        list_mut(&mut body, "/Secrets").push(content);
         deploy.ids.secrets.entry(secret.name.clone()).or_insert_with(|| made.id(&secret.name));
     }
     for config in &stack.configs {
-        list_mut(&mut body, "/Configs").push(content(&config.name, &config.labels, STANDARD.encode(&config.data)));
+        let data = STANDARD.encode(&config.data);
+        let content = content_request(&config.name, &config.labels, data, config.templated);
+        list_mut(&mut body, "/Configs").push(content);
         deploy.ids.configs.entry(config.name.clone()).or_insert_with(|| made.id(&config.name));
     }
     let existing = deploy.existing().await?;
     for service in &stack.services {
         let spec = deploy.spec(service)?;
         let spec = match existing.get(&service.spec.name) {
-            Some(old) => super::deploy::over(&old["Spec"], spec, super::deploy::has_held(old)),
+            Some(old) => over(&old["Spec"], spec, has_held(old)),
             None => spec,
         };
         list_mut(&mut body, "/Services").push(made.named(spec));
     }
     end.print(&client.post("/rehearsal", &[], Some(&body)).await?)
-}
-
-fn content(name: &str, labels: &Labels, data: String) -> Value {
-    json!({ "Name": name, "Labels": labels, "Data": data })
 }
 
 /// What would be made first has no id yet: it gets one that nothing has, and is asked for by name.

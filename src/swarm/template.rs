@@ -1,48 +1,27 @@
-//! The part of Go's text/template that `--format` is used with.
-//!
-//! Fields, pipelines, functions, variables, `if`, `with`, `range`, trim markers and comments; docker's
-//! functions (`json`, `join`, `split`, `upper`, `lower`, `title`, `pad`, `truncate`, `println`) and Go's
-//! (`index`, `len`, `print`, `printf`, `eq` and the like). Templates that define or include others are refused.
-//! Follows the documentation of Go's `text/template` and docker's page on formatting.
-
-mod eval;
-mod functions;
-mod lex;
-mod parse;
+//! Templates for the output of commands (`--format`): core's engine with docker's ways for rows and headers.
 
 use crate::error::{CliError, Result};
-use parse::Node;
 use serde_json::Value;
+use swarm_core::template::{Fault, Limits, Mode, Uses};
+
+/// Of a command's output: far more than a person reads.
+const LIMITS: Limits = Limits { output_bytes: 256 << 20, work_bytes: 1 << 30 };
 
 /// A parsed template.
 #[derive(Clone, Debug)]
-pub struct Template {
-    nodes: Vec<Node>,
-}
-
-/// How values are looked up and functions act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Fields of a list are known: another name is an error.
-    Row,
-    /// The JSON of an object, where absent fields are omitted ones.
-    Object,
-    /// Headers: functions leave their argument as it is.
-    Headers,
-}
+pub struct Template(swarm_core::template::Template);
 
 impl Template {
     /// # Errors
     /// When the text is no template, or uses what is not supported.
     pub fn parse(text: &str) -> Result<Self> {
-        let nodes = lex::lex(text).and_then(parse::parse);
-        let nodes = nodes.map_err(|words| {
+        let parsed = swarm_core::template::Template::parse(text, Uses::Fields);
+        parsed.map(Self).map_err(|fault| {
             CliError::hinted(
-                format!("template parsing error: {words}"),
+                format!("template parsing error: {fault}"),
                 "templates are Go's, such as '{{.ID}}: {{.Name}}', 'table {{.Name}}' or 'json'",
             )
-        })?;
-        Ok(Self { nodes })
+        })
     }
 
     /// The text for one row of a list.
@@ -61,8 +40,8 @@ impl Template {
     }
 
     fn run(&self, value: &Value, mode: Mode) -> Result<String> {
-        eval::render(&self.nodes, value, mode)
-            .map_err(|words| CliError::usage(format!("template parsing error: {words}")))
+        let wrong = |fault: Fault| CliError::usage(format!("template parsing error: {fault}"));
+        self.0.render(value, mode, LIMITS).map_err(wrong)
     }
 }
 

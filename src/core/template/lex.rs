@@ -1,10 +1,13 @@
 //! Text to pieces: literal text and the tokens of actions.
 
+use super::Fault;
+
 /// Part of a template.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Piece {
     Text(String),
-    Action(Vec<Token>),
+    /// With the line it begins in.
+    Action(usize, Vec<Token>),
 }
 
 /// Part of an action.
@@ -26,13 +29,15 @@ pub(super) enum Token {
     Blank,
 }
 
-pub(super) fn lex(text: &str) -> Result<Vec<Piece>, String> {
+pub(super) fn lex(text: &str) -> Result<Vec<Piece>, Fault> {
     let mut pieces = Vec::new();
     let mut rest = text;
     let mut trim_next = false;
+    let mut line = 1;
     loop {
         let start = rest.find("{{");
         let literal = &rest[..start.unwrap_or(rest.len())];
+        line += newlines(literal);
         let literal = if trim_next { literal.trim_start() } else { literal };
         let Some(start) = start else {
             push_text(&mut pieces, literal);
@@ -42,16 +47,21 @@ pub(super) fn lex(text: &str) -> Result<Vec<Piece>, String> {
         let trims = body.starts_with("- ") || body.starts_with("-\n") || body.starts_with("-\t");
         push_text(&mut pieces, if trims { literal.trim_end() } else { literal });
         let body = if trims { &body[1..] } else { body };
-        let end = end_of_action(body)?;
+        let end = end_of_action(body).map_err(Fault::at(line))?;
         let inside = &body[..end];
         rest = &body[end + 2..];
         trim_next = inside.ends_with(" -") || inside.ends_with("\t-") || inside.ends_with("\n-");
         let inside = if trim_next { &inside[..inside.len() - 1] } else { inside };
         let inside = inside.trim();
         if !(inside.starts_with("/*") && inside.ends_with("*/")) {
-            pieces.push(Piece::Action(tokens(inside)?));
+            pieces.push(Piece::Action(line, tokens(inside).map_err(Fault::at(line))?));
         }
+        line += newlines(&body[..end]);
     }
+}
+
+fn newlines(text: &str) -> usize {
+    text.bytes().filter(|byte| *byte == b'\n').count()
 }
 
 fn push_text(pieces: &mut Vec<Piece>, text: &str) {

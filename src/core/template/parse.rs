@@ -2,13 +2,21 @@
 
 use super::functions::Function;
 use super::lex::{Piece, Token};
+use super::{Fault, Uses};
 use serde_json::Value;
 
 /// Parentheses and blocks within one another; a template of a person has few, and evaluation recurses.
 const DEPTH_MAX: usize = 50;
 
+/// A part of a template, with the line it begins in.
 #[derive(Clone, Debug)]
-pub(super) enum Node {
+pub(super) struct Node {
+    pub line: usize,
+    pub kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Kind {
     Text(String),
     Print(Pipeline),
     Declare(String, Pipeline),
@@ -49,19 +57,22 @@ pub(super) enum Base {
     Group(Pipeline),
 }
 
-pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, String> {
-    let mut parser = Parser { pieces: pieces.into_iter(), depth: 0 };
-    let (nodes, end) = parser.block()?;
-    match end {
+pub(super) fn parse(pieces: Vec<Piece>, uses: Uses) -> Result<Vec<Node>, Fault> {
+    let mut parser = Parser { pieces: pieces.into_iter(), depth: 0, line: 1, uses };
+    let parsed = parser.block().and_then(|(nodes, end)| match end {
         End::Input => Ok(nodes),
         End::Else(_) => Err("unexpected {{else}}".to_owned()),
         End::Closed => Err("unexpected {{end}}".to_owned()),
-    }
+    });
+    parsed.map_err(Fault::at(parser.line))
 }
 
 struct Parser {
     pieces: std::vec::IntoIter<Piece>,
     depth: usize,
+    /// Of the action that is parsed.
+    line: usize,
+    uses: Uses,
 }
 
 /// What ended a block.
@@ -78,21 +89,28 @@ impl Parser {
         while let Some(piece) = self.pieces.next() {
             let tokens = match piece {
                 Piece::Text(text) => {
-                    nodes.push(Node::Text(text));
+                    nodes.push(Node { line: self.line, kind: Kind::Text(text) });
                     continue;
                 }
-                Piece::Action(tokens) => tokens,
+                Piece::Action(line, tokens) => {
+                    self.line = line;
+                    tokens
+                }
             };
             match tokens.first() {
                 Some(Token::Word(word)) if word == "end" => return Ok((nodes, End::Closed)),
                 Some(Token::Word(word)) if word == "else" => return Ok((nodes, End::Else(tokens[1..].to_vec()))),
-                _ => nodes.push(self.action(tokens)?),
+                _ => {
+                    let line = self.line;
+                    let kind = self.action(tokens)?;
+                    nodes.push(Node { line, kind });
+                }
             }
         }
         Ok((nodes, End::Input))
     }
 
-    fn action(&mut self, tokens: Vec<Token>) -> Result<Node, String> {
+    fn action(&mut self, tokens: Vec<Token>) -> Result<Kind, String> {
         if let Some(Token::Word(word)) = tokens.first() {
             let rest = tokens[1..].to_vec();
             match word.as_str() {
@@ -104,19 +122,19 @@ impl Parser {
                 _ => {}
             }
         }
-        let mut cursor = Cursor::new(&tokens);
+        let mut cursor = Cursor::new(&tokens, self.uses);
         if let Some(name) = cursor.declaration() {
-            return Ok(Node::Declare(name, cursor.whole()?));
+            return Ok(Kind::Declare(name, cursor.whole()?));
         }
-        Ok(Node::Print(cursor.whole()?))
+        Ok(Kind::Print(cursor.whole()?))
     }
 
-    fn conditional(&mut self, word: &str, tokens: Vec<Token>) -> Result<Node, String> {
+    fn conditional(&mut self, word: &str, tokens: Vec<Token>) -> Result<Kind, String> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(format!("more than {DEPTH_MAX} blocks within one another"));
         }
-        let condition = Cursor::new(&tokens).whole()?;
+        let condition = Cursor::new(&tokens, self.uses).whole()?;
         let (body, end) = self.block()?;
         let otherwise = match end {
             End::Closed => Vec::new(),
@@ -124,14 +142,18 @@ impl Parser {
             End::Else(tokens) => self.otherwise(word, tokens)?,
         };
         self.depth -= 1;
-        Ok(if word == "if" { Node::If(condition, body, otherwise) } else { Node::With(condition, body, otherwise) })
+        Ok(if word == "if" { Kind::If(condition, body, otherwise) } else { Kind::With(condition, body, otherwise) })
     }
 
     fn otherwise(&mut self, word: &str, tokens: Vec<Token>) -> Result<Vec<Node>, String> {
         let tokens: Vec<Token> = tokens.into_iter().skip_while(|token| *token == Token::Blank).collect();
         match tokens.first() {
             // `else if` shares the `end`.
-            Some(Token::Word(next)) if next == word => Ok(vec![self.conditional(word, tokens[1..].to_vec())?]),
+            Some(Token::Word(next)) if next == word => {
+                let line = self.line;
+                let kind = self.conditional(word, tokens[1..].to_vec())?;
+                Ok(vec![Node { line, kind }])
+            }
             Some(_) => Err("unexpected tokens after {{else}}".to_owned()),
             None => match self.block()? {
                 (nodes, End::Closed) => Ok(nodes),
@@ -141,12 +163,12 @@ impl Parser {
         }
     }
 
-    fn range(&mut self, tokens: Vec<Token>) -> Result<Node, String> {
+    fn range(&mut self, tokens: Vec<Token>) -> Result<Kind, String> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(format!("more than {DEPTH_MAX} blocks within one another"));
         }
-        let mut cursor = Cursor::new(&tokens);
+        let mut cursor = Cursor::new(&tokens, self.uses);
         let (key, item) = cursor.range_variables();
         let over = cursor.whole()?;
         let (body, end) = self.block()?;
@@ -156,7 +178,7 @@ impl Parser {
             End::Else(tokens) => self.otherwise("range", tokens)?,
         };
         self.depth -= 1;
-        Ok(Node::Range(Range { key, item, over, body, otherwise }))
+        Ok(Kind::Range(Range { key, item, over, body, otherwise }))
     }
 }
 
@@ -164,11 +186,18 @@ struct Cursor<'a> {
     tokens: &'a [Token],
     at: usize,
     depth: usize,
+    uses: Uses,
 }
 
 impl<'a> Cursor<'a> {
-    fn new(tokens: &'a [Token]) -> Self {
-        Self { tokens, at: 0, depth: 0 }
+    fn new(tokens: &'a [Token], uses: Uses) -> Self {
+        Self { tokens, at: 0, depth: 0, uses }
+    }
+
+    fn function(&self, word: &str) -> Result<Function, String> {
+        let known =
+            Function::named(word).filter(|function| self.uses == Uses::Contents || function.looks_up().is_none());
+        known.ok_or_else(|| format!("function \"{word}\" not defined"))
     }
 
     fn peek(&self) -> Option<&'a Token> {
@@ -243,7 +272,7 @@ impl<'a> Cursor<'a> {
         let function = match self.peek() {
             Some(Token::Word(word)) if !matches!(word.as_str(), "true" | "false" | "nil") => {
                 self.at += 1;
-                Some(Function::named(word).ok_or_else(|| format!("function \"{word}\" not defined"))?)
+                Some(self.function(word)?)
             }
             _ => None,
         };
@@ -281,10 +310,7 @@ impl<'a> Cursor<'a> {
                 "true" => Base::Constant(Value::Bool(true)),
                 "false" => Base::Constant(Value::Bool(false)),
                 "nil" => Base::Constant(Value::Null),
-                word => match Function::named(word) {
-                    Some(function) => Base::Group(vec![Command::Call(function, Vec::new())]),
-                    None => return Err(format!("function \"{word}\" not defined")),
-                },
+                word => Base::Group(vec![Command::Call(self.function(word)?, Vec::new())]),
             },
             Token::Open => Base::Group(self.group()?),
             token @ (Token::Close | Token::Pipe | Token::Comma | Token::Declare | Token::Blank) => {

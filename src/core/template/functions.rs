@@ -1,9 +1,11 @@
 //! The functions of templates, and how values are printed.
 
-use super::Mode;
+use super::{Mode, Named};
 use serde_json::Value;
 use std::cmp::Ordering;
 
+/// Bytes of separators; the items themselves were there before.
+const JOIN_BYTES_MAX: usize = 16 << 20;
 /// Widest padding, in characters on each side; a row of a terminal is far shorter.
 const PAD_MAX: usize = 1000;
 
@@ -31,6 +33,10 @@ pub(super) enum Function {
     And,
     Or,
     Not,
+    /// Of the task: `env "NAME"`, `secret "FILE"`, `config "FILE"`.
+    Env,
+    Secret,
+    Config,
 }
 
 impl Function {
@@ -58,8 +64,19 @@ impl Function {
             "and" => Self::And,
             "or" => Self::Or,
             "not" => Self::Not,
+            "env" => Self::Env,
+            "secret" => Self::Secret,
+            "config" => Self::Config,
             _ => return None,
         })
+    }
+}
+
+impl Function {
+    /// What it names of the task, where it is answered by whoever renders.
+    pub(super) fn looks_up(self) -> Option<Named> {
+        let all = [(Self::Env, Named::Env), (Self::Secret, Named::Secret), (Self::Config, Named::Config)];
+        all.into_iter().find(|(function, _)| *function == self).map(|(_, named)| named)
     }
 }
 
@@ -94,6 +111,18 @@ pub(super) fn is_true(value: Option<&Value>) -> bool {
     }
 }
 
+/// What a value is, without what it says.
+pub(super) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nil",
+        Value::Bool(_) => "a bool",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
+    }
+}
+
 type Args<'a> = &'a [Option<Value>];
 
 fn arg<'a>(args: Args<'a>, at: usize, name: &str) -> Result<&'a Value, String> {
@@ -112,7 +141,7 @@ fn text(args: Args<'_>, at: usize, name: &str) -> Result<String, String> {
 
 fn count(args: Args<'_>, at: usize, name: &str) -> Result<usize, String> {
     let number = arg(args, at, name)?.as_u64().ok_or_else(|| format!("{name} wants a number"))?;
-    usize::try_from(number).map_err(|_| format!("{name}: {number} is too large"))
+    usize::try_from(number).map_err(|_| format!("{name}: the number is too large"))
 }
 
 pub(super) fn call(function: Function, args: Args<'_>, mode: Mode) -> Result<Value, String> {
@@ -136,7 +165,10 @@ pub(super) fn call(function: Function, args: Args<'_>, mode: Mode) -> Result<Val
             | F::Ge
             | F::And
             | F::Or
-            | F::Not => {}
+            | F::Not
+            | F::Env
+            | F::Secret
+            | F::Config => {}
         }
     }
     Ok(match function {
@@ -180,6 +212,7 @@ pub(super) fn call(function: Function, args: Args<'_>, mode: Mode) -> Result<Val
         F::Ge => Value::Bool(order(args, "ge")?.is_ge()),
         F::And => chosen(args, "and", false)?,
         F::Or => chosen(args, "or", true)?,
+        F::Env | F::Secret | F::Config => return Err("there is no task to ask".to_owned()),
         F::Not => {
             arg(args, 0, "not")?;
             Value::Bool(!is_true(args[0].as_ref()))
@@ -210,15 +243,18 @@ fn order(args: Args<'_>, name: &str) -> Result<Ordering, String> {
     found.ok_or_else(|| format!("{name}: incompatible types for comparison"))
 }
 
+/// docker's for output: a list and the separator. docker's for services: the separator and the items.
 fn join(args: Args<'_>) -> Result<Value, String> {
-    let separator = text(args, 1, "join")?;
-    let items: Vec<String> = match arg(args, 0, "join")? {
-        Value::Array(items) => items.iter().map(|item| print(Some(item))).collect(),
-        Value::Null => Vec::new(),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
-            return Err("join wants a list".to_owned());
-        }
+    let (separator, items): (String, Vec<String>) = match arg(args, 0, "join")? {
+        Value::Array(items) => (text(args, 1, "join")?, items.iter().map(|item| print(Some(item))).collect()),
+        Value::Null => (String::new(), Vec::new()),
+        Value::String(separator) => (separator.clone(), args[1..].iter().map(|item| print(item.as_ref())).collect()),
+        Value::Bool(_) | Value::Number(_) | Value::Object(_) => return Err("join wants a list".to_owned()),
     };
+    let between = separator.len().saturating_mul(items.len());
+    if between > JOIN_BYTES_MAX {
+        return Err("join: the result is too long".to_owned());
+    }
     Ok(Value::from(items.join(&separator)))
 }
 
@@ -243,9 +279,10 @@ fn index(args: Args<'_>) -> Result<Value, String> {
             (Value::Array(items), key) => {
                 let position = key.as_u64().and_then(|key| usize::try_from(key).ok());
                 let found = position.and_then(|position| items.get(position));
-                found.cloned().ok_or_else(|| format!("index out of range: {}", print(Some(key))))?
+                // A value may be a secret: errors name none.
+                found.cloned().ok_or("index out of range")?
             }
-            (value, _) => return Err(format!("can't index {}", print(Some(value)))),
+            (value, _) => return Err(format!("can't index {}", kind(value))),
         };
     }
     Ok(at)
@@ -276,11 +313,11 @@ fn printf(format: &str, args: Args<'_>) -> Result<String, String> {
             out.push('%');
             continue;
         }
-        let value = args.next().ok_or_else(|| format!("printf: no argument for %{verb}"))?.as_ref();
+        let value = args.next().ok_or("printf: more verbs than arguments")?.as_ref();
         match verb {
             's' | 'v' | 'd' | 't' => out.push_str(&print(value)),
             'q' => out.push_str(&Value::from(print(value)).to_string()),
-            other => return Err(format!("printf: %{other} is not supported")),
+            _ => return Err("printf: only %s %v %d %q %t and %% are supported".to_owned()),
         }
     }
     Ok(out)
