@@ -5,7 +5,7 @@
 
 use crate::call::{Call, Outcome, empty, ok};
 use crate::error::ApiError;
-use crate::json::{Fields, rfc3339_ms, write_service_spec};
+use crate::json::{Fields, rfc3339_ms, write_service_spec, write_spec_contents};
 use crate::{lookup, rehearsals, services};
 use axum::http::StatusCode;
 use serde_json::Value;
@@ -23,7 +23,8 @@ pub async fn history(call: Call, name: &str) -> Outcome {
 }
 
 fn write(revision: u64, written: WallTime, spec: &ServiceSpec) -> Fields {
-    Fields::new().set("Revision", revision).set("WrittenAt", rfc3339_ms(written)).set("Spec", write_service_spec(spec))
+    let fields = Fields::new().set("Revision", revision).set("WrittenAt", rfc3339_ms(written));
+    fields.set("Spec", write_service_spec(spec)).filled("Contents", write_spec_contents(spec))
 }
 
 /// The revision a rollback is to lead to; `None` is one step.

@@ -6,7 +6,7 @@ mod write;
 
 pub use extension::keep_extension;
 pub use read::{ServiceReading, read_service_spec};
-pub use write::{write_service, write_service_spec, write_task_spec};
+pub use write::{write_service, write_service_spec, write_spec_contents, write_task_spec};
 
 use swarm_core::model::{FailureAction, Protocol, PublishMode, RestartCondition, UpdateOrder};
 

@@ -43,17 +43,27 @@ pub fn write_service(service: &Service, view: &View, now: WallTime) -> Fields {
 /// Beyond the API: which contents of its secrets and configs the service has. `Newest` where there is a newer one,
 /// `Held` where it was rolled back from that one.
 fn write_contents(service: &Service, view: &View) -> Vec<Value> {
-    let container = &service.spec.task.container;
-    let secrets = container.secrets.iter().map(|secret| ("Secret", &secret.name, ContentId::Secret(secret.id)));
-    let configs = container.configs.iter().map(|config| ("Config", &config.name, ContentId::Config(config.id)));
-    let named = secrets.chain(configs).zip(container.contents());
-    let written = named.map(|((kind, name, content), (_, version))| {
+    let written = contents_of(&service.spec).map(|(fields, content, version)| {
         let newest = view.newest_content(content).filter(|newest| *newest > version);
         let held = service.held.iter().find(|held| held.content == content).map(|held| held.version);
-        let fields = Fields::new().set(kind, name.as_str()).set("Version", version);
         fields.opt("Newest", newest).opt("Held", held).into()
     });
     written.collect()
+}
+
+/// The contents of a specification alone: names and versions.
+pub fn write_spec_contents(spec: &ServiceSpec) -> Vec<Value> {
+    contents_of(spec).map(|(fields, ..)| fields.into()).collect()
+}
+
+fn contents_of(spec: &ServiceSpec) -> impl Iterator<Item = (Fields, ContentId, u64)> {
+    let container = &spec.task.container;
+    let secrets = container.secrets.iter().map(|secret| ("Secret", &secret.name));
+    let configs = container.configs.iter().map(|config| ("Config", &config.name));
+    let named = secrets.chain(configs).zip(container.contents());
+    named.map(|((kind, name), (content, version))| {
+        (Fields::new().set(kind, name.as_str()).set("Version", version), content, version)
+    })
 }
 
 fn write_endpoint(service: &Service, view: &View) -> Value {

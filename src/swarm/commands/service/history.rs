@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::commands::common::image_name;
 use crate::difference::differences;
 use crate::error::Result;
-use crate::json::{flag, int, text};
+use crate::json::{flag, int, list, text};
 use crate::table::{Output, Table};
 use crate::units::{ago, ellipsis};
 use clap::Args;
@@ -47,8 +47,12 @@ pub async fn run(client: &Client, args: HistoryArgs) -> Result<()> {
 fn rows(versions: &[Value], whole: bool, now: OffsetDateTime) -> Vec<Value> {
     let before = versions.iter().skip(1).map(Some).chain([None]);
     let row = |(version, before): (&Value, Option<&Value>)| {
-        let changes =
-            before.map(|before| differences(&before["Spec"], &version["Spec"])).unwrap_or_default().join(", ");
+        let changes = before.map(|before| {
+            let mut changes = differences(&before["Spec"], &version["Spec"]);
+            changes.extend(content_changes(before, version));
+            changes.join(", ")
+        });
+        let changes = changes.unwrap_or_default();
         let (revision, image) = (int(version, "/Revision"), text(version, "/Spec/TaskTemplate/ContainerSpec/Image"));
         let mark = if flag(version, "/Current") { " *" } else { "" };
         json!({
@@ -63,9 +67,33 @@ fn rows(versions: &[Value], whole: bool, now: OffsetDateTime) -> Vec<Value> {
     versions.iter().zip(before).map(row).collect()
 }
 
+/// Secrets and configs whose content is another one: `secret key: content 1 -> 2`.
+fn content_changes(before: &Value, version: &Value) -> Vec<String> {
+    let mut changes = Vec::new();
+    for content in list(version, "/Contents") {
+        for (field, kind) in [("/Secret", "secret"), ("/Config", "config")] {
+            let name = text(content, field);
+            let mut old = list(before, "/Contents").iter().filter(|old| !name.is_empty() && text(old, field) == name);
+            if let Some(old) = old.next().filter(|old| int(old, "/Version") != int(content, "/Version")) {
+                let (old, new) = (int(old, "/Version"), int(content, "/Version"));
+                changes.push(format!("{kind} {name}: content {old} -> {new}"));
+            }
+        }
+    }
+    changes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_tells_which_contents_changed() {
+        let version =
+            |key: u64| json!({"Contents": [{"Secret": "key", "Version": key}, {"Config": "key", "Version": 1}]});
+        assert_eq!(content_changes(&version(1), &version(3)), ["secret key: content 1 -> 3"]);
+        assert!(content_changes(&version(1), &json!({})).is_empty());
+    }
 
     #[test]
     fn versions_stand_newest_first_with_what_they_changed() {
