@@ -12,6 +12,7 @@ pub mod compose;
 pub mod consensus;
 pub mod constraint;
 pub mod control;
+pub mod dependency;
 pub mod dispatch;
 pub mod dns;
 pub mod fabric;

@@ -232,7 +232,7 @@ message!(ContainerStatus => pb::ContainerStatus { container_id, pid, exit_code, 
 message!(TaskStatus => pb::TaskStatus { state, timestamp, message, err, container, host_ports });
 message!(TaskAttachment => pb::TaskAttachment { network, addr, aliases });
 enumeration!(TaskOrigin => pb::TaskOrigin { Scale, Restart, Update, Move });
-message!(RestartHistory => pb::RestartHistory { attempts, total });
+message!(RestartHistory => pb::RestartHistory { attempts, total, in_a_row });
 message!(Task => pb::Task {
     id, service, slot, node, spec_version, service_name, service_labels, desired, attachments, host_ports,
     start_after, job_iteration, origin, up_since, ended, assigned_resources, preempted_by; meta, spec, status,

@@ -1,8 +1,9 @@
-//! Addresses of tasks.
+//! Addresses of tasks: the first thing a task is given, and so the last before which one can be held back.
 
 use super::books::Books;
 use super::pool::{Draw, has_addresses};
 use super::services::{obstacle, publishes_on_ingress};
+use crate::dependency::Gates;
 use crate::model::{Service, Task, TaskAttachment};
 use crate::store::{Change, View};
 
@@ -10,6 +11,7 @@ use crate::store::{Change, View};
 /// reason, once. `books` are at `view`.
 pub fn allocate_tasks(view: &View, books: &Books, limit: usize) -> Vec<Change> {
     let mut pools = Draw::of(view, &books.pools);
+    let mut gates = Gates::default();
     let mut changes = Vec::new();
     for task in books.tasks.values() {
         if changes.len() >= limit {
@@ -17,11 +19,12 @@ pub fn allocate_tasks(view: &View, books: &Books, limit: usize) -> Vec<Change> {
         }
         // A task whose service is gone is about to be removed.
         let Some(service) = view.service(task.service) else { continue };
-        let (attachments, reason) = match serve(view, service, task, &mut pools) {
-            Ok(attachments) => (Some(attachments), String::new()),
-            Err(reason) if reason == task.status.err => continue,
-            Err(reason) => (None, reason),
-        };
+        let (attachments, reason) =
+            match gates.pass(view, service).and_then(|()| serve(view, service, task, &mut pools)) {
+                Ok(attachments) => (Some(attachments), String::new()),
+                Err(reason) if reason == task.status.err => continue,
+                Err(reason) => (None, reason),
+            };
         changes.push(Change::TaskAllocated { task: task.id, attachments, reason });
     }
     changes

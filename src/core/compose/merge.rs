@@ -63,11 +63,11 @@ fn value(kind: &Kind, how: Merge, base: Node, over: Node) -> Node {
         | Kind::Scalars
         | Kind::Hosts
         | Kind::List(_)
-        | Kind::DependsOn
         | Kind::EnvFile
         | Kind::FileReferences
         | Kind::Ports
         | Kind::Volumes => lists(base, over, None::<fn(&Node) -> String>),
+        Kind::DependsOn => super::depends::merge(base, over),
         Kind::Build => merge(super::schema::BUILD, base, over),
         Kind::Text
         | Kind::TextOrNull
@@ -88,7 +88,7 @@ fn value(kind: &Kind, how: Merge, base: Node, over: Node) -> Node {
     }
 }
 
-fn named(base: Node, over: Node, combine: impl Fn(Node, Node) -> Node) -> Node {
+pub(super) fn named(base: Node, over: Node, combine: impl Fn(Node, Node) -> Node) -> Node {
     let (Value::Map(mut base_map), Value::Map(over_map)) = (base.value, over.value) else {
         return Node::new(over.pos, Value::Map(Map::default()));
     };

@@ -9,6 +9,7 @@
 //! (specifications) and `rehearse` (would an empty cluster take them).
 
 mod container;
+mod depends;
 mod emit;
 mod forms;
 mod interpolate;

@@ -52,7 +52,7 @@ impl Normal<'_> {
             Kind::ObjectOrNull(keys) => self.object(keys, node, path),
             Kind::List(item) => self.list(item, node, path),
             Kind::Members(member) => self.members(member, node, path),
-            Kind::DependsOn => self.depends_on(node, path),
+            Kind::DependsOn => super::depends::normal(self, node, path),
             Kind::EnvFile => self.env_file(node, path),
             Kind::Ports => forms::ports(self, node, path),
             Kind::Volumes => forms::volumes(self, node, path),

@@ -251,6 +251,13 @@ static HEALTHCHECK: &[Key] = &[
     key("disable", Bool),
 ];
 
+/// One service of `depends_on`, long form.
+pub(crate) static DEPENDENCY: &[Key] = &[
+    key("condition", Choice(&["service_started", "service_healthy", "service_completed_successfully"])),
+    key("required", Bool),
+    key("restart", Bool),
+];
+
 static LOGGING: &[Key] = &[key("driver", Text), key("options", Options)];
 
 static DEPLOY: &[Key] = &[
@@ -326,8 +333,13 @@ static GENERIC: &[Key] = &[kept("discrete_resource_spec", Object(DISCRETE))];
 
 static DISCRETE: &[Key] = &[kept("kind", Text), kept("value", Count)];
 
-static RESTART: &[Key] =
-    &[key("condition", Text), kept("delay", Duration), kept("max_attempts", Count), kept("window", Duration)];
+static RESTART: &[Key] = &[
+    key("condition", Text),
+    kept("delay", Duration),
+    kept("max_attempts", Count),
+    kept("window", Duration),
+    key("x-backoff-max", Duration),
+];
 
 static PLACEMENT: &[Key] =
     &[key("constraints", Texts), key("preferences", List(&Object(PREFERENCE))), key("max_replicas_per_node", Count)];

@@ -6,7 +6,7 @@ use super::interpolate::join;
 use super::parse::brief;
 use super::stack::{Attachment, Context, FileUse, StackService};
 use super::value::{Entry, Node};
-use super::{LABEL_IMAGE, container, units};
+use super::{LABEL_IMAGE, container, depends, units};
 use crate::constraint::Constraint;
 use crate::model::{
     AUTOSCALE_DELAY_DEFAULT, AUTOSCALE_WINDOW_DEFAULT, Autoscale, EndpointMode, EndpointSpec, FailureAction,
@@ -129,16 +129,9 @@ pub(crate) fn service(context: &mut Context<'_>, entry: &Entry) -> StackService 
             ),
             ports: ports(node),
         },
-        depends_on: Vec::new(),
+        depends_on: depends::dependencies(context, node, &path),
         autoscale: deploy.and_then(|deploy| deploy.get("x-autoscale")).map(autoscale),
     };
-    for item in node.get("depends_on").map_or(&[][..], Node::items) {
-        let name = item.as_text().unwrap_or_default();
-        if context.root.get("services").and_then(|services| services.get(name)).is_none() {
-            let message = format!("{} is not a service of the stack", brief(name));
-            context.report.error(item.pos, &join(&path, "depends_on"), message);
-        }
-    }
     for key in ["update_config", "rollback_config"] {
         if let Some(node) = deploy.and_then(|deploy| deploy.get(key)).filter(|_| is_job) {
             let message = format!("a job is run anew as a whole, not updated task by task; remove {key}");
@@ -227,7 +220,7 @@ fn restart(context: &mut Context<'_>, node: &Node, deploy: Option<&Node>, path: 
             delay: duration(Some(policy), "delay").unwrap_or(default.delay),
             max_attempts: count(Some(policy), "max_attempts").unwrap_or(default.max_attempts),
             window: duration(Some(policy), "window").unwrap_or(default.window),
-            backoff_max: default.backoff_max,
+            backoff_max: duration(Some(policy), "x-backoff-max").unwrap_or(default.backoff_max),
         };
     }
     let Some(short) = short else { return default };

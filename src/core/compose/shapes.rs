@@ -42,30 +42,6 @@ impl Normal<'_> {
         Some(Node::new(pos, Value::List(items)))
     }
 
-    pub(super) fn depends_on(&mut self, node: Node, path: &str) -> Option<Node> {
-        let pos = node.pos;
-        let nodes = match node.value {
-            Value::Map(map) => map.0.into_iter().map(|entry| Node::text(entry.pos, entry.key)).collect(),
-            Value::List(_) => match self.list(&Kind::Text, node, path)?.value {
-                Value::List(items) => items,
-                Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text { .. } | Value::Map(_) => {
-                    Vec::new()
-                }
-            },
-            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text { .. } => {
-                return self.wrong(&node, path, "a list of services");
-            }
-        };
-        if !nodes.is_empty() {
-            self.report.warn(
-                pos,
-                path,
-                "the order of starting is not kept yet; let the program wait for what it needs",
-            );
-        }
-        Some(Node::new(pos, Value::List(nodes)))
-    }
-
     pub(super) fn env_file(&mut self, node: Node, path: &str) -> Option<Node> {
         let pos = node.pos;
         let Value::List(items) = node.value else {

@@ -7,6 +7,7 @@
 mod autoscale;
 mod cluster;
 mod content;
+mod dependencies;
 mod image;
 mod mode;
 mod names;

@@ -1,5 +1,6 @@
 //! What holds of a service's specification by itself or against a snapshot.
 
+use super::dependencies::dependencies;
 use super::image::is_reference;
 use super::mode::mode;
 use super::references::references;
@@ -66,6 +67,8 @@ pub fn validate_service(view: &View, spec: &ServiceSpec, id: ServiceId) -> Resul
     mode(spec)?;
     unbuilt(spec)?;
     super::autoscale::autoscale(spec)?;
+    restart(&spec.task.restart)?;
+    dependencies(view, spec)?;
     if let Some(update) = &spec.update {
         update_config("UpdateConfig", update)?;
         canary(update)?;
@@ -102,13 +105,21 @@ fn service_name(name: &str) -> Result<(), Refusal> {
 fn unbuilt(spec: &ServiceSpec) -> Result<(), Refusal> {
     let asked = [
         (spec.task.at_most_one.is_some(), "Swarm.AtMostOne: not implemented yet"),
-        (!spec.task.restart.backoff_max.is_zero(), "Swarm.RestartBackoffMax: not implemented yet"),
-        (!spec.depends_on.is_empty(), "Swarm.DependsOn: not implemented yet"),
     ];
     match asked.into_iter().find(|(asked, _)| *asked) {
         Some((_, words)) => Err(Refusal::Unsupported(words)),
         None => Ok(()),
     }
+}
+
+fn restart(policy: &RestartPolicy) -> Result<(), Refusal> {
+    if policy.backoff_max.is_zero() || policy.backoff_max >= policy.delay {
+        return Ok(());
+    }
+    invalid(format!(
+        "Swarm.RestartBackoffMax: {:?} is less than TaskTemplate.RestartPolicy.Delay, {:?}, from which it doubles",
+        policy.backoff_max, policy.delay
+    ))
 }
 
 fn update_config(place: &str, config: &UpdateConfig) -> Result<(), Refusal> {

@@ -166,6 +166,8 @@ pub struct RestartHistory {
     pub attempts: Vec<WallTime>,
     /// All restarts of this slot with this spec version.
     pub total: u64,
+    /// Restarts since the slot was last up for longer than the policy's longest back-off.
+    pub in_a_row: u64,
 }
 
 /// Why a task was made.

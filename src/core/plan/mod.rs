@@ -6,6 +6,7 @@
 //! phase by phase, each on the result of the one before. It never chooses nodes or addresses, and it
 //! never writes the status of a task that a node has, unless that node is gone.
 
+mod backoff;
 mod canary;
 mod contents;
 mod evict;

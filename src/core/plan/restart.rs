@@ -1,6 +1,7 @@
 //! Tasks that ended or lost their node, and what takes their place.
 
 use super::Plan;
+use super::backoff;
 use super::job;
 use super::moves;
 use super::slots::{Ground, Slot, SlotKey};
@@ -185,9 +186,9 @@ fn loss(view: &View, service: &Service, key: SlotKey, task: &Task) -> Option<Los
 /// that delay is over: not in a tight loop.
 fn retry_due(view: &View, service: &Service, task: &Task, loss: Loss, now: WallTime) -> Option<WallTime> {
     let waits = loss == Loss::Ended && task.desired == TaskState::Ready;
-    let delay = policy(view, service, task).delay;
+    let longest = backoff::longest(policy(view, service, task));
     // A delay longer than the policy's comes from a clock that was set back.
-    task.start_after.filter(|due| waits && *due > now && due.since(now) <= delay)
+    task.start_after.filter(|due| waits && *due > now && due.since(now) <= longest)
 }
 
 /// What takes the place of `old`, if anything does.
@@ -234,8 +235,8 @@ fn next<R: RngCore>(
 fn again<R: RngCore>(view: &View, service: &Service, key: SlotKey, old: &Task, now: WallTime, rng: &mut R) -> Task {
     let policy = policy(view, service, old);
     let mut new = successor(view, service, key, old, rng);
-    new.start_after = Some(now + policy.delay);
     new.restarts = history(policy, old, new.spec_version, now);
+    new.start_after = Some(now + backoff::delay(policy, new.restarts.in_a_row));
     new
 }
 
@@ -243,6 +244,10 @@ fn again<R: RngCore>(view: &View, service: &Service, key: SlotKey, old: &Task, n
 fn history(policy: &RestartPolicy, old: &Task, version: u64, now: WallTime) -> RestartHistory {
     let mut history = if old.spec_version == version { old.restarts.clone() } else { RestartHistory::default() };
     history.total += 1;
+    history.in_a_row = match backoff::is_over(policy, old) {
+        true => 1,
+        false => history.in_a_row + 1,
+    };
     history.attempts.push(now);
     if !policy.window.is_zero() {
         history.attempts.retain(|at| now.since(*at) < policy.window);

@@ -2,10 +2,10 @@
 //! their job.
 
 use super::Plan;
-use super::job;
 use super::restart::policy;
 use super::slots::Slot;
 use super::task::desire;
+use super::{backoff, job};
 use crate::WallTime;
 use crate::model::{NodeState, Service, Task, TaskState};
 use crate::store::View;
@@ -45,9 +45,9 @@ pub(super) fn hold(
     task: &Task,
     now: WallTime,
 ) -> Option<(WallTime, Hold)> {
-    let delay = policy(view, service, task).delay;
+    let longest = backoff::longest(policy(view, service, task));
     // A delay longer than the policy's comes from a clock that was set back.
-    let due = task.start_after.filter(|due| due.since(now) <= delay);
+    let due = task.start_after.filter(|due| due.since(now) <= longest);
     let before = slot.tasks.iter().filter(|other| other.id != task.id && is_stopping(view, other));
     let stopping = before.chain(job::in_the_way(view, service));
     let stops = stopping.filter_map(|other| {

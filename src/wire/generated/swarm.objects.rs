@@ -922,6 +922,8 @@ pub struct RestartHistory {
     pub attempts: ::prost::alloc::vec::Vec<i64>,
     #[prost(uint64, tag = "2")]
     pub total: u64,
+    #[prost(uint64, tag = "3")]
+    pub in_a_row: u64,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Task {

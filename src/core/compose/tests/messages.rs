@@ -75,13 +75,30 @@ fn ignored_keys_are_named_one_by_one() {
 }
 
 #[test]
-fn the_order_of_services_is_warned_of_in_both_forms() {
-    for form in ["[db]", "{db: {condition: service_healthy}}"] {
-        let text = format!("{}  db: {{image: db}}\n", service(&format!("depends_on: {form}")));
-        let said = warnings(&text);
-        assert_eq!(said.len(), 1, "{said:?}");
-        assert!(said[0].contains("services.web.depends_on: the order of starting is not kept yet"), "{said:?}");
+fn what_a_dependency_cannot_do_is_said() {
+    let with = |form: &str, db: &str| format!("{}  db: {{image: db{db}}}\n", service(&format!("depends_on: {form}")));
+    assert_eq!(warnings(&with("{db: {condition: service_healthy, required: true, restart: false}}", "")), [""; 0]);
+    let said = warnings(&with("{db: {condition: service_started, restart: true}}", ""));
+    assert_eq!(said.len(), 1);
+    assert!(said[0].contains("services.web.depends_on.db.restart: ignored; tasks are not restarted"), "{said:?}");
+    let completed = "{db: {condition: service_completed_successfully}}";
+    let said = warnings(&with(completed, ""));
+    assert!(said[0].contains("db is restarted whenever it ends, so it never completes"), "{said:?}");
+    for once in [", restart: 'no'", ", deploy: {mode: replicated-job}", ", deploy: {restart_policy: {condition: none}}"]
+    {
+        assert_eq!(warnings(&with(completed, once)), [""; 0]);
     }
+    let said = errors(&with("{db: {condition: healthy}}", ""));
+    assert!(said[0].contains("services.web.depends_on.db.condition: must be one of service_started,"), "{said:?}");
+    let said = errors(&with("[db]", ", depends_on: [web]"));
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(said[0].ends_with("depends_on: each waits for the next, so none starts: web -> db -> web"), "{said:?}");
+}
+
+#[test]
+fn a_job_says_what_does_not_go_with_it() {
+    let said = errors(&service("deploy: {mode: global-job, update_config: {parallelism: 1}}"));
+    assert!(said[0].contains("services.web.deploy.update_config: a job is run anew as a whole"), "{said:?}");
 }
 
 #[test]
@@ -231,10 +248,15 @@ fn a_network_of_a_stack_with_a_long_name_is_named() {
     assert!(said[0].to_string().contains(&format!("networks.{name}_default: invalid name")), "{said:?}");
 }
 
+fn web_spec(lines: &str) -> crate::model::ServiceSpec {
+    loaded(&[&service(lines)]).stack.services.remove(0).spec
+}
+
 #[test]
 fn a_service_that_is_waited_for_must_be_there() {
-    let said = errors(&service("depends_on: [web, db]"));
-    assert_eq!(said, ["stack.yml:4:23: services.web.depends_on: db is not a service of the stack"]);
+    let said = errors(&service("depends_on: [db]"));
+    assert_eq!(said, ["stack.yml:4:18: services.web.depends_on: db is not a service of the stack"]);
+    assert_eq!(web_spec("depends_on: {db: {condition: service_started, required: false}}").depends_on, []);
 }
 
 #[test]

@@ -58,6 +58,28 @@ fn a_priority_and_constraints_on_several_values_are_taken() {
 }
 
 #[test]
+fn what_comes_first_is_known_by_its_name_in_the_cluster() {
+    let base = format!("{}  a: {{image: a}}\n  b: {{image: b}}\n", service("depends_on: [a, b]"));
+    let over = "services: {web: {depends_on: {b: {condition: service_healthy}}}}";
+    let depends_on = |texts: &[&str]| loaded(texts).stack.services.remove(2).spec.depends_on;
+    let on = |name: &str, condition| Dependency { service: format!("shop_{name}"), condition, optional: false };
+    let (started, healthy) = (DependencyCondition::Started, DependencyCondition::Healthy);
+    assert_eq!(depends_on(&[&base]), [on("a", started), on("b", started)]);
+    assert_eq!(depends_on(&[&base, over]), [on("a", started), on("b", healthy)]);
+    let text = canonical(&[&base, over]);
+    assert!(text.contains("    depends_on:\n      a: {}\n      b:\n        condition: service_healthy\n"), "{text}");
+    assert!(canonical(&[&base]).contains("    depends_on:\n      - a\n      - b\n"));
+}
+
+#[test]
+fn a_job_of_a_stack_is_run_again_on_failure_only() {
+    let job = web("deploy: {mode: replicated-job, replicas: 3, restart_policy: {x-backoff-max: 1m}}");
+    assert_eq!(job.mode, ServiceMode::ReplicatedJob { max_concurrent: 3, total_completions: 3 });
+    assert_eq!(job.task.restart.condition, RestartCondition::OnFailure);
+    assert_eq!(job.task.restart.backoff_max, std::time::Duration::from_secs(60));
+}
+
+#[test]
 fn references_are_resolved_from_names() {
     let stack = loaded(&[SHOP]).stack;
     let spec = stack.services[1].resolve(&All).unwrap();

@@ -1,6 +1,7 @@
 mod addresses;
 mod canary;
 mod contents;
+mod depends;
 mod golden;
 mod history;
 mod incremental;

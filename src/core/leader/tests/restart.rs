@@ -50,6 +50,32 @@ fn a_task_whose_image_is_missing_is_retried_once_per_delay_and_keeps_its_reason(
 }
 
 #[test]
+fn a_crash_loop_is_slowed_down_until_the_task_stays_up() {
+    let mut world = World::new(2);
+    let backoff_max = Duration::from_secs(8);
+    let policy = RestartPolicy { delay: SECOND, backoff_max, ..RestartPolicy::default() };
+    let job = failing(&mut world, "job", Fate::FailsAfter(SECOND), policy);
+    world.pass(Duration::from_secs(60));
+    let waited = |world: &World| -> Vec<u64> {
+        let tasks = world.tasks(job);
+        let pairs = tasks.iter().zip(tasks.iter().skip(1));
+        pairs.filter_map(|(old, new)| Some(new.up_since?.since(old.ended?).as_secs())).collect()
+    };
+    assert_eq!(waited(&world), [8, 8, 8], "of the history that is kept, the last of which still waits");
+    let rows = |world: &World| world.tasks(job).last().map(|task| task.restarts.in_a_row);
+    let in_a_row = rows(&world);
+    assert!(in_a_row >= Some(8), "1, 2, 4, 8, 8, ...");
+    // As long as it waits, it also goes on counting where it was when its node is lost.
+    let node = world.tasks(job).last().and_then(|task| task.node).expect("a node");
+    world.node_state(node.0, NodeState::Down);
+    world.settle();
+    assert_eq!(rows(&world), in_a_row);
+    world.fate("job", Fate::FailsAfter(Duration::from_secs(9)));
+    world.pass(Duration::from_secs(18));
+    assert_eq!(rows(&world), Some(1), "up for longer than the longest delay: it begins anew");
+}
+
+#[test]
 fn a_task_that_cannot_be_started_counts_as_a_failure_for_every_policy() {
     for (condition, max_attempts, tasks) in
         [(RestartCondition::None, 0, 1), (RestartCondition::OnFailure, 2, 3), (RestartCondition::Any, 2, 3)]
