@@ -33,6 +33,7 @@ const ALWAYS: &[(&str, Check)] = &[
     ("a unit of a named resource is held once", named_resources_held_once),
     ("a host port is bound once per node", host_ports_bound_once),
     ("a slot runs once, or twice while an update starts first", one_running_per_slot),
+    ("of a service that is to run once at most, no two tasks may run", one_at_most),
     ("a job runs no more at once than it may", jobs_within_concurrency),
     ("an update keeps to its parallelism", updates_within_parallelism),
     ("moves keep to the parallelism of updates", moves_within_parallelism),
@@ -387,6 +388,21 @@ fn completed(view: &View, service: &Service) -> BTreeSet<(u64, Option<NodeId>)> 
     };
     let tasks = view.tasks_of_service(service.id).filter(complete);
     tasks.map(|task| (task.slot, task.node.filter(|_| task.slot == 0))).collect()
+}
+
+/// What has no lease may go on unseen on a node that is lost.
+fn one_at_most(view: &View, found: &mut Vec<String>) {
+    for service in view.services().filter(|service| service.spec.task.at_most_one.is_some()) {
+        let may_run = |task: &&Arc<Task>| {
+            let started = task.status.state >= TaskState::Starting && !task.status.state.is_terminal();
+            task.spec.at_most_one.is_some()
+                && (started || task.desired == TaskState::Running && !task.status.state.is_terminal())
+        };
+        let tasks: Vec<TaskId> = view.tasks_of_service(service.id).filter(may_run).map(|task| task.id).collect();
+        if tasks.len() > 1 {
+            found.push(format!("service {}: {tasks:?}", service.spec.name));
+        }
+    }
 }
 
 /// Counts what was begun since the settings were last written: what ran when they were narrowed runs to its end.

@@ -18,6 +18,7 @@ pub mod dns;
 pub mod fabric;
 pub mod ids;
 pub mod leader;
+pub mod lease;
 pub mod membership;
 pub mod model;
 pub mod plan;

@@ -1,23 +1,29 @@
 //! The clocks of this process, for the shells to hand into core.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use runtime::clock::boot_ms;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use swarm_core::{Mono, WallTime};
 
-/// A monotonic clock that began with the process, and the wall clock.
+/// A monotonic clock that began with the process and goes on while the host sleeps, and the wall clock.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    start: Instant,
+    start_boot_ms: u64,
 }
 
 impl Clock {
     /// A clock that starts at a second, so that a time before the start can be told.
     pub fn new() -> Self {
-        Self { start: Instant::now() }
+        Self { start_boot_ms: boot_ms() }
     }
 
     /// Milliseconds since the start.
     pub fn mono(&self) -> Mono {
-        Mono(u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX))
+        Mono(boot_ms().saturating_sub(self.start_boot_ms))
+    }
+
+    /// The same moment in milliseconds since the host was started, which mean the same to every process.
+    pub fn boot_ms(&self, at: Mono) -> u64 {
+        self.start_boot_ms.saturating_add(at.0)
     }
 
     /// Milliseconds since 1970.

@@ -2,6 +2,7 @@
 
 pub mod caps;
 pub mod cgroup;
+pub mod clock;
 pub mod container;
 pub mod image;
 pub mod seccomp;

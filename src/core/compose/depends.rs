@@ -6,7 +6,7 @@ use super::interpolate::join;
 use super::merge;
 use super::normal::Normal;
 use super::parse::brief;
-use super::schema::DEPENDENCY;
+use super::schema::{DEPENDENCY, Kind};
 use super::service::text;
 use super::stack::Context;
 use super::value::{Entry, Map, Node, Value};
@@ -22,7 +22,7 @@ const CONDITIONS: [(&str, DependencyCondition); 3] = [
 /// Brings either form into the canonical one.
 pub(super) fn normal(normal: &mut Normal<'_>, node: Node, path: &str) -> Option<Node> {
     match node.value {
-        Value::List(_) => normal.list(&super::schema::Kind::Text, node, path),
+        Value::List(_) => normal.list(&Kind::Text, node, path),
         Value::Map(map) => {
             let mut out = Map::default();
             for entry in map.0 {

@@ -270,6 +270,7 @@ static DEPLOY: &[Key] = &[
     kept("restart_policy", Object(RESTART)),
     key("placement", Object(PLACEMENT)),
     key("endpoint_mode", Text),
+    key("x-at-most-one", Anything),
     key("x-readiness", Object(PROBE)),
     key("x-liveness", Object(PROBE)),
     key("x-autoscale", Object(AUTOSCALE)),

@@ -8,6 +8,7 @@ use super::stack::{Attachment, Context, FileUse, StackService};
 use super::value::{Entry, Node};
 use super::{LABEL_IMAGE, container, depends, units};
 use crate::constraint::Constraint;
+use crate::lease::LEASE_DEFAULT;
 use crate::model::{
     AUTOSCALE_DELAY_DEFAULT, AUTOSCALE_WINDOW_DEFAULT, Autoscale, EndpointMode, EndpointSpec, FailureAction,
     FileTarget, Labels, LogDriver, Placement, PortConfig, Protocol, PublishMode, ResourceRequirements, Resources,
@@ -111,7 +112,7 @@ pub(crate) fn service(context: &mut Context<'_>, entry: &Entry) -> StackService 
             networks: Vec::new(),
             log_driver: log_driver(context, node.get("logging"), &join(&path, "logging")),
             force_update: 0,
-            at_most_one: None,
+            at_most_one: lease(context, deploy, &join(&at, "x-at-most-one")),
         },
         mode,
         update: update(context, deploy.and_then(|deploy| deploy.get("update_config")), &join(&at, "update_config")),
@@ -142,6 +143,21 @@ pub(crate) fn service(context: &mut Context<'_>, entry: &Entry) -> StackService 
     let secrets = file_uses(context, node, "secrets", &path);
     let configs = file_uses(context, node, "configs", &path);
     StackService { spec, networks, secrets, configs }
+}
+
+/// `true`, or for how long a task may go on without word of the managers.
+fn lease(context: &mut Context<'_>, deploy: Option<&Node>, path: &str) -> Option<Duration> {
+    let node = deploy?.get("x-at-most-one").filter(|node| !node.is_zero())?;
+    if let Some(on) = node.as_bool() {
+        return on.then_some(LEASE_DEFAULT);
+    }
+    let text = node.scalar_text().unwrap_or_default();
+    let lease = units::duration(&text).filter(|lease| !lease.is_zero());
+    if lease.is_none() {
+        let message = format!("must be true, false or a duration such as 30s, this is \"{}\"", brief(&text));
+        context.report.error(node.pos, path, message);
+    }
+    lease
 }
 
 fn mode(context: &mut Context<'_>, deploy: Option<&Node>, at: &str) -> ServiceMode {

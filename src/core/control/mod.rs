@@ -13,6 +13,7 @@ mod mode;
 mod names;
 mod network;
 mod node;
+mod once;
 mod probes;
 mod references;
 mod rollback;

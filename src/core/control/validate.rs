@@ -3,6 +3,7 @@
 use super::dependencies::dependencies;
 use super::image::is_reference;
 use super::mode::mode;
+use super::once::at_most_one;
 use super::references::references;
 use super::{Refusal, invalid, templates};
 use crate::ServiceId;
@@ -65,10 +66,10 @@ pub fn validate_service(view: &View, spec: &ServiceSpec, id: ServiceId) -> Resul
     service_name(&spec.name)?;
     labels("Labels", &spec.labels)?;
     mode(spec)?;
-    unbuilt(spec)?;
     super::autoscale::autoscale(spec)?;
     restart(&spec.task.restart)?;
     dependencies(view, spec)?;
+    at_most_one(view, spec)?;
     if let Some(update) = &spec.update {
         update_config("UpdateConfig", update)?;
         canary(update)?;
@@ -99,17 +100,6 @@ fn service_name(name: &str) -> Result<(), Refusal> {
         return invalid("name must be valid as a DNS name component");
     }
     Ok(())
-}
-
-/// Nothing would honour these yet: said rather than kept.
-fn unbuilt(spec: &ServiceSpec) -> Result<(), Refusal> {
-    let asked = [
-        (spec.task.at_most_one.is_some(), "Swarm.AtMostOne: not implemented yet"),
-    ];
-    match asked.into_iter().find(|(asked, _)| *asked) {
-        Some((_, words)) => Err(Refusal::Unsupported(words)),
-        None => Ok(()),
-    }
 }
 
 fn restart(policy: &RestartPolicy) -> Result<(), Refusal> {

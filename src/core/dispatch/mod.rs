@@ -8,8 +8,10 @@
 //! [`SESSION_DEADLINE`].
 
 mod assignments;
+mod leases;
 
 pub use assignments::{Assignments, NodeWork};
+use leases::Leases;
 
 use crate::model::{NodeDescription, NodeState, NodeStatus, TaskState, TaskStatus};
 use crate::store::{Change, View};
@@ -57,6 +59,7 @@ pub enum Input {
     },
     Heartbeat {
         session: SessionId,
+        sequence: u64,
         /// When it arrived: it may have waited since.
         heard: Mono,
     },
@@ -77,6 +80,11 @@ pub enum Input {
     Written {
         committed: bool,
     },
+    /// The answer to `Effects::confirm`: whether a quorum still follows this leader. What was committed before the
+    /// answer must be given before it.
+    Confirmed {
+        leads: bool,
+    },
     /// What had arrived before must be given before it.
     Tick,
 }
@@ -86,6 +94,10 @@ pub enum Input {
 pub enum Message {
     Assign(Assignments),
     HeartbeatAck,
+    /// Tasks that are to run once at most may go on for their lease from when this heartbeat was sent.
+    Lease {
+        sequence: u64,
+    },
     ReportsAck {
         sequence: u64,
     },
@@ -101,6 +113,9 @@ pub struct Effects {
     pub sends: Vec<(SessionId, Message)>,
     /// To be written; the answer comes back as `Input::Written`. At most one is under way.
     pub write: Option<Vec<Change>>,
+    /// A quorum is to be asked whether this is the leader still; the answer comes back as `Input::Confirmed`. At most
+    /// one question is under way.
+    pub confirm: bool,
     pub wake_at: Option<Mono>,
 }
 
@@ -121,12 +136,14 @@ struct Presence {
     gossip: Option<Liveness>,
     /// What the session said, until it is committed.
     opened: Option<(IpAddr, NodeDescription)>,
+    /// When the next of its tasks with a lease is over for certain.
+    over_at: Option<Mono>,
 }
 
 impl Presence {
     /// Not here yet, since this leader began.
     fn since(started: Mono) -> Self {
-        Self { session: None, lost_since: started, gossip: None, opened: None }
+        Self { session: None, lost_since: started, gossip: None, opened: None, over_at: None }
     }
 }
 
@@ -149,6 +166,7 @@ pub struct Dispatch {
     waiting: Vec<(SessionId, u64)>,
     writing: Option<Writing>,
     report_due: Option<Mono>,
+    leases: Leases,
     /// Nodes whose verdict may have changed since it was last told.
     dirty: BTreeSet<NodeId>,
     /// The last tick, and when the next one was asked for.
@@ -174,6 +192,7 @@ impl Dispatch {
             waiting: Vec::new(),
             writing: None,
             report_due: None,
+            leases: Leases::default(),
             dirty: BTreeSet::new(),
             ticked: now,
             wake_at: None,
@@ -189,7 +208,14 @@ impl Dispatch {
             self.nodes.entry(node.id).or_insert_with(|| Presence::since(started));
             self.dirty.insert(node.id);
         }
+        let gone: Vec<NodeId> = view.nodes_of_tasks().filter(|node| view.node(*node).is_none()).collect();
         self.view = view;
+        for node in gone {
+            if self.has_leases(node) {
+                self.presence(node);
+            }
+        }
+        self.forget_over();
     }
 
     /// Takes one input.
@@ -198,12 +224,14 @@ impl Dispatch {
             Input::Opened { session, node, addr, description } => {
                 self.opened(now, session, node, addr, description, out);
             }
-            Input::Heartbeat { session, heard } => {
+            Input::Heartbeat { session, sequence, heard } => {
                 if let Some(open) = self.sessions.get_mut(&session) {
                     open.hear(heard);
                     out.sends.push((session, Message::HeartbeatAck));
+                    self.ask_lease(session, sequence, out);
                 }
             }
+            Input::Confirmed { leads } => self.confirmed(leads, out),
             Input::Reported { session, heard, sequence, reports } => {
                 self.reported(now, heard, session, sequence, reports);
             }
@@ -307,7 +335,9 @@ impl Dispatch {
             Self::dismiss(id, out);
             self.close(now, id);
         }
-        self.nodes.retain(|node, presence| presence.session.is_some() || self.view.node(*node).is_some());
+        let gone = self.nodes.iter().filter(|(node, p)| p.session.is_none() && self.view.node(**node).is_none());
+        let gone: Vec<NodeId> = gone.map(|(node, _)| *node).filter(|node| !self.has_leases(*node)).collect();
+        gone.iter().for_each(|node| drop(self.nodes.remove(node)));
     }
 
     fn written(&mut self, now: Mono, committed: bool, out: &mut Effects) {
@@ -379,6 +409,7 @@ impl Dispatch {
     fn node_changes(&mut self, now: Mono, wall: WallTime) -> Vec<Change> {
         let mut changes = Vec::new();
         for id in std::mem::take(&mut self.dirty) {
+            changes.extend(self.over(now, wall, id));
             let (Some(node), Some(presence)) = (self.view.node(id), self.nodes.get(&id)) else { continue };
             let (state, message) = self.verdict(now, presence);
             if let Some((_, description)) = &presence.opened
@@ -441,9 +472,10 @@ impl Dispatch {
         let absent = self.nodes.values().filter(|presence| presence.session.is_none());
         let deadlines =
             absent.flat_map(|p| [p.lost_since + TAKEOVER_GRACE, p.lost_since + SESSION_DEADLINE.max(timeout)]);
+        let over = self.nodes.values().filter_map(|presence| presence.over_at);
         let report = self.report_due.filter(|_| self.writing.is_none());
         // One that passed during another input still waits for its tick.
-        self.wake_at = sessions.chain(deadlines).chain(report).filter(|at| *at > self.ticked).min();
+        self.wake_at = sessions.chain(deadlines).chain(over).chain(report).filter(|at| *at > self.ticked).min();
         out.wake_at = self.wake_at;
     }
 }

@@ -188,7 +188,7 @@ fn a_heartbeat_keeps_a_session() {
     bench.commit(out.write.expect("state"));
     for _ in 0..10 {
         bench.now = bench.now + Duration::from_secs(1);
-        let out = bench.give(Input::Heartbeat { session: SESSION, heard: bench.now });
+        let out = bench.give(Input::Heartbeat { session: SESSION, sequence: 1, heard: bench.now });
         assert_eq!(out.sends, [(SESSION, Message::HeartbeatAck)]);
     }
 }
@@ -267,7 +267,7 @@ fn a_node_whose_heartbeat_waited_to_be_looked_at_is_not_silent() {
     bench.now = Mono(0) + HEARTBEAT_TIMEOUT + LATE;
     let out = bench.give(Input::Committed(bench.store.view()));
     assert!(out.sends.is_empty(), "only a tick ends sessions: {out:?}");
-    let out = bench.give(Input::Heartbeat { session: SESSION, heard });
+    let out = bench.give(Input::Heartbeat { session: SESSION, sequence: 1, heard });
     assert_eq!(out.sends, [(SESSION, Message::HeartbeatAck)]);
     let out = bench.give(Input::Tick);
     assert!(out.sends.is_empty() && out.write.is_none(), "{out:?}");
@@ -329,4 +329,127 @@ fn a_node_gets_the_contents_its_tasks_refer_to_and_no_others() {
     let changes = work.changes(&store.view()).expect("something changed");
     assert_eq!(changes.removed_secrets, [(crate::SecretId(7), 1)]);
     assert!(changes.secrets.is_empty());
+}
+
+fn single(id: u128, node: NodeId) -> Object {
+    let Object::Task(task) = task(id, node) else { unreachable!() };
+    let mut task = (*task).clone();
+    Arc::make_mut(&mut task.spec).at_most_one = Some(Duration::from_secs(30));
+    task.status.state = TaskState::Running;
+    Object::Task(Arc::new(task))
+}
+
+impl Bench {
+    fn with_single() -> Self {
+        let store = Store::restore(1, [node(NODE), node(NodeId(2)), single(5, NODE), task(6, NodeId(2))]);
+        let dispatch = Dispatch::new(Mono(0), store.view());
+        Self { store, dispatch, now: Mono(0) }
+    }
+
+    fn beat(&mut self, sequence: u64) -> Effects {
+        self.give(Input::Heartbeat { session: SESSION, sequence, heard: self.now })
+    }
+
+    /// Lets time pass and commits whatever is to be written.
+    fn live(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            let step = end.since(self.now).min(Duration::from_millis(500));
+            if let Some(write) = self.pass(step).write {
+                self.commit(write);
+            }
+        }
+    }
+
+    fn task_state(&self, id: u128) -> TaskState {
+        self.store.view().task(TaskId(id)).expect("is there").status.state
+    }
+}
+
+/// 30 s of lease, 10 s to stop, 5 s of margin, and a hundredth for the clocks.
+const OVER: Duration = Duration::from_millis(45_450);
+
+#[test]
+fn a_lease_is_granted_only_once_a_quorum_has_confirmed_the_leader_after_the_heartbeat() {
+    let mut bench = Bench::with_single();
+    let write = bench.open(SESSION).write.expect("state");
+    bench.commit(write);
+    let out = bench.beat(1);
+    assert!(out.confirm && out.sends == [(SESSION, Message::HeartbeatAck)]);
+    assert!(!bench.beat(2).confirm, "one question at a time");
+    let out = bench.give(Input::Confirmed { leads: true });
+    assert_eq!(out.sends, [(SESSION, Message::Lease { sequence: 1 })]);
+    assert!(out.confirm, "the one that came meanwhile is asked for next");
+    assert_eq!(bench.give(Input::Confirmed { leads: false }).sends, [], "somebody else may lead");
+}
+
+#[test]
+fn a_node_that_runs_nothing_of_the_kind_asks_nobody() {
+    let mut bench = Bench::new();
+    bench.open(SESSION);
+    assert!(!bench.beat(1).confirm);
+}
+
+#[test]
+fn a_task_of_a_lost_node_is_over_when_lease_and_grace_have_passed_since() {
+    let mut bench = Bench::with_single();
+    let write = bench.open(SESSION).write.expect("state");
+    bench.commit(write);
+    bench.give(Input::Closed { session: SESSION });
+    bench.live(OVER - Duration::from_millis(10));
+    assert_eq!((bench.state(), bench.task_state(5)), (NodeState::Down, TaskState::Running));
+    bench.live(Duration::from_millis(20));
+    assert_eq!(bench.task_state(5), TaskState::Orphaned);
+}
+
+#[test]
+fn a_new_leader_counts_from_its_own_beginning_and_a_node_that_is_back_is_not_given_up() {
+    let mut bench = Bench::with_single();
+    bench.live(OVER - Duration::from_millis(10));
+    bench.now = Mono(0);
+    bench.dispatch = Dispatch::new(Mono(0), bench.store.view());
+    bench.live(Duration::from_secs(40));
+    assert_eq!((bench.state(), bench.task_state(5)), (NodeState::Down, TaskState::Running));
+    if let Some(write) = bench.open(SESSION).write {
+        bench.commit(write);
+    }
+    for sequence in 0..60 {
+        bench.beat(sequence);
+        bench.live(Duration::from_secs(1));
+    }
+    assert_eq!(bench.task_state(5), TaskState::Running);
+}
+
+#[test]
+fn the_tasks_of_a_removed_node_are_over_when_their_lease_has_passed() {
+    let mut bench = Bench::with_single();
+    let write = bench.open(SESSION).write.expect("state");
+    bench.commit(write);
+    bench.commit(vec![Change::Delete(crate::store::ObjectRef::Node(NODE))]);
+    bench.live(OVER - Duration::from_millis(10));
+    assert_eq!(bench.task_state(5), TaskState::Running);
+    bench.live(Duration::from_millis(20));
+    assert_eq!(bench.task_state(5), TaskState::Orphaned);
+    bench.commit(vec![]);
+    assert!(!bench.dispatch.nodes.contains_key(&NODE), "then the node is forgotten");
+}
+
+#[test]
+fn a_node_whose_task_was_called_over_gets_no_lease_until_that_is_in_the_store() {
+    let mut bench = Bench::with_single();
+    bench.live(OVER - Duration::from_millis(10));
+    let write = bench.pass(Duration::from_millis(20)).write.expect("the task is over");
+    bench.open(SESSION);
+    bench.beat(1);
+    assert_eq!(bench.give(Input::Confirmed { leads: true }).sends, [], "it could be written any moment");
+    let out = bench.give(Input::Written { committed: false });
+    let again = out.write.expect("the decision stands although the node is back");
+    assert!(
+        again
+            .iter()
+            .any(|change| matches!(change, Change::TaskStatus { status, .. } if status.state == TaskState::Orphaned))
+    );
+    drop(write);
+    bench.commit(again);
+    assert_eq!(bench.task_state(5), TaskState::Orphaned);
 }

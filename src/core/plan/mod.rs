@@ -13,6 +13,7 @@ mod evict;
 mod global;
 mod job;
 mod moves;
+mod once;
 mod reap;
 mod rebalance;
 mod replicated;

@@ -2,6 +2,7 @@
 
 use super::Plan;
 use super::job;
+use super::once;
 use super::task::{desire, end};
 use crate::model::{ClusterSpec, NodeState, Service, Task, TaskState};
 use crate::store::{Change, ObjectRef, View};
@@ -69,6 +70,8 @@ fn reap_task(view: &View, task: &Task, now: WallTime, plan: &mut Plan) {
     } else if task.status.state.is_terminal() {
     } else if !task.is_wanted() && task.status.state < TaskState::Assigned {
         plan.add(vec![end(task, TaskState::Shutdown, "shutdown before it was given to a node", "", now)]);
+    } else if once::outlives_its_node(task) {
+        // Dispatch says when it is over.
     } else if let Some(id) = task.node {
         match view.node(id) {
             None => plan.add(vec![end(task, TaskState::Orphaned, "orphaned", "its node was removed", now)]),

@@ -4,6 +4,7 @@ use super::Plan;
 use super::backoff;
 use super::job;
 use super::moves;
+use super::once;
 use super::slots::{Ground, Slot, SlotKey};
 use super::task::{create, desire, end, successor};
 use super::update::Failures;
@@ -127,7 +128,7 @@ fn restart_slot<R: RngCore>(
     }
     let mut changes = Vec::new();
     for (task, loss) in &lost {
-        if *loss == Loss::Node(Ground::Gone) && !task.status.state.is_terminal() {
+        if *loss == Loss::Node(Ground::Gone) && !task.status.state.is_terminal() && !once::outlives_its_node(task) {
             changes.push(end(task, TaskState::Orphaned, "orphaned", "its node was removed", now));
         }
         changes.push(desire(task, TaskState::Shutdown));

@@ -5,7 +5,7 @@ use super::Plan;
 use super::restart::policy;
 use super::slots::Slot;
 use super::task::desire;
-use super::{backoff, job};
+use super::{backoff, job, once};
 use crate::WallTime;
 use crate::model::{NodeState, Service, Task, TaskState};
 use crate::store::View;
@@ -28,7 +28,9 @@ pub(super) enum Hold {
 pub(super) fn start(view: &View, service: &Service, now: WallTime, plan: &mut Plan) {
     for slot in plan.slots(view, service).values() {
         for task in slot.wanted().filter(|task| task.desired < TaskState::Running) {
-            if let Some((until, _)) = hold(view, service, slot, task, now) {
+            if once::not_over(view, service, task).is_some() {
+                // What it waits for will be a change.
+            } else if let Some((until, _)) = hold(view, service, slot, task, now) {
                 plan.wake(until);
             } else if !plan.is_full() {
                 plan.add(vec![desire(task, TaskState::Running)]);

@@ -80,7 +80,11 @@ fn can_be_made(view: &View, spec: &TaskSpec) -> bool {
         && spec.container.contents().all(|(content, version)| view.has_content(content, version))
 }
 
-pub(super) fn create(task: Task) -> Change {
+pub(super) fn create(mut task: Task) -> Change {
+    if task.spec.at_most_one.is_some() {
+        // Let through when all others are over: see `once`.
+        task.desired = task.desired.min(TaskState::Ready);
+    }
     Change::Create(Object::Task(Arc::new(task)))
 }
 

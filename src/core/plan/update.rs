@@ -318,7 +318,10 @@ fn advance<R: RngCore>(
             return;
         }
         // There is nothing to keep up while the new one starts unless the old one is up.
+        let once =
+            service.spec.task.at_most_one.is_some() || slot.outdated.iter().any(|t| t.spec.at_most_one.is_some());
         let start_first = config.order == UpdateOrder::StartFirst
+            && !once
             && !slot.is_leaving
             && slot.outdated.iter().any(|task| task.is_up());
         // Of an update that was overtaken two may be there: one is kept up.

@@ -3,6 +3,7 @@
 //! What the managers or the agent found out stands in the task's status. The rest is read from the snapshot
 //! when somebody asks, so that it is never out of date and costs no write. It decides nothing.
 
+use super::once;
 use super::slots::{SlotKey, slots};
 use super::start::{Hold, hold};
 use crate::WallTime;
@@ -62,6 +63,9 @@ fn at_work(task: &Task, node: Option<&std::sync::Arc<Node>>) -> String {
 
 fn held(view: &View, task: &Task, now: WallTime) -> Option<String> {
     let service = view.service(task.service)?;
+    if let Some(other) = once::not_over(view, service, task) {
+        return Some(until_over(view, other));
+    }
     let slots = slots(view, service);
     let slot = slots.values().find(|slot| slot.tasks.iter().any(|other| other.id == task.id))?;
     let words = match hold(view, service, slot, task, now) {
@@ -73,6 +77,25 @@ fn held(view: &View, task: &Task, now: WallTime) -> Option<String> {
         None => "prepared; the managers have not come to it yet".to_owned(),
     };
     Some(words)
+}
+
+/// It may run only once this one is over.
+fn until_over(view: &View, other: &Task) -> String {
+    let node = other.node.and_then(|id| view.node(id));
+    match (node, crate::lease::task_over_after(other)) {
+        (Some(node), _) if node.status.state == NodeState::Ready => {
+            format!("waits for {} on node {} to be over", other.name(), name(node))
+        }
+        (_, Some(after)) => {
+            let lost = node.map_or("its node was removed".to_owned(), |node| format!("node {} is lost", name(node)));
+            format!(
+                "waits for {} to be over: {lost}, and it may run there for {} after that",
+                other.name(),
+                seconds(after)
+            )
+        }
+        (_, None) => format!("waits for {} to be over", other.name()),
+    }
 }
 
 /// Whole seconds, rounded up: never "in 0 s" for what is still to come.

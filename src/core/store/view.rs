@@ -138,6 +138,11 @@ impl View {
         self.tasks_by_service.get(&service).into_iter().flatten().filter_map(|id| self.tasks.get(id))
     }
 
+    /// Nodes that tasks are bound to, also such as were removed.
+    pub fn nodes_of_tasks(&self) -> impl Iterator<Item = NodeId> {
+        self.tasks_by_node.keys().copied()
+    }
+
     /// Tasks bound to a node, by id, ended ones included.
     pub fn tasks_of_node(&self, node: NodeId) -> impl Iterator<Item = &Arc<Task>> {
         self.tasks_by_node.get(&node).into_iter().flatten().filter_map(|id| self.tasks.get(id))

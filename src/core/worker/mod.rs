@@ -6,6 +6,7 @@
 //! at once, started when its desired state is `Running`, and stopped when that goes beyond. Before a
 //! running container is signalled its task is left out of the load balancers for [`DRAIN`].
 
+mod lease;
 pub mod probe;
 mod verdict;
 
@@ -26,6 +27,8 @@ pub enum Input {
     Assigned { complete: bool, tasks: Vec<Arc<Task>>, removed: Vec<TaskId> },
     /// What was seen of a task's container.
     Observed { task: TaskId, what: Observation },
+    /// The heartbeat sent at this time was answered by a leader that a quorum follows.
+    Leased { sent: Mono },
     /// Time has passed.
     Tick,
 }
@@ -65,8 +68,11 @@ pub enum Command {
     Prepare(Arc<Task>),
     /// The preparation under way is not wanted any more: it may end at once, and answers as it would have.
     GiveUp(TaskId),
-    /// Answered by `Started` or `NotStarted`; later by `Exited`.
+    /// Answered by `Started` or `NotStarted`; later by `Exited`. A task that needs a lease has one then: see
+    /// [`Worker::lease_of`], which the engine must know before it starts anything.
     Start(TaskId),
+    /// It may run until then; after that the engine stops it whatever becomes of this process. Not answered.
+    Renew { task: TaskId, until: Mono },
     /// Signal, then kill after the grace period: answered by `Exited`.
     Stop { task: TaskId, grace: Duration },
     /// Remove whatever the task has on this node: answered by `Cleaned`.
@@ -111,6 +117,10 @@ struct Managed {
     unready: Option<String>,
     /// Not assigned any more: nothing is reported, and it goes when it is clean.
     dropped: bool,
+    /// Until when it may run, of a task that is to run once at most; `None` before the first word of a leader.
+    lease: Option<Mono>,
+    /// Its lease has passed once: it is over.
+    lapsed: bool,
 }
 
 impl Managed {
@@ -123,6 +133,8 @@ impl Managed {
             condemned: None,
             unready: None,
             dropped: false,
+            lease: None,
+            lapsed: false,
         }
     }
 }
@@ -155,8 +167,10 @@ impl Worker {
         match input {
             Input::Assigned { complete, tasks, removed } => self.assigned(now, wall, complete, tasks, &removed, out),
             Input::Observed { task, what } => self.observed(now, wall, task, what, out),
+            Input::Leased { sent } => self.leased(now, wall, sent, out),
             Input::Tick => {}
         }
+        self.lapse(now, wall, out);
         self.drained(now, out);
     }
 
@@ -260,6 +274,9 @@ impl Worker {
                 managed.status.container =
                     Some(ContainerStatus { container_id, health, ready, ..ContainerStatus::default() });
                 self.report(wall, id, TaskState::Ready, "ready", String::new(), out);
+                if self.tasks.get(&id).is_some_and(|managed| managed.lapsed && !managed.dropped) {
+                    self.end_lapsed(wall, id, out);
+                }
                 self.advance(now, wall, id, out);
             }
             Observation::NotPrepared(reason) => {
@@ -308,6 +325,8 @@ impl Worker {
         let condemned = managed.condemned.take();
         let (state, words, reason) = if told {
             (TaskState::Shutdown, "shutdown", String::new())
+        } else if managed.lapsed {
+            (TaskState::Failed, "started", managed.lapse_reason())
         } else if let Some(reason) = condemned {
             (TaskState::Failed, "started", reason)
         } else if !error.is_empty() {
@@ -350,7 +369,7 @@ impl Worker {
                 self.set_phase(id, Phase::Cleaning);
                 out.commands.push(Command::Clean(id));
             }
-            Phase::Prepared if managed.task.desired == TaskState::Running => {
+            Phase::Prepared if managed.task.desired == TaskState::Running && managed.may_start(now) => {
                 managed.phase = Phase::Starting;
                 self.report(wall, id, TaskState::Starting, "starting", String::new(), out);
                 out.commands.push(Command::Start(id));

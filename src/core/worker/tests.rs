@@ -433,3 +433,70 @@ fn long_words_are_cut() {
     let out = bench.see(1, Observation::NotPrepared("ä".repeat(10_000)));
     assert_eq!(out.statuses[0].1.err.len(), TaskStatus::TEXT_BYTES_MAX);
 }
+
+fn single(id: u128, desired: TaskState) -> Arc<Task> {
+    let mut task = (*task(id, desired)).clone();
+    Arc::make_mut(&mut task.spec).at_most_one = Some(Duration::from_secs(30));
+    Arc::new(task)
+}
+
+fn is_stop(command: &Command) -> bool {
+    matches!(command, Command::Stop { .. })
+}
+
+#[test]
+fn a_task_that_needs_a_lease_starts_with_it_and_is_stopped_without_drain_when_it_has_passed() {
+    let mut bench = Bench::new();
+    bench.assign(&single(1, TaskState::Running));
+    let out = bench.see(1, prepared());
+    assert_eq!((states(&out), out.commands.len()), (vec![TaskState::Ready], 0), "no leader was heard of yet");
+    let out = bench.give(Input::Leased { sent: Mono(900) });
+    assert!(matches!(out.commands[..], [Command::Start(TaskId(1))]));
+    assert_eq!((bench.worker.lease_of(TaskId(1)), out.wake_at), (Some(Mono(30_900)), Some(Mono(30_900))));
+    bench.see(1, Observation::Started { pid: 7, host_ports: vec![] });
+    bench.now = Mono(20_000);
+    let out = bench.give(Input::Leased { sent: Mono(19_000) });
+    assert!(matches!(out.commands[..], [Command::Renew { task: TaskId(1), until: Mono(49_000) }]));
+    assert!(bench.give(Input::Leased { sent: Mono(18_000) }).commands.is_empty(), "an answer that came late");
+    bench.now = Mono(48_999);
+    assert!(bench.give(Input::Tick).commands.is_empty());
+    bench.now = Mono(49_000);
+    assert!(is_stop(&bench.give(Input::Tick).commands[0]));
+    assert!(bench.give(Input::Leased { sent: Mono(48_999) }).commands.is_empty(), "it is over for good");
+    let out = bench.see(1, exited(143));
+    let (_, status) = &out.statuses[0];
+    assert_eq!(status.state, TaskState::Failed);
+    assert_eq!(status.err, "no manager was heard of for 30s: it may run elsewhere (at-most-one)");
+}
+
+#[test]
+fn a_task_whose_lease_passed_before_it_started_never_starts() {
+    let mut bench = Bench::new();
+    for id in [1, 2] {
+        bench.assign(&single(id, TaskState::Ready));
+    }
+    bench.see(1, prepared());
+    bench.give(Input::Leased { sent: Mono(1000) });
+    bench.now = Mono(31_000);
+    let out = bench.give(Input::Tick);
+    assert!(matches!(out.commands[..], [Command::Clean(TaskId(1)), Command::GiveUp(TaskId(2))]), "{out:?}");
+    assert_eq!(states(&out), [TaskState::Failed]);
+    bench.give(Input::Leased { sent: Mono(30_999) });
+    let out = bench.assign(&single(2, TaskState::Running));
+    assert!(out.commands.is_empty());
+    let out = bench.see(2, prepared());
+    assert!(matches!(out.commands[..], [Command::Clean(TaskId(2))]), "{out:?}");
+}
+
+#[test]
+fn a_task_found_running_after_a_restart_goes_on_under_its_old_lease_until_it_is_renewed() {
+    let mut bench = Bench::new();
+    let mut out = Effects::default();
+    let found = Observation::FoundRunning { container_id: "c".into(), pid: 7, health_checked: false };
+    let (now, adopted) = (bench.now, single(1, TaskState::Running));
+    bench.worker.adopt(now, WallTime(5), adopted, Some(found), &mut out);
+    assert_eq!(bench.worker.lease_of(TaskId(1)), None, "its shim knows it");
+    assert!(bench.give(Input::Tick).commands.is_empty());
+    let out = bench.give(Input::Leased { sent: Mono(900) });
+    assert!(matches!(out.commands[..], [Command::Renew { task: TaskId(1), until: Mono(30_900) }]));
+}

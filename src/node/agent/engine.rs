@@ -138,6 +138,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Starts what was prepared.
     fn start(&self, task: TaskId) -> BoxFuture<'static, Result<Started, NotStarted>>;
 
+    /// Lets the task run until `until_boot_ms` (milliseconds since the host was started, its sleep included): then it is
+    /// stopped, and killed after `grace`, even when this process is gone. Beside other operations, and before `start`.
+    fn lease(&self, task: TaskId, until_boot_ms: u64, grace: Duration) -> BoxFuture<'static, Result<(), EngineError>>;
+
     /// Resolves when the task's container has ended.
     fn wait(&self, task: TaskId) -> BoxFuture<'static, Exited>;
 

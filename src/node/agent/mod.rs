@@ -125,11 +125,11 @@ impl Agent {
         shell.recover().await?;
         let tasks = TaskTracker::new();
         tasks.spawn(apply_fabric(parts.fabric.clone(), fabric_seen, stop.clone()));
-        let (endpoint, managers, me) = (parts.endpoint, parts.managers, parts.introduction);
+        let (endpoint, managers, me, clock) = (parts.endpoint, parts.managers, parts.introduction, shell.clock.clone());
         let outgoing = session::Outgoing { reports: reports_seen, loads: loads_seen };
         let loads_run = loads::run(engine, parts.fabric, asked_seen, loads);
         tasks.spawn(stop.clone().run_until_cancelled_owned(loads_run));
-        let sessions_run = session::run(endpoint, managers, session::Wishes { me, wish }, outgoing, inbox);
+        let sessions_run = session::run(endpoint, managers, clock, session::Wishes { me, wish }, outgoing, inbox);
         tasks.spawn(stop.clone().run_until_cancelled_owned(sessions_run));
         tasks.spawn(shell.run(requests_seen, observed, from_session, stop));
         tasks.close();
@@ -373,6 +373,10 @@ impl Shell {
         self.tasks.get(&id).map(|local| local.gate.clone()).unwrap_or_default()
     }
 
+    fn grace(&self, id: TaskId) -> Duration {
+        self.tasks.get(&id).map(|local| local.task.spec.container.stop_grace()).unwrap_or_default()
+    }
+
     fn command(&mut self, command: Command) {
         match command {
             Command::Prepare(task) => self.prepare(task),
@@ -382,6 +386,14 @@ impl Shell {
                 }
             }
             Command::Start(id) => self.start(id),
+            Command::Renew { task, until } => {
+                let (engine, until, grace) = (self.engine.clone(), self.clock.boot_ms(until), self.grace(task));
+                tokio::spawn(async move {
+                    if let Err(error) = engine.lease(task, until, grace).await {
+                        tracing::warn!(%task, %error, "the lease of a task was not prolonged");
+                    }
+                });
+            }
             Command::Stop { task, grace } => {
                 let (engine, gate) = (self.engine.clone(), self.gate(task));
                 // The exit itself is told by whoever waits for it.
@@ -429,11 +441,19 @@ impl Shell {
     fn start(&mut self, id: TaskId) {
         let (engine, observations, operations) =
             (self.engine.clone(), self.observations.clone(), self.operations.clone());
-        let gate = self.gate(id);
+        let (gate, grace) = (self.gate(id), self.grace(id));
+        let lease = self.worker.lease_of(id).map(|until| self.clock.boot_ms(until));
         tokio::spawn(async move {
             let alone = gate.lock().await;
             let Ok(permit) = operations.acquire().await else { return };
-            let result = engine.start(id).await;
+            let leased = match lease {
+                Some(until) => engine.lease(id, until, grace).await,
+                None => Ok(()),
+            };
+            let result = match leased {
+                Ok(()) => engine.start(id).await,
+                Err(EngineError(reason)) => Err(NotStarted { reason, exit_code: None }),
+            };
             drop((permit, alone));
             let (observation, runs) = match result {
                 Ok(Started { pid, host_ports }) => (Observation::Started { pid, host_ports }, true),
@@ -503,6 +523,7 @@ impl Shell {
             FromSession::Sampling(sampling) => self.sampling = sampling,
             // Reports are told again whole with the next session; until then nothing is repeated.
             FromSession::Acked(_) => {}
+            FromSession::Leased { sent } => self.input(Input::Leased { sent }),
             FromSession::Cluster(info) => {
                 self.cluster.send_replace(Some(info));
             }

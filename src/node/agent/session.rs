@@ -1,14 +1,16 @@
 //! The agent's session with the leader: finds it, says who this node is, carries assignments in and
 //! statuses out, and begins again when it is lost.
 
+use crate::clock::Clock;
 use crate::managers::{Managers, ManagersWatch};
 use crate::transport::{DISPATCH, Endpoint, Expect, FrameReceiver, FrameSender, Refusal, TransportError};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use swarm_core::autoscale::{Loads, Sampling};
 use swarm_core::dispatch::Assignments;
 use swarm_core::model::{GossipKey, NodeDescription, NodeRole, TaskStatus};
-use swarm_core::{NodeId, TaskId};
+use swarm_core::{Mono, NodeId, TaskId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use wire::{Message, Wire, WireError, pb};
@@ -31,6 +33,10 @@ pub enum FromSession {
     /// A session is open: everything reported must be told again.
     Opened,
     Assigned(Box<Assignments>),
+    /// A leader that a quorum follows answered the heartbeat sent then: tasks may run for their lease from it.
+    Leased {
+        sent: Mono,
+    },
     /// Reports up to this sequence are committed.
     Acked(u64),
     Cluster(ClusterInfo),
@@ -90,6 +96,7 @@ pub struct Wishes {
 pub async fn run(
     endpoint: Endpoint,
     managers: Managers,
+    clock: Clock,
     mut wishes: Wishes,
     mut outgoing: Outgoing,
     inbox: mpsc::Sender<FromSession>,
@@ -112,7 +119,8 @@ pub async fn run(
                 // Those of an earlier time say nothing about now.
                 while outgoing.loads.try_recv().is_ok() {}
                 let (streams, leads) = ((sender, receiver), (leader, &managers));
-                let reason = converse(streams, period, &mut outgoing, &inbox, &mut wishes, leads).await;
+                let pulse = Pulse::new(clock.clone(), period);
+                let reason = converse(streams, pulse, &mut outgoing, &inbox, &mut wishes, leads).await;
                 if inbox.send(FromSession::Lost).await.is_err() || reason == Over::Agent {
                     return;
                 }
@@ -294,9 +302,40 @@ enum Over {
     Peer(String),
 }
 
+/// Heartbeats that may be answered with a lease still; an answer that is older is worth none.
+const BEATS_MAX: usize = 64;
+
+/// The heartbeats of a session, and when each was sent.
+struct Pulse {
+    clock: Clock,
+    period: Duration,
+    sequence: u64,
+    sent: VecDeque<(u64, Mono)>,
+}
+
+impl Pulse {
+    fn new(clock: Clock, period: Duration) -> Self {
+        Self { clock, period, sequence: 0, sent: VecDeque::new() }
+    }
+
+    /// The next one, which is sent after this.
+    fn beat(&mut self) -> pb::dispatch::Heartbeat {
+        self.sequence += 1;
+        self.sent.push_back((self.sequence, self.clock.mono()));
+        if self.sent.len() > BEATS_MAX {
+            self.sent.pop_front();
+        }
+        pb::dispatch::Heartbeat { sequence: self.sequence }
+    }
+
+    fn sent(&self, sequence: u64) -> Option<Mono> {
+        self.sent.iter().find(|(number, _)| *number == sequence).map(|(_, at)| *at)
+    }
+}
+
 async fn converse(
     (mut sender, receiver): (FrameSender, FrameReceiver),
-    period: Duration,
+    mut pulse: Pulse,
     outgoing: &mut Outgoing,
     inbox: &mpsc::Sender<FromSession>,
     wishes: &mut Wishes,
@@ -305,9 +344,9 @@ async fn converse(
     let (incoming, mut received) = mpsc::channel(INBOX);
     // Receiving is not cancel-safe: it has its own task, which ends with the session.
     let reader = tokio::spawn(read(receiver, incoming));
+    let period = pulse.period;
     let mut beat = interval(period);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut sequence = 0;
     let mut book = managers.watch();
     let mut heard = Instant::now();
     let over = loop {
@@ -333,7 +372,9 @@ async fn converse(
                 match message {
                 None => break Over::Peer("the stream ended".to_owned()),
                 Some(Err(reason)) => break Over::Peer(reason),
-                Some(Ok(Some(message))) => if inbox.send(message).await.is_err() { break Over::Agent },
+                Some(Ok(Some(Heard::Lease(sequence)))) => if let Some(sent) = pulse.sent(sequence)
+                    && inbox.send(FromSession::Leased { sent }).await.is_err() { break Over::Agent },
+                Some(Ok(Some(Heard::Message(message)))) => if inbox.send(message).await.is_err() { break Over::Agent },
                 Some(Ok(None)) => {}
                 }
             }
@@ -341,8 +382,7 @@ async fn converse(
                 if heard.elapsed() > period * SILENT_PERIODS {
                     break Over::Peer("the manager is silent".to_owned());
                 }
-                sequence += 1;
-                let heartbeat = pb::dispatch::Heartbeat { sequence };
+                let heartbeat = pulse.beat();
                 if let Err(error) = send(&mut sender, pb::dispatch::from_node::Message::Heartbeat(heartbeat)).await {
                     break Over::Peer(error.to_string());
                 }
@@ -364,7 +404,14 @@ fn statuses(report: &Report) -> pb::dispatch::from_node::Message {
     pb::dispatch::from_node::Message::Statuses(pb::dispatch::Statuses { sequence: report.sequence, reports })
 }
 
-async fn read(mut receiver: FrameReceiver, incoming: mpsc::Sender<Result<Option<FromSession>, String>>) {
+/// What a manager said.
+enum Heard {
+    Message(FromSession),
+    /// In answer to the heartbeat of this number.
+    Lease(u64),
+}
+
+async fn read(mut receiver: FrameReceiver, incoming: mpsc::Sender<Result<Option<Heard>, String>>) {
     let mut parts = None;
     loop {
         let message = match receiver.receive().await {
@@ -381,11 +428,11 @@ async fn read(mut receiver: FrameReceiver, incoming: mpsc::Sender<Result<Option<
 
 /// A message of the manager; `None` for a mere sign of life, and for a part whose rest (gathered in `parts`) is
 /// still to come.
-fn understand(frame: &[u8], parts: &mut Option<pb::dispatch::Assignments>) -> Result<Option<FromSession>, String> {
+fn understand(frame: &[u8], parts: &mut Option<pb::dispatch::Assignments>) -> Result<Option<Heard>, String> {
     use pb::dispatch::to_node::Message as To;
     let wrong = |error: WireError| format!("the manager sent what this version does not understand: {error}");
     let message = pb::dispatch::ToNode::decode(frame).map_err(|error| wrong(error.into()))?;
-    Ok(match message.message {
+    let message = match message.message {
         Some(To::Assignments(part)) => {
             let more = part.more;
             let whole = match parts.take() {
@@ -402,8 +449,10 @@ fn understand(frame: &[u8], parts: &mut Option<pb::dispatch::Assignments>) -> Re
         Some(To::Cluster(info)) => Some(FromSession::Cluster(cluster_info(info).map_err(wrong)?)),
         Some(To::Sampling(sampling)) => Some(FromSession::Sampling(Sampling::from_wire(sampling).map_err(wrong)?)),
         Some(To::Failure(failure)) => return Err(failure.message),
+        Some(To::Lease(lease)) => return Ok(Some(Heard::Lease(lease.sequence))),
         Some(To::HeartbeatAck(_) | To::Opened(_)) | None => None,
-    })
+    };
+    Ok(message.map(Heard::Message))
 }
 
 /// Assignments of a node in all: a thousand tasks of 4 KiB are 4 MiB.

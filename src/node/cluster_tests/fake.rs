@@ -109,6 +109,10 @@ impl Engine for Shared {
         })
     }
 
+    fn lease(&self, _: TaskId, _: u64, _: Duration) -> BoxFuture<'static, Result<(), EngineError>> {
+        Box::pin(async { Ok(()) })
+    }
+
     fn wait(&self, task: TaskId) -> BoxFuture<'static, Exited> {
         let engine = self.0.clone();
         Box::pin(async move {

@@ -151,15 +151,20 @@ impl Engine for LocalEngine {
         })
     }
 
+    fn lease(&self, task: TaskId, until_boot_ms: u64, grace: Duration) -> BoxFuture<'static, Result<(), EngineError>> {
+        let containers = self.containers.clone();
+        Box::pin(async move {
+            let id = container_id(task);
+            let signal = stop_signal(&containers, &id);
+            containers.lease(&id, until_boot_ms, signal, grace).await.map_err(container_line)
+        })
+    }
+
     fn stop(&self, task: TaskId, grace: Duration) -> BoxFuture<'static, ()> {
         let containers = self.containers.clone();
         Box::pin(async move {
             let id = container_id(task);
-            let signal = containers
-                .spec(&id)
-                .ok()
-                .and_then(|spec| runtime::signals::signal_number(&spec.stop_signal))
-                .unwrap_or(libc::SIGTERM);
+            let signal = stop_signal(&containers, &id);
             if let Err(error) = containers.stop(&id, signal, grace).await {
                 tracing::warn!(%task, error = %crate::error::chain(&error), "a container did not stop as asked; killing it");
                 ending::put_down(&containers, &id).await;
@@ -266,6 +271,12 @@ impl Engine for LocalEngine {
             Ok(Box::pin(lines) as LogLines)
         })
     }
+}
+
+/// What stops the container's program.
+fn stop_signal(containers: &Containers, id: &str) -> i32 {
+    let spec = containers.spec(id).ok();
+    spec.and_then(|spec| runtime::signals::signal_number(&spec.stop_signal)).unwrap_or(libc::SIGTERM)
 }
 
 /// Ports a task opens on its own node.

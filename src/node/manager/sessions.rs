@@ -132,6 +132,21 @@ impl Shell {
         if let Some(changes) = out.write {
             self.write(changes);
         }
+        if out.confirm {
+            self.confirm();
+        }
+    }
+
+    /// Asks a quorum whether this is the leader still (Raft section 6.4). Who leads in this term when the answer is
+    /// there led in it when it was asked.
+    fn confirm(&self) {
+        let (raft, term, inputs) = (self.parts.writer.raft.clone(), self.term, self.inputs.clone());
+        tokio::spawn(async move {
+            let answered = raft.read_barrier().await.is_ok();
+            let state = *raft.leadership().borrow();
+            let leads = answered && state.is_leader && state.term == term;
+            let _ = inputs.send(Seen::Input(Input::Confirmed { leads })).await;
+        });
     }
 
     fn seen(&mut self, seen: Seen) {
@@ -145,8 +160,9 @@ impl Shell {
                 return;
             }
         };
-        if matches!(input, Input::Written { .. }) {
-            // What was written is in this view: decided on an older one, it would be written again.
+        if matches!(input, Input::Written { .. } | Input::Confirmed { .. }) {
+            // What was written is in this view: decided on an older one, it would be written again. And a node is told
+            // what was decided of its tasks before it is granted a lease for them.
             let view = self.parts.writer.feed.view();
             self.input(Input::Committed(view));
         }
@@ -205,6 +221,7 @@ impl Shell {
         let frames = match message {
             ToNode::Assign(assignments) => split(assignments).map(To::Assignments).collect(),
             ToNode::HeartbeatAck => vec![To::HeartbeatAck(pb::dispatch::HeartbeatAck { sequence: 0 })],
+            ToNode::Lease { sequence } => vec![To::Lease(pb::dispatch::Lease { sequence })],
             ToNode::ReportsAck { sequence } => vec![To::StatusesAck(pb::dispatch::StatusesAck { sequence })],
             ToNode::End { reason } => {
                 last = true;
@@ -341,7 +358,7 @@ async fn read_all(session: SessionId, mut receiver: FrameReceiver, clock: Clock,
 fn understand(session: SessionId, heard: Mono, frame: &[u8]) -> Result<Option<Seen>, WireError> {
     use pb::dispatch::from_node::Message as From;
     Ok(match pb::dispatch::FromNode::decode(frame)?.message {
-        Some(From::Heartbeat(_)) => Some(Seen::Input(Input::Heartbeat { session, heard })),
+        Some(From::Heartbeat(beat)) => Some(Seen::Input(Input::Heartbeat { session, sequence: beat.sequence, heard })),
         Some(From::Loads(loads)) => Some(Seen::Loads(session, Loads::from_wire(loads)?)),
         Some(From::Statuses(statuses)) => {
             let one = |report: pb::dispatch::TaskReport| -> Result<(TaskId, TaskStatus), WireError> {

@@ -29,6 +29,7 @@ pub use recover::{Found, Recovered};
 
 use crate::cgroup::{Cgroup, CgroupError, Hierarchy, Stats, Usage};
 use crate::shim::Arguments;
+use crate::shim::lease::Lease;
 use crate::shim::protocol::{EXIT_FILE, Request, Response, SPEC_FILE};
 use crate::spec::ContainerSpec;
 use link::Link;
@@ -230,6 +231,14 @@ impl Containers {
     /// Sends a signal to the first process.
     pub async fn signal(&self, id: &str, signal: i32) -> Result<()> {
         self.demand(id, &Request::Signal { signal, pid: None, all: false }).await
+    }
+
+    /// Lets it run until `until_boot_ms` (see [`crate::clock::boot_ms`]): then its shim sends `signal`, and SIGKILL after
+    /// `grace`, whether there is a daemon or not. Given before the start to a container that needs it, and again to
+    /// prolong it. Refused once it has passed.
+    pub async fn lease(&self, id: &str, until_boot_ms: u64, signal: i32, grace: Duration) -> Result<()> {
+        let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.demand(id, &Request::Lease { lease: Lease { until_boot_ms, signal, grace_ms } }).await
     }
 
     /// Sends a signal to an exec'd process that still runs.

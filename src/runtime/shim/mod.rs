@@ -8,6 +8,7 @@ mod client;
 mod create;
 mod executor;
 mod init;
+pub(crate) mod lease;
 pub(crate) mod log;
 mod notes;
 pub(crate) mod oci;

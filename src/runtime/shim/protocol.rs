@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::lease::Lease;
 use crate::spec::ProcessSpec;
 
 /// Bytes of one frame: an exec's arguments and environment are at most ARG_MAX (2 MiB) together.
@@ -45,6 +46,11 @@ pub(crate) enum Request {
     Exec { process: ProcessSpec },
     /// Stream the output from now on, and take input.
     Attach { stdin: bool, stdout: bool, stderr: bool },
+    /// The container may run until then: see `lease`. To be given before `Start` to one that needs it.
+    Lease {
+        #[serde(flatten)]
+        lease: Lease,
+    },
     /// Size of the first process's terminal.
     Resize { rows: u16, columns: u16 },
 }
@@ -139,6 +145,15 @@ mod tests {
         let (body, length) = decode(&bytes).expect("whole").expect("whole");
         assert_eq!(length, bytes.len());
         assert!(matches!(serde_json::from_slice(body), Ok(Request::Signal { signal: 15, .. })));
+    }
+
+    #[test]
+    fn a_lease_is_read_as_it_was_written() {
+        let lease = Lease { until_boot_ms: u64::MAX, signal: 15, grace_ms: 10_000 };
+        let bytes = encode(&Request::Lease { lease }).expect("json");
+        let (body, _) = decode(&bytes).expect("whole").expect("whole");
+        let Ok(Request::Lease { lease: read }) = serde_json::from_slice(body) else { panic!("{body:?}") };
+        assert_eq!(read, lease);
     }
 
     #[test]

@@ -78,7 +78,7 @@ pub struct Loads {
 /// To the node.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ToNode {
-    #[prost(oneof = "to_node::Message", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "to_node::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub message: ::core::option::Option<to_node::Message>,
 }
 /// Nested message and enum types in `ToNode`.
@@ -99,6 +99,8 @@ pub mod to_node {
         Cluster(super::ClusterInfo),
         #[prost(message, tag = "7")]
         Sampling(super::Sampling),
+        #[prost(message, tag = "8")]
+        Lease(super::Lease),
     }
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -108,6 +110,12 @@ pub struct Opened {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeartbeatAck {
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+}
+/// The tasks that are to run once at most may go on for their lease from when this heartbeat was sent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Lease {
     #[prost(uint64, tag = "1")]
     pub sequence: u64,
 }

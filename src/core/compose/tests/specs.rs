@@ -72,6 +72,14 @@ fn what_comes_first_is_known_by_its_name_in_the_cluster() {
 }
 
 #[test]
+fn a_service_can_ask_to_run_once_at_most() {
+    let lease = |value: &str| web(&format!("deploy: {{x-at-most-one: {value}}}")).task.at_most_one.map(|l| l.as_secs());
+    assert_eq!([lease("true"), lease("false"), lease("1m")], [Some(30), None, Some(60)]);
+    let said = errors(&service("deploy: {x-at-most-one: soon}"));
+    assert!(said[0].contains("services.web.deploy.x-at-most-one: must be true, false or a duration"), "{said:?}");
+}
+
+#[test]
 fn a_job_of_a_stack_is_run_again_on_failure_only() {
     let job = web("deploy: {mode: replicated-job, replicas: 3, restart_policy: {x-backoff-max: 1m}}");
     assert_eq!(job.mode, ServiceMode::ReplicatedJob { max_concurrent: 3, total_completions: 3 });

@@ -13,8 +13,10 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use crate::cgroup::Cgroup;
+use crate::clock::boot_ms;
 use crate::shim::client::{Client, Role, retry};
 use crate::shim::executor::RUNTIME_FAILED;
+use crate::shim::lease::{Due, Kept};
 use crate::shim::log::{LogWriter, Output, now_ns};
 use crate::shim::poll::{poll, poll_fd};
 use crate::shim::protocol::{EXIT_FILE, Exit, PID_FILE, Response, SOCKET};
@@ -29,6 +31,9 @@ const CLIENTS_MAX: usize = 128;
 const INPUT_BYTES_MAX: usize = 64 << 10;
 /// Longest time from an exec to its program, in milliseconds: it takes 10, and the daemon waits for 30 seconds.
 const STARTING_MS_MAX: u128 = 20_000;
+/// Why a container ended whose lease was not renewed.
+const LEASE_PASSED: &str =
+    "no manager was heard of for as long as it may run without: it may run elsewhere (at-most-one)";
 /// Ends of processes remembered until their helper has told their number.
 const ORPHANS_MAX: usize = 1_024;
 /// Longest time given to clients to take the last output after the end, in milliseconds.
@@ -82,6 +87,7 @@ pub(super) struct Shim {
     execs: HashMap<i32, u64>,
     orphans: HashMap<i32, i32>,
     exit: Option<Exit>,
+    lease: Kept,
 }
 
 /// What a poll slot belongs to.
@@ -133,6 +139,7 @@ impl Shim {
             execs: HashMap::new(),
             orphans: HashMap::new(),
             exit: None,
+            lease: Kept::default(),
         };
         // SAFETY: gives free heap pages back; creation used more than serving does.
         #[cfg(target_env = "gnu")]
@@ -158,7 +165,7 @@ impl Shim {
     fn turn(&mut self, timeout_ms: i32) {
         let (mut fds, slots) = self.slots();
         // With something that may be late, it is looked for every second.
-        let watched = !self.starting.is_empty() || self.clients.iter().any(Client::is_slow);
+        let watched = self.lease.is_some() || !self.starting.is_empty() || self.clients.iter().any(Client::is_slow);
         let timeout = if watched && timeout_ms < 0 { 1_000 } else { timeout_ms };
         poll(&mut fds, timeout);
         for (fd, slot) in fds.iter().zip(slots) {
@@ -167,6 +174,7 @@ impl Shim {
             }
         }
         self.give_up_late();
+        self.keep_lease();
         for client in &mut self.clients {
             client.write();
             client.ended |= client.is_stalled();
@@ -378,6 +386,25 @@ impl Shim {
             }
             (Ok(()), None) => refuse(client, RUNTIME_FAILED, "the process has no number"),
             (Err((code, message)), _) => refuse(client, code, &message),
+        }
+    }
+
+    /// Ends the container when its lease has passed. One that is paused is woken: it could not even die (v1).
+    fn keep_lease(&mut self) {
+        let due = if self.exit.is_none() { self.lease.due(boot_ms()) } else { Due::Nothing };
+        if due == Due::Nothing {
+            return;
+        }
+        self.error.get_or_insert_with(|| LEASE_PASSED.to_owned());
+        match due {
+            Due::Nothing => {}
+            // SAFETY: plain numbers; the first process is an unreaped child of this one, so its id is its own.
+            Due::Signal(signal) => _ = unsafe { libc::kill(self.pid, signal) },
+            // What fails is tried again with the next turn.
+            Due::Kill => _ = self.cgroup.kill(),
+        }
+        if self.cgroup.is_frozen() {
+            let _ = self.cgroup.freeze(false);
         }
     }
 

@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
 use super::{Shim, Starting};
+use crate::clock::boot_ms;
 use crate::shim::client::{Client, Role};
 use crate::shim::create::{self, Job};
 use crate::shim::executor::RUNTIME_FAILED;
@@ -93,6 +94,13 @@ impl Shim {
                 client.answer(&Response::Done);
                 client.role = Role::Attached { stdin, stdout, stderr };
             }
+            Request::Lease { lease } => {
+                let renewed = self.lease.renew(boot_ms(), lease);
+                match renewed {
+                    true => finish(&mut self.clients[index], &Response::Done),
+                    false => refuse(&mut self.clients[index], 0, "its lease has passed already"),
+                }
+            }
             Request::Resize { rows, columns } => self.resize(index, rows, columns),
         }
     }
@@ -101,6 +109,9 @@ impl Shim {
         let client = &mut self.clients[index];
         if self.started || self.reports.is_none() {
             return refuse(client, 0, "the container has been started already");
+        }
+        if self.lease.has_passed(boot_ms()) {
+            return refuse(client, RUNTIME_FAILED, "its lease has passed before it was started");
         }
         if let Err(error) = create::start(&self.arguments.run_dir) {
             return refuse(client, RUNTIME_FAILED, &format!("cannot start the created process: {error}"));
@@ -122,6 +133,9 @@ impl Shim {
             Some(pid) if self.execs.contains_key(&pid) => pid,
             Some(_) => return refuse(client, 0, "no such process"),
         };
+        if pid.is_none() && self.lease.has_sent(signal) {
+            return finish(client, &Response::Done); // A second one makes many programs give up at once.
+        }
         // SAFETY: plain numbers; the target is an unreaped child of this process.
         let result = unsafe { libc::kill(target, signal) };
         if result == 0 {

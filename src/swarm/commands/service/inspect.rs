@@ -70,6 +70,7 @@ fn describe(service: &Value, networks: &BTreeMap<String, String>, now: OffsetDat
     page.autoscale(now);
     page.update_status(now);
     page.placement();
+    page.beyond();
     page.update_config("UpdateConfig");
     page.update_config("RollbackConfig");
     page.container();
@@ -173,6 +174,25 @@ impl Page<'_> {
         match self.int("TaskTemplate/Placement/MaxReplicas") {
             0 => {}
             most => self.line(" Max Replicas Per Node:   ", &most.to_string()),
+        }
+    }
+
+    /// What docker's services do not have.
+    fn beyond(&mut self) {
+        match self.int("Swarm/AtMostOne") {
+            0 => {}
+            lease => self.line("At Most One:\t", &format!("lease {}", go_duration(lease))),
+        }
+        match self.int("Swarm/RestartBackoffMax") {
+            0 => {}
+            most => self.line("Restart Delay:\t", &format!("doubles up to {}", go_duration(most))),
+        }
+        let service = self.service;
+        let dependencies = list(service, "/Spec/Swarm/DependsOn").iter();
+        let words = dependencies.map(|on| format!(" {} ({})", text(on, "/Service"), text(on, "/Condition")));
+        let words: Vec<String> = words.collect();
+        if !words.is_empty() {
+            self.line("Depends On:\t", words.join(",").trim_start());
         }
     }
 

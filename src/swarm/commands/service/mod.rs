@@ -1,6 +1,7 @@
 //! `swarm service`.
 
 mod autoscale;
+mod beyond;
 mod canary;
 pub mod converge;
 pub mod create;

@@ -1,5 +1,6 @@
 //! Flags `service create` and `service update` share, and how they change a service's specification.
 
+use super::beyond::BeyondOptions;
 use super::placing::PlacingOptions;
 use super::probes::ProbeOptions;
 use crate::error::{CliError, Result};
@@ -81,6 +82,8 @@ pub struct SpecOptions {
     health: HealthOptions,
     #[command(flatten)]
     probes: ProbeOptions,
+    #[command(flatten)]
+    beyond: BeyondOptions,
     #[command(flatten)]
     pub wait: WaitOptions,
     /// Send the credentials for the registry of the image to the cluster
@@ -230,6 +233,7 @@ impl SpecOptions {
         self.update.apply(spec);
         self.rollback.apply(spec);
         self.probes.apply(spec)?;
+        self.beyond.apply(spec)?;
         self.health.apply(spec)
     }
 
