@@ -10,8 +10,27 @@ pub(super) fn is_job(mode: &ServiceMode) -> bool {
     }
 }
 
+/// Tasks of one service at most: far more than a cluster holds, few enough that the leader can count them.
+const REPLICAS_MAX: u64 = 1_000_000;
+
+/// How many tasks a service may ask for.
+fn amounts(mode: &ServiceMode) -> Result<(), Refusal> {
+    let asked = match *mode {
+        ServiceMode::Replicated { replicas } => vec![("Replicated.Replicas", replicas)],
+        ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
+            vec![("ReplicatedJob.MaxConcurrent", max_concurrent), ("ReplicatedJob.TotalCompletions", total_completions)]
+        }
+        ServiceMode::Global | ServiceMode::GlobalJob => Vec::new(),
+    };
+    match asked.into_iter().find(|(_, amount)| *amount > REPLICAS_MAX) {
+        Some((field, amount)) => invalid(format!("Mode.{field}: {amount} is too many, use at most {REPLICAS_MAX}")),
+        None => Ok(()),
+    }
+}
+
 /// A job has no rolling update (swarmkit's `validateJob`), and ends.
 pub(super) fn mode(spec: &ServiceSpec) -> Result<(), Refusal> {
+    amounts(&spec.mode)?;
     if !is_job(&spec.mode) {
         return Ok(());
     }

@@ -562,3 +562,13 @@ fn an_autoscaled_service_says_what_it_may_come_to_and_by_which_load() {
     let global = refused(ServiceSpec { mode: ServiceMode::Global, ..with(good) });
     assert_eq!(global, "Swarm.Autoscale: only a service in replicated mode can be scaled by its load");
 }
+
+#[test]
+fn no_service_asks_for_more_tasks_than_can_be_counted() {
+    let of = |mode| ServiceSpec { mode, ..spec("web") };
+    let replicas = refused(of(ServiceMode::Replicated { replicas: 1_000_001 }));
+    assert_eq!(replicas, "Mode.Replicated.Replicas: 1000001 is too many, use at most 1000000");
+    let job = |max_concurrent, total_completions| of(ServiceMode::ReplicatedJob { max_concurrent, total_completions });
+    assert!(refused(job(1, u64::MAX)).starts_with("Mode.ReplicatedJob.TotalCompletions: "));
+    assert!(refused(job(u64::MAX, 1)).starts_with("Mode.ReplicatedJob.MaxConcurrent: "));
+}
