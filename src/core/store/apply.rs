@@ -69,6 +69,10 @@ pub(super) fn change(view: &mut View, stamp: Stamp, change: &Change, events: &mu
             Ok(())
         }
         Change::TaskAssigned { task, node, message, reason, resources } => {
+            // Decided before the node was paused, drained or lost: the task waits for another decision.
+            if node.is_some_and(|id| !takes_tasks(view, id)) {
+                return Ok(());
+            }
             edit_task(view, stamp, *task, events, |task| {
                 if task.status.state == TaskState::Pending && node.is_some() {
                     task.assigned_resources.clone_from(resources);
@@ -163,6 +167,11 @@ pub(super) fn change(view: &mut View, stamp: Stamp, change: &Change, events: &mu
             Ok(())
         }
     }
+}
+
+fn takes_tasks(view: &View, node: crate::NodeId) -> bool {
+    view.node(node)
+        .is_some_and(|node| node.spec.availability == Availability::Active && node.status.state == NodeState::Ready)
 }
 
 /// Keeps when a task came up and when it ended, each once.

@@ -83,7 +83,7 @@ pub enum Change {
     /// By the leader: desired state only rises.
     TaskDesired { task: TaskId, desired: TaskState },
     /// By the scheduler: pending to assigned, with these units of named resources; `None` only explains why it still
-    /// waits.
+    /// waits. Ignored when the node no longer takes tasks.
     TaskAssigned {
         task: TaskId,
         node: Option<NodeId>,

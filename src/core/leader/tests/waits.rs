@@ -215,3 +215,15 @@ fn a_global_service_without_a_node_says_why_it_has_no_task() {
     world.lead();
     assert_eq!(waiting_reason(&world.view(), world.view().task(gone.id).unwrap(), world.now), None);
 }
+
+#[test]
+fn a_task_is_not_given_to_a_node_that_was_drained_meanwhile() {
+    let mut world = World::new(2);
+    let web = world.create(replicated("web", "web:1", 1));
+    let step = super::super::step(&world.view(), world.now, &super::super::Scope::All, &mut world.rng);
+    world.edit_node(1, |node| node.spec.availability = Availability::Drain);
+    step.txns.iter().for_each(|txn| world.apply(txn));
+    assert_eq!(world.tasks(web)[0].status.state, TaskState::Pending);
+    world.settle();
+    assert_eq!((world.spread(web), world.tasks(web).len()), ([(2, 1)].into(), 1));
+}
