@@ -144,9 +144,14 @@ impl TaskStatus {
     pub fn bound(&mut self) {
         let container = self.container.as_mut().map(|container| &mut container.container_id);
         for text in [&mut self.message, &mut self.err].into_iter().chain(container) {
-            text.truncate(text.floor_char_boundary(Self::TEXT_BYTES_MAX));
+            Self::cut(text);
         }
         self.host_ports.truncate(Self::HOST_PORTS_MAX);
+    }
+
+    /// Cuts one text to its size.
+    pub fn cut(text: &mut String) {
+        text.truncate(text.floor_char_boundary(Self::TEXT_BYTES_MAX));
     }
 }
 

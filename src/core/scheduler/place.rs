@@ -7,7 +7,7 @@ use super::nodes::NodeInfo;
 use super::preempt::{Eviction, Room};
 use super::spread::{Found, Tree};
 use super::table::NodeTable;
-use crate::model::Task;
+use crate::model::{Task, TaskStatus};
 use crate::store::{Change, View};
 use crate::{NodeId, WallTime};
 use std::collections::{BTreeMap, BTreeSet};
@@ -163,10 +163,12 @@ pub(super) fn with_units(nodes: &NodeTable, node: NodeId, task: &Arc<Task>) -> A
 
 /// The change that tells why a task waits; `None` when it says so already.
 fn explained(task: &Task, reason: String) -> Option<Change> {
-    let reason = match task.preempted_by.as_str() {
+    let mut reason = match task.preempted_by.as_str() {
         "" => reason,
         by => format!("preempted by {by}; {reason}"),
     };
+    // It names what the user wrote, which may be of any length.
+    TaskStatus::cut(&mut reason);
     let told = Change::TaskAssigned {
         task: task.id,
         node: None,

@@ -306,7 +306,6 @@ fn units_of_a_named_resource_are_given_to_one_task_each_and_come_back_when_it_en
         (Default::default(), Some(1)),
         "a counted kind has no names"
     );
-    assert_eq!(crate::audit::audit(&table.store.view()), []);
 }
 
 #[test]
@@ -404,6 +403,17 @@ fn a_constraint_that_is_none_is_the_reason() {
     let task = table.task(1, None, |spec, _| spec.placement.constraints = vec!["node.color==red".into()]);
     table.place();
     assert!(table.reason(task).starts_with("constraint \"node.color==red\": unknown key"), "{}", table.reason(task));
+}
+
+#[test]
+fn a_reason_has_the_length_of_a_status_text_however_much_is_asked_for_and_is_written_once() {
+    let mut table = Table::new(1);
+    let task = table.task(1, None, |spec, _| {
+        spec.placement.constraints = vec![format!("node.labels.disk=={}", "x".repeat(4000))];
+    });
+    table.place();
+    assert_eq!(table.reason(task).len(), TaskStatus::TEXT_BYTES_MAX);
+    assert!(table.place().is_empty());
 }
 
 #[test]

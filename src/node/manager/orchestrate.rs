@@ -3,6 +3,7 @@
 
 use super::leader::LeaderParts;
 use super::write::WriteError;
+use std::collections::VecDeque;
 use std::time::Duration;
 use swarm_core::leader::Ledger;
 use swarm_core::store::{Txn, View};
@@ -45,7 +46,8 @@ pub async fn run(term: u64, parts: LeaderParts) {
         }
         let step = ledger.step(&view, now, &mut rand::rng());
         let idle = step.txns.is_empty();
-        for mut txn in step.txns {
+        let mut txns = VecDeque::from(step.txns);
+        while let Some(mut txn) = txns.pop_front() {
             txn.term = Some(term);
             txn.wall = now;
             match parts.writer.propose(&txn).await {
@@ -56,9 +58,17 @@ pub async fn run(term: u64, parts: LeaderParts) {
                     refused = refused.saturating_add(1);
                     break;
                 }
+                // Its size is estimated when it is made. Each half is decided by itself as well: all is level-triggered.
+                Err(WriteError::TooLarge { .. }) if txn.changes.len() > 1 => {
+                    let rest = txn.changes.split_off(txn.changes.len() / 2);
+                    txns.push_front(Txn { changes: rest, ..Txn::default() });
+                    txns.push_front(txn);
+                }
                 Err(error) => {
                     tracing::info!(%error, term, "a decision was not written");
                     behind = true;
+                    // Decided anew it may end the same way.
+                    sleep(RETRY).await;
                     break;
                 }
             }

@@ -8,6 +8,7 @@ use crate::transport::{CONTROL, Endpoint, Expect, Refusal, TransportError};
 use std::net::SocketAddr;
 use std::time::Duration;
 use swarm_core::NodeId;
+use swarm_core::consensus::limits::PROPOSAL_BYTES_MAX;
 use swarm_core::store::{Conflict, Txn, View};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use wire::{Message, Wire, encode_entry, pb};
@@ -91,6 +92,9 @@ impl Writer {
     /// their term.
     pub async fn propose(&self, txn: &Txn) -> Result<u64, WriteError> {
         let entry = encode_entry(txn);
+        if entry.len() > PROPOSAL_BYTES_MAX {
+            return Err(WriteError::TooLarge { bytes: entry.len(), limit: PROPOSAL_BYTES_MAX });
+        }
         let proposed = match txn.term {
             Some(term) => self.raft.propose_in_term(term, entry).await,
             None => self.raft.propose(entry).await,

@@ -220,3 +220,35 @@ fn large_specs_are_written_in_transactions_that_fit_the_log() {
     let sizes = step.txns.iter().map(|txn| txn.changes.iter().map(crate::leader::draft::bytes).sum::<usize>());
     assert!(sizes.max() <= Some(1 << 20));
 }
+
+/// What it comes to as text, which is more than the log needs.
+fn largest(txns: &[crate::store::Txn]) -> usize {
+    txns.iter().map(|txn| format!("{txn:?}").len()).max().unwrap_or(0)
+}
+
+#[test]
+fn whatever_of_a_service_is_large_no_transaction_is_larger_than_the_log_takes() {
+    let text = |n: usize| "x".repeat(n);
+    let labels = |spec: &mut ServiceSpec| drop(spec.labels.insert("blob".into(), text(30_000)));
+    let ports = |spec: &mut ServiceSpec| {
+        let port = |n| PortConfig { target_port: 80, published_port: n, mode: PublishMode::Host, ..Default::default() };
+        spec.endpoint.ports = (10_000..10_200).map(port).collect();
+    };
+    let aliases = |spec: &mut ServiceSpec| {
+        spec.task.networks[0].aliases = (0..500).map(|n| format!("{n}{}", text(50))).collect();
+    };
+    let edits: [(&str, &dyn Fn(&mut ServiceSpec)); 3] = [("labels", &labels), ("ports", &ports), ("aliases", &aliases)];
+    for (what, edit) in edits {
+        let mut world = World::new(3);
+        let net = world.network(NetworkSpec { name: "net".into(), ..NetworkSpec::default() });
+        let mut spec = replicated("web", "web:1", 400);
+        spec.task.networks =
+            vec![NetworkTarget { target: net, aliases: Vec::new(), driver_options: Default::default() }];
+        edit(&mut spec);
+        world.create(spec);
+        let step = super::super::step(&world.view(), world.now, &super::super::Scope::All, &mut world.rng);
+        assert!(step.txns.len() > 3);
+        let largest = largest(&step.txns);
+        assert!(largest <= crate::consensus::limits::PROPOSAL_BYTES_MAX, "{what}: {largest}");
+    }
+}
