@@ -7,7 +7,7 @@
 
 use super::affected::affected;
 use super::draft::Draft;
-use super::{ROUNDS_MAX, Step};
+use super::{ROUNDS_MAX, STEP_CHANGES_MAX, Step};
 use crate::allocator::{self, Books};
 use crate::model::ContentId;
 use crate::plan::{self, Memo, Phase};
@@ -16,9 +16,14 @@ use crate::store::{Change, Delta, View};
 use crate::{NetworkId, ServiceId, WallTime};
 use rand::RngCore;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// Tasks of the services that one call of [`Ledger::look`] adds, about: some milliseconds of work.
 const LOOK_TASKS: usize = 2000;
+
+/// Changes of one step after which no further service is looked at: the other half is for addresses and nodes, so that
+/// what is made is placed however much there is to make.
+const RECONCILE_CHANGES_MAX: usize = STEP_CHANGES_MAX / 2;
 
 /// Owned by the leader's shell for one term.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +43,8 @@ pub struct Ledger {
     wakes: Wakes,
     /// When the budget lets more tasks be moved to even nodes out.
     evened: Option<WallTime>,
+    /// The last service that was looked at where not all were.
+    reconciled: Option<ServiceId>,
     /// Where the next look over all services goes on.
     looked: Option<ServiceId>,
 }
@@ -146,13 +153,24 @@ impl Ledger {
         self.view = view.clone();
     }
 
+    /// The services to look at; those that were left out last go first.
+    fn turns(&self) -> Vec<ServiceId> {
+        let Some(last) = self.reconciled else { return self.dirty.iter().copied().collect() };
+        let after = self.dirty.range((Bound::Excluded(last), Bound::Unbounded));
+        after.chain(self.dirty.range(..=last)).copied().collect()
+    }
+
     /// One pass, each decision on the result of the last.
     fn round<R: RngCore>(&mut self, draft: &mut Draft, now: WallTime, rng: &mut R) {
-        for service in self.dirty.clone() {
-            if draft.room() == 0 {
-                return;
+        for service in self.turns() {
+            if draft.changes >= RECONCILE_CHANGES_MAX {
+                break;
             }
             self.reconcile(draft, service, now, rng);
+            self.reconciled = Some(service);
+        }
+        if draft.changes < RECONCILE_CHANGES_MAX {
+            self.reconciled = None;
         }
         self.follow(&draft.view);
         let strays = plan::reap_strays(&draft.view, self.strays.iter().copied(), now);
@@ -163,7 +181,8 @@ impl Ledger {
         draft.take(contents.groups);
         for allocate in [allocator::allocate_networks, allocator::allocate_services, allocator::allocate_tasks] {
             self.follow(&draft.view);
-            let changes = allocate(&draft.view, &self.books, draft.room());
+            // The rest is for nodes.
+            let changes = allocate(&draft.view, &self.books, draft.room().div_ceil(2));
             draft.take(each(changes));
         }
         self.follow(&draft.view);

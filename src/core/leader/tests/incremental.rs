@@ -62,3 +62,25 @@ fn what_was_decided_and_not_written_is_decided_again() {
     assert_eq!(world.tasks(web).len(), 3);
     assert!(ledger.step(&world.view(), world.now, &mut world.rng).txns.is_empty(), "all of it was");
 }
+
+#[test]
+fn while_much_is_deployed_what_is_there_is_placed_and_no_service_is_left_out() {
+    let mut world = World::new(3);
+    let subnet = IpamSubnet { subnet: "10.9.0.0/16".parse().unwrap(), gateway: None, range: None };
+    let large = world.network(NetworkSpec { name: "large".into(), ipam: vec![subnet], ..NetworkSpec::default() });
+    let spec = |n: u32| {
+        let mut spec = replicated(&format!("s{n}"), "web:1", 500);
+        spec.task.networks =
+            vec![NetworkTarget { target: large, aliases: Vec::new(), driver_options: Default::default() }];
+        spec
+    };
+    let services: Vec<_> = (0..12).map(|n| world.create(spec(n))).collect();
+    let mut ledger = Ledger::default();
+    for _ in 0..2 {
+        let step = ledger.step(&world.view(), world.now, &mut world.rng);
+        step.txns.iter().for_each(|txn| world.apply(txn));
+    }
+    assert!(services.iter().all(|id| !world.tasks(*id).is_empty()), "each has begun");
+    let placed = world.view().tasks().filter(|task| task.node.is_some()).count();
+    assert!(placed > 1000, "{placed} placed");
+}
