@@ -12,9 +12,15 @@ use crate::store::{Change, View};
 use crate::{NodeId, WallTime};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What the API shows of a task that got a node.
 const ASSIGNED_MESSAGE: &str = "scheduler assigned task to node";
+
+/// Begins the words of a task that fits on no node.
+const NO_NODE: &str = "no node fits: ";
+/// Amounts in the reason of a task that waits are brought up to date this often at most.
+const AMOUNTS_EVERY: Duration = Duration::from_secs(30);
 
 /// Gives waiting tasks their nodes, at most `limit` changes; what finds none gets the reason, once. `board`
 /// is at `view`, and counts what was placed until it goes on. What has to stop for tasks of higher priority is
@@ -67,6 +73,7 @@ fn is_alike(one: &Task, other: &Task) -> bool {
 /// Tasks that are alike, each placed on what the ones before it left.
 struct Run<'a> {
     demand: Result<Demand<'a>, String>,
+    now: WallTime,
     avoided: BTreeSet<NodeId>,
     /// Of the nodes that are looked at now: first the others, then the avoided.
     tree: Option<Tree>,
@@ -82,6 +89,7 @@ impl<'a> Run<'a> {
         let avoided = nodes.avoided(first.service, now);
         Self {
             demand: Demand::of(first, binpack),
+            now,
             avoided,
             tree: None,
             tried_avoided: false,
@@ -109,7 +117,7 @@ impl<'a> Run<'a> {
             }
             Err(reason) => {
                 let reason = room.and_then(|room| self.make_room(nodes, task, room)).unwrap_or(reason);
-                explained(task, reason)
+                explained(task, reason, self.now)
             }
         }
     }
@@ -162,7 +170,7 @@ pub(super) fn with_units(nodes: &NodeTable, node: NodeId, task: &Arc<Task>) -> A
 }
 
 /// The change that tells why a task waits; `None` when it says so already.
-fn explained(task: &Task, reason: String) -> Option<Change> {
+fn explained(task: &Task, reason: String, now: WallTime) -> Option<Change> {
     let mut reason = match task.preempted_by.as_str() {
         "" => reason,
         by => format!("preempted by {by}; {reason}"),
@@ -176,7 +184,17 @@ fn explained(task: &Task, reason: String) -> Option<Change> {
         reason: reason.clone(),
         resources: BTreeMap::new(),
     };
-    (reason != task.status.err).then_some(told)
+    (reason != task.status.err && !is_told_again_soon(task, &reason, now)).then_some(told)
+}
+
+/// The task says the same but for amounts, and does so since lately. Each task that ends changes what is free: it would
+/// be a write for every task that waits.
+fn is_told_again_soon(task: &Task, reason: &str, now: WallTime) -> bool {
+    let written = task.meta.updated.wall;
+    let lately = now.since(written) < AMOUNTS_EVERY && written.since(now) <= AMOUNTS_EVERY;
+    let words =
+        |text: &str| -> String { text.replace(" and less", "").chars().filter(|c| c.is_alphabetic()).collect() };
+    lately && reason.contains(NO_NODE) && words(reason) == words(&task.status.err)
 }
 
 /// Why no node takes a task, in words: what each filter left out, each node counted under the first.
@@ -199,5 +217,5 @@ pub(super) fn why_none(nodes: &NodeTable, demand: &Demand) -> String {
         let what = if demand.task.node.is_some() { "its node is gone" } else { "the cluster has no nodes" };
         reasons.push(what.to_owned());
     }
-    format!("no node fits: {}", reasons.join(", "))
+    format!("{NO_NODE}{}", reasons.join(", "))
 }

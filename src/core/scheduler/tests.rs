@@ -406,6 +406,24 @@ fn a_constraint_that_is_none_is_the_reason() {
 }
 
 #[test]
+fn amounts_in_a_reason_are_brought_up_to_date_now_and_then_and_other_words_at_once() {
+    let mut table = Table::new(2);
+    table.task(1, Some(1), |spec, _| reserve(spec, 2, 0));
+    table.task(1, Some(2), |spec, _| reserve(spec, 2, 0));
+    let waiting = table.task(2, None, |spec, _| reserve(spec, 4, 0));
+    table.place();
+    assert_eq!(table.reason(waiting), "no node fits: 2 lack CPUs (want 4, free 2, 2)");
+    table.task(1, Some(2), |spec, _| reserve(spec, 1, 0));
+    assert_eq!(table.place(), []);
+    let view = table.store.view();
+    let later = WallTime(0) + Duration::from_secs(30);
+    assert_eq!(place(&view, &mut Board::of(&view), later, usize::MAX, &mut Vec::new()).len(), 1);
+    table.edit(2, |node| node.spec.availability = Availability::Pause);
+    table.place();
+    assert_eq!(table.reason(waiting), "no node fits: 1 paused, 1 lack CPUs (want 4, free 2)");
+}
+
+#[test]
 fn a_reason_has_the_length_of_a_status_text_however_much_is_asked_for_and_is_written_once() {
     let mut table = Table::new(1);
     let task = table.task(1, None, |spec, _| {

@@ -42,6 +42,8 @@ fn a_more_important_task_takes_the_place_of_another_which_waits_and_says_for_who
     assert_eq!(world.spread(low), [(2, 2)].into());
     let waiting: Vec<_> = wanted(&world, low).into_iter().filter(|task| task.node.is_none()).collect();
     assert_eq!(waiting.len(), 2);
+    world.pass(30 * SECOND);
+    let waiting: Vec<_> = wanted(&world, low).into_iter().filter(|task| task.node.is_none()).collect();
     let words = "preempted by high.1 (priority 10); no node fits: 2 lack memory (want 4 GiB, free 0, 2)";
     assert!(waiting.iter().all(|task| task.status.err == words), "{}", waiting[0].status.err);
     assert_eq!(audit_settled(&world.view()), []);
