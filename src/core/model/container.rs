@@ -9,6 +9,9 @@ use std::time::Duration;
 
 /// Time between the stop signal and SIGKILL when nothing is said (API default 10 s).
 pub const STOP_GRACE_DEFAULT: Duration = Duration::from_secs(10);
+/// Beyond its grace period a task gets this long to stop: a node that cannot kill a process for a minute is broken, not
+/// slow.
+const STOP_SLACK: Duration = Duration::from_secs(60);
 
 /// The shortest absolute path that names the same place without looking at the disk: `.`, `..` and needless slashes
 /// resolved. What two paths are compared by.
@@ -159,5 +162,10 @@ impl ContainerSpec {
     /// The grace period with its default.
     pub fn stop_grace(&self) -> Duration {
         self.stop_grace_period.unwrap_or(STOP_GRACE_DEFAULT)
+    }
+
+    /// How long to reckon with a task that was told to stop.
+    pub fn stop_patience(&self) -> Duration {
+        self.stop_grace() + STOP_SLACK
     }
 }

@@ -10,11 +10,6 @@ use crate::WallTime;
 use crate::model::{NodeState, Service, Task, TaskState};
 use crate::store::View;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Beyond its grace period a task gets this long to stop before its successor starts anyway: a node that
-/// cannot kill a process for a minute is broken, not slow.
-const STOP_SLACK: Duration = Duration::from_secs(60);
 
 /// What a prepared task waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +48,7 @@ pub(super) fn hold(
     let before = slot.tasks.iter().filter(|other| other.id != task.id && is_stopping(view, other));
     let stopping = before.chain(job::in_the_way(view, service));
     let stops = stopping.filter_map(|other| {
-        let patience = other.spec.container.stop_grace() + STOP_SLACK;
+        let patience = other.spec.container.stop_patience();
         let until = task.meta.created.wall + patience;
         (until.since(now) <= patience).then(|| (until, Hold::Stopping(Arc::clone(other))))
     });

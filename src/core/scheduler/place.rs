@@ -7,7 +7,7 @@ use super::nodes::NodeInfo;
 use super::preempt::{Eviction, Room};
 use super::spread::{Found, Tree};
 use super::table::NodeTable;
-use crate::model::{Task, TaskStatus};
+use crate::model::{Task, TaskOrigin, TaskStatus};
 use crate::store::{Change, View};
 use crate::{NodeId, WallTime};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +37,7 @@ pub fn place(
     // What an earlier call came to was not written.
     nodes.settle();
     let binpack = view.cluster().is_some_and(|cluster| cluster.spec.binpack);
-    let mut room = Room::of(view);
+    let mut room = Room::of(view, now);
     let mut changes = Vec::new();
     let mut waiting = waiting.values().peekable();
     'all: while let Some(first) = waiting.next() {
@@ -86,7 +86,8 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     fn of(nodes: &NodeTable, first: &'a Task, binpack: bool, now: WallTime) -> Self {
-        let avoided = nodes.avoided(first.service, now);
+        // Of a task that is bound the only node there is for it is asked.
+        let avoided = if first.node.is_some() { BTreeSet::new() } else { nodes.avoided(first.service, now) };
         Self {
             demand: Demand::of(first, binpack),
             now,
@@ -124,14 +125,17 @@ impl<'a> Run<'a> {
 
     /// Keeps the room on a node that is made for a task, and says where.
     fn make_room(&mut self, nodes: &mut NodeTable, task: &Arc<Task>, room: &mut Room) -> Option<String> {
-        let demand = self.demand.as_ref().ok().filter(|_| !self.is_hopeless || task.node.is_some())?;
+        // One that only evens nodes out has a place to stay; nobody else gives theirs for it.
+        let stays = task.node.is_some() && task.origin == TaskOrigin::Move;
+        let is_hopeless = stays || self.is_hopeless && task.node.is_none();
+        let demand = self.demand.as_ref().ok().filter(|_| !is_hopeless)?;
         let Some(node) = room.make(nodes, demand, task) else {
             self.is_hopeless = true;
             return None;
         };
         let name = nodes.get(node).map(|info| info.node.display_name()).unwrap_or_default();
         nodes.add(node, task);
-        Some(format!("waits for tasks of lower priority to stop on {name}"))
+        Some(format!("waits for tasks to stop on {name}"))
     }
 
     fn find(&mut self, nodes: &mut NodeTable) -> Result<Found, String> {

@@ -11,7 +11,7 @@ use super::nodes::NodeInfo;
 use super::table::NodeTable;
 use crate::model::{RestartCondition, Service, ServiceMode, Task, TaskState};
 use crate::store::View;
-use crate::{NodeId, TaskId};
+use crate::{NodeId, TaskId, WallTime};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,6 +31,7 @@ pub struct Eviction {
 /// Makes room during one pass.
 pub(super) struct Room<'a> {
     view: &'a View,
+    now: WallTime,
     /// Read when it is first needed.
     known: Option<Known<'a>>,
     pub evictions: Vec<Eviction>,
@@ -39,15 +40,24 @@ pub(super) struct Room<'a> {
 struct Known<'a> {
     /// Lowest priority of any service: who has no more takes nobody's place.
     least: i32,
-    /// Tasks by node that hold something there and are to stop.
+    /// Tasks by node that hold something there and are about to stop.
     stopping: BTreeMap<NodeId, Vec<&'a Arc<Task>>>,
     evicted: BTreeSet<TaskId>,
 }
 
-/// Its service's, as it is set now.
+/// What a task has to lose: its own priority, or the one its service is set to now and would start it again with. Who
+/// waits counts with its own alone, by which it has its turn: a task of a priority that is being changed neither takes
+/// the place of others in vain nor gives its own to one it would come before.
 fn priority(view: &View, task: &Task) -> i32 {
-    let service = view.service(task.service);
-    service.map_or(task.spec.placement.priority, |service| service.spec.task.placement.priority)
+    let own = task.spec.placement.priority;
+    view.service(task.service).map_or(own, |service| service.spec.task.placement.priority.max(own))
+}
+
+/// It was told to stop and will, as far as can be told: longer than a node that is sound needs is not waited.
+fn will_stop(task: &Task, now: WallTime) -> bool {
+    let (patience, told) = (task.spec.container.stop_patience(), task.meta.updated.wall);
+    // What lies in the future by more than that is of a clock that was set back.
+    now.since(told) < patience && told.since(now) <= patience
 }
 
 fn holds(task: &Task) -> bool {
@@ -65,10 +75,10 @@ fn can_give_way(service: &Service) -> bool {
 }
 
 impl<'a> Known<'a> {
-    fn of(view: &'a View) -> Self {
+    fn of(view: &'a View, now: WallTime) -> Self {
         let least = view.services().map(|service| service.spec.task.placement.priority).min().unwrap_or(0);
         let mut stopping: BTreeMap<NodeId, Vec<&Arc<Task>>> = BTreeMap::new();
-        for task in view.tasks().filter(|task| !task.is_wanted() && holds(task)) {
+        for task in view.tasks().filter(|task| !task.is_wanted() && holds(task) && will_stop(task, now)) {
             if let Some(node) = task.node {
                 stopping.entry(node).or_default().push(task);
             }
@@ -79,16 +89,16 @@ impl<'a> Known<'a> {
 
 impl<'a> Room<'a> {
     /// `None` where the cluster leaves every task its place.
-    pub fn of(view: &'a View) -> Option<Self> {
+    pub fn of(view: &'a View, now: WallTime) -> Option<Self> {
         let wanted = view.cluster().is_some_and(|cluster| cluster.spec.preemption);
-        wanted.then(|| Self { view, known: None, evictions: Vec::new() })
+        wanted.then(|| Self { view, now, known: None, evictions: Vec::new() })
     }
 
     /// The node on which room is made, or was begun to be made, for a task that fits nowhere now.
     pub fn make(&mut self, nodes: &NodeTable, demand: &Demand, task: &Task) -> Option<NodeId> {
         let view = self.view;
-        let known = self.known.get_or_insert_with(|| Known::of(view));
-        let wanted = priority(view, task);
+        let known = self.known.get_or_insert_with(|| Known::of(view, self.now));
+        let wanted = task.spec.placement.priority;
         if wanted <= known.least {
             return None;
         }
@@ -117,7 +127,7 @@ impl<'a> Room<'a> {
 }
 
 impl<'a> Known<'a> {
-    /// The node once all has stopped that is to.
+    /// The node once all has stopped that is about to.
     fn after_stops(&self, info: &NodeInfo) -> NodeInfo {
         let mut after = info.clone();
         self.stopping.get(&info.id()).into_iter().flatten().for_each(|task| after.release(task));

@@ -8,8 +8,10 @@ use crate::store::{Change, Object, ObjectRef, Store, Txn, View};
 use crate::{NodeId, ServiceId, TaskId, WallTime};
 use proptest::prelude::*;
 use std::sync::Arc;
+use std::time::Duration;
 
-const NOW: WallTime = WallTime(1_000_000);
+/// When the tables are written.
+const NOW: WallTime = WallTime(0);
 const WAITING: u128 = 100;
 
 /// A service's id and its priority; its tasks reserve as many CPUs each as `tasks` says, on that node.
@@ -82,8 +84,12 @@ fn table(running: &[Running], priority: i32, cpus: i64) -> (Table, TaskId) {
 }
 
 fn decide(view: &View) -> (Vec<Change>, Vec<Eviction>) {
+    decide_at(view, NOW)
+}
+
+fn decide_at(view: &View, now: WallTime) -> (Vec<Change>, Vec<Eviction>) {
     let mut evictions = Vec::new();
-    let changes = place(view, &mut Board::of(view), NOW, usize::MAX, &mut evictions);
+    let changes = place(view, &mut Board::of(view), now, usize::MAX, &mut evictions);
     (changes, evictions)
 }
 
@@ -137,7 +143,7 @@ fn room_that_is_being_made_is_waited_for_and_kept() {
     assert_eq!(evictions, []);
     let told = changes.iter().any(|change| match change {
         Change::TaskAssigned { task, node: None, reason, .. } => {
-            *task == waiting && reason.starts_with("waits for tasks of lower priority to stop on")
+            *task == waiting && reason.starts_with("waits for tasks to stop on")
         }
         _ => false,
     });
@@ -153,6 +159,53 @@ fn room_that_is_being_made_is_waited_for_and_kept() {
     let (changes, evictions) = decide(&table.store.view());
     assert_eq!(evictions, []);
     assert!(changes.iter().all(|change| matches!(change, Change::TaskAssigned { node: None, .. })), "{changes:?}");
+}
+
+#[test]
+fn what_does_not_stop_is_not_waited_for_longer_than_a_sound_node_needs() {
+    let stopping = Running { stopping: true, ..one(0, &[(1, 4)]) };
+    let (table, waiting) = table(&[stopping, one(0, &[(2, 4)]), one(1, &[(3, 4)])], 1, 2);
+    let view = table.store.view();
+    let patience = view.task(waiting).unwrap().spec.container.stop_patience();
+    assert_eq!(decide_at(&view, NOW + (patience - Duration::from_millis(1))).1, []);
+    let evictions = decide_at(&view, NOW + patience).1;
+    assert_eq!(evictions.iter().map(|eviction| eviction.node).collect::<Vec<_>>(), [NodeId(2)]);
+}
+
+/// A service that was set to another priority than the task has.
+fn set_to(table: &mut Table, id: u128, priority: i32) {
+    table.put(Object::Service(Arc::new(service(id, priority, false))), false);
+}
+
+#[test]
+fn a_task_waits_with_its_own_priority_and_gives_way_with_the_higher_of_its_own_and_its_services() {
+    let full = || table(&[one(2, &[(1, 4), (2, 4), (3, 4)])], 1, 2).0;
+    let mut raised = full();
+    set_to(&mut raised, WAITING, 9);
+    assert_eq!(decide(&raised.store.view()).1, [], "it would have its turn after the task that went");
+    let mut lowered = full();
+    set_to(&mut lowered, 1, 0);
+    assert_eq!(decide(&lowered.store.view()).1, []);
+    let (mut worth_more, _) = table(&[one(0, &[(1, 4), (2, 4), (3, 4)])], 1, 2);
+    assert_eq!(decide(&worth_more.store.view()).1.len(), 1);
+    set_to(&mut worth_more, 1, 1);
+    assert_eq!(decide(&worth_more.store.view()).1, [], "it would come back with this one");
+}
+
+#[test]
+fn nobody_goes_for_a_task_that_only_evens_nodes_out() {
+    let (mut table, _) = table(&[one(0, &[(1, 4), (2, 4), (3, 4)])], 0, 9);
+    table.put(Object::Service(Arc::new(service(50, 5, false))), true);
+    let mut bound = |origin| {
+        table.task(50, None, |spec, task| {
+            reserve(spec, 1, 0);
+            spec.placement.priority = 5;
+            (task.node, task.origin) = (Some(NodeId(2)), origin);
+        });
+        decide(&table.store.view()).1.len()
+    };
+    assert_eq!(bound(TaskOrigin::Move), 0);
+    assert_eq!(bound(TaskOrigin::Scale), 1, "unlike for one that is bound and has no other place");
 }
 
 #[test]

@@ -36,7 +36,7 @@ fn a_more_important_task_takes_the_place_of_another_which_waits_and_says_for_who
     let low = service(&mut world, "low", 4, 4, 0);
     let high = service(&mut world, "high", 1, 6, 10);
     let waiting = &wanted(&world, high)[0];
-    assert_eq!(waiting.status.err, "waits for tasks of lower priority to stop on host1");
+    assert_eq!(waiting.status.err, "waits for tasks to stop on host1");
     world.pass(2 * SECOND);
     assert_eq!(world.running(high).len(), 1);
     assert_eq!(world.spread(low), [(2, 2)].into());
