@@ -3,15 +3,20 @@
 use super::Plan;
 use super::job;
 use super::once;
+use super::rebalance::BUDGET_TIME;
 use super::task::{desire, end};
-use crate::model::{ClusterSpec, NodeState, Service, Task, TaskState};
+use crate::model::{ClusterSpec, NodeState, Service, Task, TaskOrigin, TaskState};
+use crate::scheduler::FAILURES_WINDOW;
 use crate::store::{Change, ObjectRef, View};
-use crate::{NetworkId, ServiceId, WallTime};
+use crate::{NetworkId, ServiceId, TaskId, WallTime};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A task on a node that is down for this long counts as gone (as in Docker's swarm mode).
 const ORPHANED_AFTER: Duration = Duration::from_secs(24 * 3600);
+
+/// Tasks of a slot kept for as long as they are of use, at most: so many failures keep a service off a node.
+const OF_USE_MAX: usize = 3;
 
 /// Cleans up behind one service.
 pub fn reap_service(view: &View, service: &Service, now: WallTime, plan: &mut Plan) {
@@ -29,7 +34,7 @@ pub fn reap_service(view: &View, service: &Service, now: WallTime, plan: &mut Pl
     if service.removing {
         remove_service(view, service, &tasks, plan);
     } else {
-        trim_histories(view, service, plan);
+        trim_histories(view, service, now, plan);
     }
 }
 
@@ -107,8 +112,30 @@ fn remove_service(view: &View, service: &Service, tasks: &[Arc<Task>], plan: &mu
     }
 }
 
+/// How long an ended task is still of use to what is decided, whatever the cluster is to remember: a failure to keep
+/// off the node, a move for its budget and so as not to try it again at once.
+fn of_use(task: &Task) -> Option<WallTime> {
+    let failed = match task.status.state {
+        TaskState::Failed | TaskState::Rejected => task.node.and(task.ended).map(|ended| ended + FAILURES_WINDOW),
+        TaskState::New
+        | TaskState::Pending
+        | TaskState::Assigned
+        | TaskState::Accepted
+        | TaskState::Preparing
+        | TaskState::Ready
+        | TaskState::Starting
+        | TaskState::Running
+        | TaskState::Complete
+        | TaskState::Shutdown
+        | TaskState::Remove
+        | TaskState::Orphaned => None,
+    };
+    let moved = (task.origin == TaskOrigin::Move).then(|| task.meta.created.wall + BUDGET_TIME);
+    failed.max(moved)
+}
+
 /// Keeps the newest tasks of each slot, the running one among them, as many as the cluster is to remember.
-fn trim_histories(view: &View, service: &Service, plan: &mut Plan) {
+fn trim_histories(view: &View, service: &Service, now: WallTime, plan: &mut Plan) {
     let limit = view.cluster().map_or(ClusterSpec::default().task_history_limit, |c| c.spec.task_history_limit);
     for slot in plan.slots(view, service).values() {
         let excess = slot.tasks.len().saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
@@ -116,11 +143,22 @@ fn trim_histories(view: &View, service: &Service, plan: &mut Plan) {
         let complete = slot.tasks.iter().rfind(|task| job::is_complete(task));
         let newest = complete.or(slot.newest()).map(|task| task.id);
         let over = slot.tasks.iter().filter(|task| !task.is_wanted() && task.status.state.is_terminal());
-        for task in over.filter(|task| Some(task.id) != newest).take(excess) {
+        let over: Vec<&Arc<Task>> = over.filter(|task| Some(task.id) != newest).collect();
+        let useful = over.iter().rev().filter_map(|task| Some((task.id, of_use(task)?)));
+        // A slot with nothing more to do needs none.
+        let most = if slot.wanted().next().is_some() { OF_USE_MAX } else { 0 };
+        let useful: Vec<(TaskId, WallTime)> = useful.filter(|(_, until)| *until > now).take(most).collect();
+        let excess = &over[..excess.min(over.len())];
+        let kept: Vec<&(TaskId, WallTime)> =
+            useful.iter().filter(|(id, _)| excess.iter().any(|task| task.id == *id)).collect();
+        kept.iter().for_each(|(_, until)| plan.wake(*until));
+        for task in excess {
             if plan.is_full() {
                 return;
             }
-            plan.add(vec![Change::Delete(ObjectRef::Task(task.id))]);
+            if !kept.iter().any(|(id, _)| *id == task.id) {
+                plan.add(vec![Change::Delete(ObjectRef::Task(task.id))]);
+            }
         }
     }
 }

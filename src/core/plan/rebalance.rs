@@ -12,7 +12,7 @@ use super::slots::{Ground, SlotKey, slots};
 use super::task::create;
 use super::update::is_under_way;
 use super::version::is_current;
-use crate::model::{Node, Service, Task, TaskOrigin};
+use crate::model::{Node, Placement, Service, Task, TaskOrigin};
 use crate::scheduler::{self, Board, NodeInfo};
 use crate::store::{Change, ObjectRef, Precondition, Txn, View};
 use crate::{NodeId, ServiceId, TaskId, WallTime};
@@ -26,7 +26,7 @@ use std::time::Duration;
 /// Moves of one round, as `swarm rebalance` makes one: few enough to be looked at before.
 pub const ROUND_MOVES_MAX: usize = 16;
 /// The budget is of moves within this time.
-const BUDGET_TIME: Duration = Duration::from_secs(60);
+pub(super) const BUDGET_TIME: Duration = Duration::from_secs(60);
 /// Nodes looked at for one move: the fullest to take from, and the emptiest to give to.
 const FROM_NODES_MAX: usize = 64;
 const TO_NODES_MAX: usize = 8;
@@ -47,13 +47,13 @@ pub fn even_out<R: RngCore>(view: &View, board: &Board, now: WallTime, rng: &mut
     if per_minute == 0 {
         return plan;
     }
-    let made = view.tasks().filter(|task| task.origin == TaskOrigin::Move).map(|task| task.meta.created.wall);
-    // What lies in the future by more than that was made before the clock was set back.
-    let recent: Vec<WallTime> =
-        made.filter(|made| now.since(*made) < BUDGET_TIME && made.since(now) <= BUDGET_TIME).collect();
+    let recent: Vec<&Arc<Task>> = view.tasks().filter(|task| is_recent(task, now)).collect();
     let left = per_minute.saturating_sub(recent.len()).min(ROUND_MOVES_MAX);
+    // When a move may be made again: any, or one that was in vain.
+    let holding = recent.iter().filter(|task| left == 0 || was_vain(task, now));
+    let oldest = holding.map(|task| task.meta.created.wall).min();
+    oldest.into_iter().for_each(|oldest| plan.wake(oldest + BUDGET_TIME));
     if left == 0 {
-        recent.iter().min().into_iter().for_each(|oldest| plan.wake(*oldest + BUDGET_TIME));
         return plan;
     }
     shift(view, &rebalance(view, board, now, left), rng).into_iter().for_each(|change| plan.add(vec![change]));
@@ -68,6 +68,17 @@ pub fn rebalance_round(view: &View, now: WallTime, seed: u64) -> (Vec<Shift>, Tx
     let preconditions = moved.map(|task| Precondition::Version(ObjectRef::Task(task.id), task.meta.version)).collect();
     let changes = shift(view, &shifts, &mut StdRng::seed_from_u64(seed));
     (shifts, Txn { wall: now, preconditions, changes, ..Txn::default() })
+}
+
+/// Made to move within the time of the budget. What lies in the future by more was made before the clock was set back.
+fn is_recent(task: &Task, now: WallTime) -> bool {
+    let made = task.meta.created.wall;
+    task.origin == TaskOrigin::Move && now.since(made) < BUDGET_TIME && made.since(now) <= BUDGET_TIME
+}
+
+/// It was to take over lately and never came up: it would not now.
+fn was_vain(task: &Task, now: WallTime) -> bool {
+    !task.is_wanted() && task.up_since.is_none() && is_recent(task, now)
 }
 
 /// Makes the tasks that take over on the nodes they are to move to.
@@ -85,7 +96,7 @@ pub fn rebalance(view: &View, board: &Board, now: WallTime, limit: usize) -> Vec
     if view.cluster().is_some_and(|cluster| cluster.spec.binpack) {
         return Vec::new();
     }
-    let mut census = Census::of(view, board);
+    let mut census = Census::of(view, board, now);
     let mut shifts = Vec::new();
     while shifts.len() < limit
         && let Some((task, from, to)) = census.best(board, now)
@@ -101,13 +112,15 @@ struct Census<'a> {
     of_service: BTreeMap<(ServiceId, NodeId), u64>,
     /// Tasks that may be moved, by node.
     movable: BTreeMap<NodeId, Vec<&'a Arc<Task>>>,
-    services: BTreeMap<ServiceId, Movable>,
+    services: BTreeMap<ServiceId, Movable<'a>>,
     /// Nodes that get something, with it.
     filled: BTreeMap<NodeId, NodeInfo>,
 }
 
 /// A service whose tasks may be moved.
-struct Movable {
+struct Movable<'a> {
+    /// What its new tasks ask of a node; those that run may be of an older spec that asks for less.
+    placement: &'a Placement,
     /// How many more at once.
     budget: u64,
     /// The values of the labels it is spread over, by node.
@@ -115,7 +128,7 @@ struct Movable {
 }
 
 impl<'a> Census<'a> {
-    fn of(view: &'a View, board: &Board) -> Self {
+    fn of(view: &'a View, board: &Board, now: WallTime) -> Self {
         let mut census = Self {
             totals: board.nodes().all().map(|info| (info.id(), 0)).collect(),
             of_service: BTreeMap::new(),
@@ -125,7 +138,7 @@ impl<'a> Census<'a> {
         };
         for service in view.services() {
             if starts_first(service) && !is_under_way(service) && !service.removing {
-                census.add_movable(view, board, service);
+                census.add_movable(view, board, service, now);
             } else {
                 for task in view.tasks_of_service(service.id).filter(|task| task.is_wanted()) {
                     census.count(task);
@@ -143,7 +156,7 @@ impl<'a> Census<'a> {
     }
 
     /// Of a slot that moves only the task counts that takes over.
-    fn add_movable(&mut self, view: &'a View, board: &Board, service: &'a Service) {
+    fn add_movable(&mut self, view: &'a View, board: &Board, service: &'a Service, now: WallTime) {
         let parallelism = service.spec.update.as_ref().map_or(1, |update| update.parallelism);
         let mut moving = 0;
         for slot in slots(view, service).into_values() {
@@ -159,6 +172,7 @@ impl<'a> Census<'a> {
                 && stays
                 && stays_until_moved(view, service, task)
                 && is_current(view, service, task)
+                && !slot.tasks.iter().any(|task| was_vain(task, now))
             {
                 self.movable.entry(node).or_default().push(task);
             }
@@ -166,7 +180,7 @@ impl<'a> Census<'a> {
         let path = |node: &Node| scheduler::spread_path(&service.spec.task.placement, node);
         let paths = board.nodes().all().map(|info| (info.id(), path(&info.node))).collect();
         let budget = if parallelism == 0 { u64::MAX } else { parallelism.saturating_sub(moving) };
-        self.services.insert(service.id, Movable { budget, paths });
+        self.services.insert(service.id, Movable { placement: &service.spec.task.placement, budget, paths });
     }
 
     /// The best move there is.
@@ -186,7 +200,10 @@ impl<'a> Census<'a> {
                 let takes = |task: &Task| {
                     let info = self.filled.get(to).or_else(|| board.nodes().get(*to));
                     let avoided = || board.nodes().avoided(task.service, now).contains(to);
-                    info.is_some_and(|info| scheduler::takes(info, task)) && !avoided()
+                    let placement = self.services.get(&task.service).map(|movable| movable.placement);
+                    let fits =
+                        |info: &NodeInfo| placement.is_none_or(|placement| scheduler::fits(placement, &info.node));
+                    info.is_some_and(|info| scheduler::takes(info, task) && fits(info)) && !avoided()
                 };
                 if let Some((_, task)) = gains.into_iter().find(|(_, task)| takes(task)) {
                     return Some((task, from, *to));

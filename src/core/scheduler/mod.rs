@@ -27,7 +27,7 @@ pub use nodes::NodeInfo;
 pub use place::{place, takes};
 pub use preempt::Eviction;
 pub use removal::{Candidate, rank_for_removal};
-pub use table::NodeTable;
+pub use table::{FAILURES_WINDOW, NodeTable};
 
 /// A node where this many tasks of a service failed lately comes after all others for that service.
 const FAILURES_TO_AVOID: u32 = 3;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Failures longer ago than this do not count against a node.
-const FAILURES_WINDOW: Duration = Duration::from_secs(300);
+pub const FAILURES_WINDOW: Duration = Duration::from_secs(300);
 /// Ways of spreading whose order is kept; beyond them the oldest is built anew when it is asked for. Each
 /// costs an entry per node and a move per placement.
 const SHELVES_MAX: usize = 8;

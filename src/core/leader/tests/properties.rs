@@ -106,7 +106,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (1u128..5, 0u8..3).prop_map(|(node, which)| Op::Availability { node, which }),
         2 => (1u128..5, any()).prop_map(|(node, set)| Op::Label { node, set }),
         1 => Just(Op::Join),
-        2 => (any(), any(), 0u32..4).prop_map(|(binpack, preemption, moves_per_minute)| {
+        2 => (any(), any(), 0u32..9).prop_map(|(binpack, preemption, moves_per_minute)| {
             Op::Settings { binpack, preemption, moves_per_minute }
         }),
         1 => (1u128..5).prop_map(|node| Op::Leave { node }),
@@ -444,6 +444,9 @@ proptest! {
                 prop_assert!(tasks.iter().all(version), "all tasks are of the newest spec");
             }
         }
+        // Until failures do not count any more they are kept.
+        run.world.pass(crate::scheduler::FAILURES_WINDOW);
+        let view = run.world.view();
         // While it evens nodes out the leader comes back for more when its budget allows it.
         let evens = view.cluster().is_some_and(|cluster| cluster.spec.rebalance_moves_per_minute > 0);
         prop_assert!(evens || run.world.wake_at.is_none(), "nothing is left to wait for: {:?}", run.world.wake_at);

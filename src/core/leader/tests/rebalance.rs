@@ -166,3 +166,39 @@ fn a_move_whose_new_task_fails_leaves_the_old_where_it_is() {
     world.pass(120 * SECOND);
     assert_eq!(world.running(web).len(), 4);
 }
+
+#[test]
+fn what_moved_in_vain_is_not_moved_again_within_the_time_of_the_budget_however_short_the_history() {
+    let mut world = world(1, 100);
+    world.settings(|spec| spec.task_history_limit = 1);
+    let web = up(&mut world, start_first("web", 4));
+    world.fate("web:1", Fate::CannotStart);
+    join(&mut world, 2);
+    world.pass(50 * SECOND);
+    let tries = world.view().tasks_of_node(NodeId(2)).count();
+    assert!((1..=4).contains(&tries), "{tries} tries for 4 tasks");
+    world.fate("web:1", Fate::Runs);
+    // What failed there keeps them off the node for a while.
+    world.pass(400 * SECOND);
+    assert_eq!(world.spread(web), [(1, 2), (2, 2)].into());
+    world.pass(400 * SECOND);
+    let history = world.tasks(web).len();
+    assert!(history <= 6, "{history} tasks: what is of no use any more is forgotten");
+    assert_eq!(audit_settled(&world.view()), []);
+}
+
+#[test]
+fn a_move_for_which_there_are_no_addresses_is_given_up_and_the_leader_comes_to_rest() {
+    let mut world = world(1, 100);
+    world.settings(|spec| spec.task_history_limit = 1);
+    let subnet = IpamSubnet { subnet: "10.9.0.0/29".parse().unwrap(), gateway: None, range: None };
+    let small = world.network(NetworkSpec { name: "small".into(), ipam: vec![subnet], ..Default::default() });
+    let mut spec = start_first("web", 9);
+    spec.task.networks = vec![NetworkTarget { target: small, aliases: Vec::new(), driver_options: Default::default() }];
+    let web = up(&mut world, spec);
+    let before = world.running(web).len();
+    assert!(before < 9, "the network is full");
+    join(&mut world, 2);
+    world.pass(120 * SECOND);
+    assert_eq!(world.running(web).len(), before);
+}

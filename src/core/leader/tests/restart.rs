@@ -201,3 +201,22 @@ fn a_task_that_may_not_run_twice_is_not_moved_when_its_node_is_lost() {
     assert_eq!(world.spread(once), [(1, 1)].into());
     assert_eq!(world.tasks(once).len(), 2);
 }
+
+#[test]
+fn a_node_where_a_service_fails_comes_last_though_no_history_is_kept() {
+    let mut world = World::new(2);
+    world.settings(|spec| spec.task_history_limit = 1);
+    world.edit_node(2, |node| node.spec.availability = Availability::Pause);
+    world.fate("crash:1", Fate::FailsAfter(Duration::from_secs(1)));
+    let crash = world.create(replicated("crash", "crash:1", 1));
+    world.pass(Duration::from_secs(60));
+    let failed = world.tasks(crash).iter().filter(|task| task.status.state == TaskState::Failed).count();
+    assert!((3..=4).contains(&failed), "{failed} failures are kept");
+    world.edit_node(2, |node| node.spec.availability = Availability::Active);
+    world.fate("crash:1", Fate::Runs);
+    world.pass(Duration::from_secs(30));
+    let on = world.running(crash)[0].node;
+    world.pass(Duration::from_secs(400));
+    assert!(world.tasks(crash).len() <= 2, "forgotten when they are of no use");
+    assert!(on.is_some());
+}
