@@ -226,8 +226,9 @@ impl<'a> Census<'a> {
     fn gain(&self, id: ServiceId, from: NodeId, to: NodeId) -> Option<(u64, u64, u64)> {
         let movable = self.services.get(&id).filter(|movable| movable.budget > 0)?;
         let (here, there) = (movable.paths.get(&from)?, movable.paths.get(&to)?);
-        let differs = (0..here.len()).find(|depth| here.get(*depth) != there.get(*depth));
-        if let Some(depth) = differs {
+        let differs = (0..here.len()).find(|depth| here.get(*depth) != there.get(*depth)).unwrap_or(here.len());
+        // All from there on: what is even for zones may still be uneven for their racks, or become so.
+        for depth in differs..here.len() {
             let count = |path: &[String]| -> u64 {
                 let alike = movable.paths.iter().filter(|(_, other)| other.get(..=depth) == path.get(..=depth));
                 alike.map(|(node, _)| self.on(id, *node)).sum()

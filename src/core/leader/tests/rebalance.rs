@@ -202,3 +202,37 @@ fn a_move_for_which_there_are_no_addresses_is_given_up_and_the_leader_comes_to_r
     world.pass(120 * SECOND);
     assert_eq!(world.running(web).len(), before);
 }
+
+#[test]
+fn zones_that_are_even_let_their_racks_become_even_and_there_is_an_end_to_it() {
+    let racks = [("a", "a1", 3), ("a", "a2", 1), ("b", "b1", 3), ("b", "b2", 1)];
+    let nodes = racks.iter().flat_map(|(zone, rack, count)| (0..*count).map(move |_| (*zone, *rack)));
+    let nodes: Vec<(&str, &str)> = nodes.collect();
+    let mut world = World::new(8);
+    for (id, (zone, rack)) in (1..).zip(&nodes) {
+        world.edit_node(id, |node| {
+            node.spec.labels.insert("zone".into(), (*zone).into());
+            node.spec.labels.insert("rack".into(), (*rack).into());
+        });
+    }
+    let mut spec = start_first("web", 9);
+    spec.task.placement.spread = vec!["node.labels.zone".into(), "node.labels.rack".into()];
+    let web = up(&mut world, spec);
+    world.settings(|spec| spec.rebalance_moves_per_minute = 100);
+    for joins in [9, 10] {
+        let mut node = node(joins);
+        node.spec.labels.insert("zone".into(), "a".into());
+        node.spec.labels.insert("rack".into(), "a1".into());
+        world.change(vec![Change::Create(node.into())]);
+        world.pass(600 * SECOND);
+        assert_eq!(shifts(&world), []);
+    }
+    let of_rack = |rack: &str| -> usize {
+        let view = world.view();
+        let on = world.spread(web).into_iter();
+        on.filter(|(id, _)| view.node(NodeId(*id)).unwrap().spec.labels["rack"] == rack).map(|(_, count)| count).sum()
+    };
+    let counts = ["a1", "a2", "b1", "b2"].map(of_rack);
+    assert!(counts.iter().all(|count| (2..=3).contains(count)), "{counts:?}");
+    assert!(world.tasks(web).iter().filter(|task| task.origin == TaskOrigin::Move).count() <= 9);
+}
