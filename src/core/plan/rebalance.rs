@@ -19,7 +19,7 @@ use crate::{NodeId, ServiceId, TaskId, WallTime};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,10 @@ pub(super) const BUDGET_TIME: Duration = Duration::from_secs(60);
 /// Nodes looked at for one move: the fullest to take from, and the emptiest to give to.
 const FROM_NODES_MAX: usize = 64;
 const TO_NODES_MAX: usize = 8;
+/// Labels that services are spread over, and values of one, whose emptiest nodes are looked at besides: more are rare,
+/// and each pair of nodes costs a look at the tasks of the first.
+const TO_KEYS_MAX: usize = 4;
+const TO_BRANCHES_MAX: usize = 16;
 
 /// A task that is to move, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,7 +194,7 @@ impl<'a> Census<'a> {
         let open = board.nodes().all().filter(|info| scheduler::takes_tasks(info));
         let mut to: Vec<(NodeId, u64)> = open.map(|info| (info.id(), self.total(info.id()))).collect();
         to.sort_by_key(|(id, total)| (*total, *id));
-        let to = &to[..to.len().min(TO_NODES_MAX)];
+        let to = self.targets(&to);
         for (from, _) in from.into_iter().take(FROM_NODES_MAX) {
             for (to, _) in to.iter().filter(|(to, _)| *to != from) {
                 let tasks = self.movable.get(&from).into_iter().flatten();
@@ -211,6 +215,35 @@ impl<'a> Census<'a> {
             }
         }
         None
+    }
+
+    /// The emptiest of all, and of each value of a label that some service is spread over first: a branch may lack its
+    /// share though its nodes are the fuller ones.
+    fn targets(&self, open: &[(NodeId, u64)]) -> Vec<(NodeId, u64)> {
+        let mut targets: Vec<(NodeId, u64)> = open.iter().take(TO_NODES_MAX).copied().collect();
+        let mut keys = BTreeSet::new();
+        for movable in self.services.values().filter(|movable| movable.budget > 0) {
+            let Some(key) = movable.placement.spread.first().filter(|_| keys.len() < TO_KEYS_MAX) else { continue };
+            if !keys.insert(key) {
+                continue;
+            }
+            let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
+            for (id, total) in open {
+                let value = movable.paths.get(id).and_then(|path| path.first()).map_or("", String::as_str);
+                let is_known = taken.contains_key(value);
+                if !is_known && taken.len() >= TO_BRANCHES_MAX {
+                    continue;
+                }
+                let count = taken.entry(value).or_default();
+                if *count < TO_NODES_MAX {
+                    *count += 1;
+                    targets.push((*id, *total));
+                }
+            }
+        }
+        targets.sort_by_key(|(id, total)| (*total, *id));
+        targets.dedup();
+        targets
     }
 
     fn total(&self, node: NodeId) -> u64 {

@@ -236,3 +236,25 @@ fn zones_that_are_even_let_their_racks_become_even_and_there_is_an_end_to_it() {
     assert!(counts.iter().all(|count| (2..=3).contains(count)), "{counts:?}");
     assert!(world.tasks(web).iter().filter(|task| task.origin == TaskOrigin::Move).count() <= 9);
 }
+
+#[test]
+fn a_zone_gets_its_share_though_the_emptiest_nodes_are_all_in_another() {
+    let mut world = world(10, 100);
+    for id in 1..=10 {
+        world.edit_node(id, |node| drop(node.spec.labels.insert("zone".into(), "a".into())));
+    }
+    let mut spec = start_first("web", 6);
+    spec.task.placement.spread = vec!["node.labels.zone".into()];
+    let web = up(&mut world, spec);
+    let mut other = node(11);
+    other.spec.labels.insert("zone".into(), "b".into());
+    world.settings(|spec| spec.rebalance_moves_per_minute = 0);
+    world.change(vec![Change::Create(other.into())]);
+    let mut full = replicated("full", "web:1", 5);
+    full.task.placement.constraints = vec!["node.hostname==host11".into()];
+    up(&mut world, full);
+    world.settings(|spec| spec.rebalance_moves_per_minute = 100);
+    world.pass(120 * SECOND);
+    assert_eq!(world.spread(web).get(&11), Some(&3), "half of it in each zone");
+    assert_eq!(shifts(&world), []);
+}
