@@ -91,9 +91,15 @@ impl Ledger {
         self.follow(view);
         self.dirty.extend(self.wakes.due(now));
         let mut draft = Draft::new(view, now);
+        let mut is_evened = false;
         for _ in 0..ROUNDS_MAX {
             let before = draft.changes;
             self.round(&mut draft, now, rng);
+            // Looks at everything: once, when the rest is done.
+            if draft.changes == before && !is_evened {
+                is_evened = true;
+                self.even_out(&mut draft, now, rng);
+            }
             if draft.changes == before || draft.room() == 0 {
                 break;
             }
@@ -194,6 +200,9 @@ impl Ledger {
             draft.take(vec![changes]);
         }
         self.follow(&draft.view);
+    }
+
+    fn even_out<R: RngCore>(&mut self, draft: &mut Draft, now: WallTime, rng: &mut R) {
         let moves = plan::even_out(&draft.view, &self.board, now, rng);
         self.evened = moves.wake_at;
         draft.take(moves.groups);

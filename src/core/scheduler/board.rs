@@ -1,5 +1,6 @@
 //! What placing looks at: the nodes, and the tasks that wait for one, in their turn.
 
+use super::preempt::holds;
 use super::table::NodeTable;
 use crate::model::{Task, TaskState};
 use crate::store::{Delta, View};
@@ -18,6 +19,8 @@ pub struct Board {
     index: u64,
     pub(super) nodes: NodeTable,
     pub(super) waiting: BTreeMap<Turn, Arc<Task>>,
+    /// Told to stop, and still holding something of their nodes.
+    pub(super) stopping: BTreeMap<TaskId, Arc<Task>>,
 }
 
 fn turn(task: &Task) -> Turn {
@@ -26,6 +29,10 @@ fn turn(task: &Task) -> Turn {
 
 fn waits(task: &Task) -> bool {
     task.status.state == TaskState::Pending && task.is_wanted()
+}
+
+fn stops(task: &Task) -> bool {
+    !task.is_wanted() && holds(task)
 }
 
 impl Board {
@@ -46,6 +53,12 @@ impl Board {
             }
             if let Some(new) = task.new.as_ref().filter(|task| waits(task)) {
                 self.waiting.insert(turn(new), Arc::clone(new));
+            }
+            if let Some(old) = task.old.as_ref().filter(|task| stops(task)) {
+                self.stopping.remove(&old.id);
+            }
+            if let Some(new) = task.new.as_ref().filter(|task| stops(task)) {
+                self.stopping.insert(new.id, Arc::clone(new));
             }
         }
     }

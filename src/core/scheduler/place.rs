@@ -33,11 +33,11 @@ pub fn place(
     evictions: &mut Vec<Eviction>,
 ) -> Vec<Change> {
     debug_assert_eq!(view.index(), board.index(), "the board is at the view");
-    let Board { nodes, waiting, .. } = board;
+    let Board { nodes, waiting, stopping, .. } = board;
     // What an earlier call came to was not written.
     nodes.settle();
     let binpack = view.cluster().is_some_and(|cluster| cluster.spec.binpack);
-    let mut room = Room::of(view, now);
+    let mut room = Room::of(view, stopping, now);
     let mut changes = Vec::new();
     let mut waiting = waiting.values().peekable();
     'all: while let Some(first) = waiting.next() {

@@ -31,6 +31,8 @@ pub struct Eviction {
 /// Makes room during one pass.
 pub(super) struct Room<'a> {
     view: &'a View,
+    /// Of the board.
+    stopping: &'a BTreeMap<TaskId, Arc<Task>>,
     now: WallTime,
     /// Read when it is first needed.
     known: Option<Known<'a>>,
@@ -60,7 +62,7 @@ fn will_stop(task: &Task, now: WallTime) -> bool {
     now.since(told) < patience && told.since(now) <= patience
 }
 
-fn holds(task: &Task) -> bool {
+pub(super) fn holds(task: &Task) -> bool {
     task.occupies_node() && task.status.state >= TaskState::Assigned
 }
 
@@ -75,10 +77,10 @@ fn can_give_way(service: &Service) -> bool {
 }
 
 impl<'a> Known<'a> {
-    fn of(view: &'a View, now: WallTime) -> Self {
+    fn of(view: &'a View, all: &'a BTreeMap<TaskId, Arc<Task>>, now: WallTime) -> Self {
         let least = view.services().map(|service| service.spec.task.placement.priority).min().unwrap_or(0);
         let mut stopping: BTreeMap<NodeId, Vec<&Arc<Task>>> = BTreeMap::new();
-        for task in view.tasks().filter(|task| !task.is_wanted() && holds(task) && will_stop(task, now)) {
+        for task in all.values().filter(|task| will_stop(task, now)) {
             if let Some(node) = task.node {
                 stopping.entry(node).or_default().push(task);
             }
@@ -89,15 +91,15 @@ impl<'a> Known<'a> {
 
 impl<'a> Room<'a> {
     /// `None` where the cluster leaves every task its place.
-    pub fn of(view: &'a View, now: WallTime) -> Option<Self> {
+    pub fn of(view: &'a View, stopping: &'a BTreeMap<TaskId, Arc<Task>>, now: WallTime) -> Option<Self> {
         let wanted = view.cluster().is_some_and(|cluster| cluster.spec.preemption);
-        wanted.then(|| Self { view, now, known: None, evictions: Vec::new() })
+        wanted.then(|| Self { view, stopping, now, known: None, evictions: Vec::new() })
     }
 
     /// The node on which room is made, or was begun to be made, for a task that fits nowhere now.
     pub fn make(&mut self, nodes: &NodeTable, demand: &Demand, task: &Task) -> Option<NodeId> {
         let view = self.view;
-        let known = self.known.get_or_insert_with(|| Known::of(view, self.now));
+        let known = self.known.get_or_insert_with(|| Known::of(view, self.stopping, self.now));
         let wanted = task.spec.placement.priority;
         if wanted <= known.least {
             return None;
