@@ -193,8 +193,12 @@ fn start_first(service: &Service) -> bool {
 
 fn one_running_per_slot(view: &View, found: &mut Vec<String>) {
     for service in view.services().filter(|service| !service.removing) {
-        let most = if start_first(service) { 2 } else { 1 };
         for ((slot, _), tasks) in slots(view, service) {
+            // The settings may have changed while a pair of an update was on its way.
+            let begun_before = |task: &Arc<Task>| {
+                task.origin == TaskOrigin::Update && task.meta.created.index < service.spec_written.index
+            };
+            let most = if start_first(service) || tasks.iter().any(begun_before) { 2 } else { 1 };
             // Of a paused update both tasks may have to leave their nodes, one after the other.
             let moving = usize::from(tasks.iter().any(|task| is_moving(task, &tasks)));
             let wanted = tasks.iter().filter(|task| task.desired == TaskState::Running).count();

@@ -220,8 +220,8 @@ fn next<R: RngCore>(
             let mut new = successor(view, service, key, old, rng);
             new.restarts = old.restarts.clone();
             new.start_after = old.start_after.filter(|_| old.desired == TaskState::Ready);
-            // What an update was bringing in is still being brought in.
-            if old.up_since.is_none() {
+            // What an update was bringing in is still being brought in, by that update and no later one.
+            if old.up_since.is_none() && old.spec_version == new.spec_version {
                 new.origin = old.origin;
             }
             if ground != Ground::Leaving && new.start_after.is_none() {

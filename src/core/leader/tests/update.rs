@@ -388,3 +388,25 @@ fn a_global_service_leaves_the_nodes_its_new_placement_excludes() {
         assert_eq!(of_host2, 1, "nothing was begun there");
     }
 }
+
+#[test]
+fn what_a_lost_node_was_bringing_up_for_an_earlier_update_is_not_counted_for_a_later_one() {
+    let mut world = World::new(3);
+    let id = updated(&mut world, 2, UpdateConfig { parallelism: 1, ..UpdateConfig::default() });
+    let free = world.view().nodes().find(|node| world.view().tasks_of_node(node.id).next().is_none()).map(|n| n.id);
+    let free = free.expect("two tasks on three nodes");
+    world.silent.insert(free);
+    for other in (1..=3).filter(|other| *other != free.0) {
+        world.edit_node(other, |node| node.spec.availability = Availability::Pause);
+    }
+    world.settle();
+    // Of the next one, which needs no new container where the last one has been.
+    world.silent = world.view().nodes().map(|node| node.id).collect();
+    world.update(id, |spec| spec.task.restart.delay = 2 * SECOND);
+    world.lead();
+    world.node_state(free.0, NodeState::Down);
+    world.lead();
+    assert_eq!(crate::audit::audit(&world.view()), []);
+    let moved = world.tasks(id).into_iter().filter(|task| task.is_wanted() && task.origin == TaskOrigin::Restart);
+    assert_eq!(moved.count(), 1);
+}
