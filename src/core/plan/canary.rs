@@ -10,17 +10,20 @@ use crate::WallTime;
 use crate::model::{Service, UpdateStatus};
 use std::time::Duration;
 
-/// How many slots more the update may reach; `status` is noted how the canaries are.
+/// How many slots more the update may reach; `status` is noted how the canaries are. `away` are the slots whose nodes
+/// take nothing new or are lost: a canary there is one all the same.
 pub(super) fn reach(
     service: &Service,
     status: &mut UpdateStatus,
-    progress: &[Progress],
+    (progress, away): (&[Progress], &[Progress]),
+    is_lost: impl Fn(&Progress) -> bool,
     now: WallTime,
     plan: &mut Plan,
 ) -> u64 {
     let Some(most) = service.canaries() else { return u64::MAX };
-    let canaries = || progress.iter().filter(|slot| slot.is_reached(service.spec_version));
-    let (count, up) = (canaries().count() as u64, canaries().filter(|slot| slot.is_up()).count() as u64);
+    let canaries = || progress.iter().chain(away).filter(|slot| slot.is_reached(service.spec_version));
+    let is_up = |slot: &&Progress| slot.is_up() && !is_lost(slot);
+    let (count, up) = (canaries().count() as u64, canaries().filter(is_up).count() as u64);
     // There may be fewer than asked for.
     let others = progress.iter().filter(|slot| slot.is_waiting && !slot.is_leaving).count() as u64;
     let left = most.saturating_sub(count);

@@ -246,17 +246,25 @@ pub(super) fn update<R: RngCore>(view: &View, service: &Service, now: WallTime, 
     }
     // Of a global service: on nodes that are away.
     let away = slots.iter().filter(|(key, _)| !can_be_updated(view, **key));
-    let held_back = service.canaries().is_some()
-        && away.map(|(key, slot)| Progress::of(view, service, *key, slot)).any(|slot| slot.is_waiting);
+    let away: Vec<Progress> = away.map(|(key, slot)| Progress::of(view, service, *key, slot)).collect();
+    let held_back = service.canaries().is_some() && away.iter().any(|slot| slot.is_waiting);
     if dirty > 0 || held_back {
         let mut begun = begin(status.as_ref(), service, dirty, now);
-        let reach = canary::reach(service, &mut begun, &progress, now, plan);
+        let reach = canary::reach(service, &mut begun, (&progress, &away), |slot| is_lost(view, slot.key), now, plan);
         if status.as_ref() != Some(&begun) {
             plan.add(vec![Change::ServiceUpdateStatus { service: service.id, status: begun }]);
         }
         advance(service, progress, reach, now, rng, plan);
     } else if let Some(status) = status.filter(|status| is_going_on(status.state)) {
         complete(service, status, &progress, now, plan);
+    }
+}
+
+/// Nobody can tell how the tasks of a global service are there.
+fn is_lost(view: &View, key: SlotKey) -> bool {
+    match key {
+        SlotKey::Number(_) => false,
+        SlotKey::Node(node) => view.node(node).is_none_or(|node| node.status.state != NodeState::Ready),
     }
 }
 

@@ -234,3 +234,25 @@ fn more_canaries_than_tasks_are_an_update() {
     assert_eq!(images(&world, web), [("web:2".into(), 2)].into());
     assert_eq!(state(&world.view(), web), Some(UpdateState::Completed));
 }
+
+#[test]
+fn a_canary_whose_node_is_lost_is_a_canary_all_the_same() {
+    let mut world = World::new(3);
+    let web = world.create(global("web", "web:1"));
+    world.settle();
+    world.watch = Some(Box::new(|view| assert_eq!(audit(view), [])));
+    world.update(web, |spec| {
+        spec.task.container.image = "web:2".into();
+        spec.update = Some(settings(1));
+    });
+    world.settle();
+    let new = |world: &World| -> Vec<_> {
+        let tasks = world.tasks(web).into_iter();
+        tasks.filter(|task| task.is_wanted() && task.spec.container.image == "web:2").collect()
+    };
+    let canary = new(&world)[0].node.expect("a node");
+    world.node_state(canary.0, NodeState::Down);
+    world.settle();
+    assert_eq!(new(&world).len(), 1, "no other takes its place");
+    assert!(world.service(web).canaries().is_some(), "and it is not found good");
+}
