@@ -15,7 +15,10 @@ export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER := sudo -E
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER := sudo -E
 endif
 
-.PHONY: help demo demo-down test test-unit test-cluster test-vm check tidy deny bench build clean
+# Virtual clusters run by `make soak`: without end unless a number is given.
+SEEDS ?=
+
+.PHONY: help demo demo-down test test-unit test-sim test-cluster test-vm soak check tidy deny bench build clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,12 +38,20 @@ demo-down: ## take the demo's hosts down; nothing of them stays
 test: ## set-up, build, every test (runs tests as root)
 	scripts/setup.sh test
 	$(MAKE) test-unit
+	$(MAKE) test-sim
 	$(MAKE) test-cluster
 
 test-unit: ## the tests of every crate, without the three-host runs
 	$(CARGO) build --locked --workspace --bins --tests
 	$(CARGO) nextest run --locked --workspace --no-tests=pass
 	$(CARGO) test --locked --workspace --doc --quiet
+
+test-sim: ## 500 virtual clusters with faults, and that what is broken on purpose is noticed
+	$(CARGO) run --locked --quiet -p sim --profile sim -- --seeds 0..500
+	$(CARGO) run --locked --quiet -p sim --profile sim -- --mutations
+
+soak: ## virtual clusters with faults until it is stopped or something is found; SEEDS=n: that many
+	$(CARGO) run --locked --quiet -p sim --profile sim -- $(if $(SEEDS),--seeds 1000..$$((1000 + $(SEEDS))),--soak 1000)
 
 test-cluster: ## the real binary on three hosts made of network namespaces
 	$(CARGO) nextest run --locked --workspace --profile cluster
@@ -49,13 +60,14 @@ test-vm: ## the runtime's tests and one whole node on a cgroup v2 host, a virtua
 	scripts/setup.sh vm
 	scripts/vm-test.sh
 
-check: ## formatting, lints, licences and advisories, documentation, tidy
+check: ## formatting, lints, licences and advisories, documentation, tidy, 50 virtual clusters
 	scripts/setup.sh check
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --quiet -- -D warnings
 	$(MAKE) deny
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 	$(MAKE) tidy
+	$(CARGO) run --locked --quiet -p sim --profile sim -- --seeds 0..50
 
 tidy: ## the rules of the tree: imports, file sizes, unsafe
 	$(CARGO) test --locked --quiet -p tidy

@@ -97,7 +97,7 @@ const IMPORTS: [Imports; 8] = [
         never: &["bollard", "quinn", "raft", "redb", "prost", "rtnetlink", "libcontainer", "clap"],
         only: None,
     },
-    Imports { name: "sim", ours: &["core"], never: &["tokio"], only: Some(&["rand", "serde", "serde_json"]) },
+    Imports { name: "sim", ours: &["core"], never: &["tokio"], only: Some(&["bytes", "rand", "serde_json"]) },
     Imports {
         name: "swarm",
         ours: &["core", "wire", "overlay", "runtime", "node", "api"],
