@@ -39,8 +39,9 @@ pub struct Local {
 pub struct Agent {
     pub worker: Worker,
     pub tasks: BTreeMap<TaskId, Local>,
-    pub secrets: BTreeSet<SecretId>,
-    pub configs: BTreeSet<ConfigId>,
+    /// By id and content version.
+    pub secrets: BTreeSet<(SecretId, u64)>,
+    pub configs: BTreeSet<(ConfigId, u64)>,
     network: FabricState,
     pub unsent: BTreeMap<TaskId, TaskStatus>,
     sequence: u64,
@@ -218,8 +219,8 @@ impl World {
             agent.secrets.clear();
             agent.configs.clear();
         }
-        agent.secrets.extend(assignments.secrets.iter().map(|secret| secret.id));
-        agent.configs.extend(assignments.configs.iter().map(|config| config.id));
+        agent.secrets.extend(assignments.secrets.iter().map(|secret| (secret.id, secret.content_version)));
+        agent.configs.extend(assignments.configs.iter().map(|config| (config.id, config.content_version)));
         agent.secrets.retain(|id| !assignments.removed_secrets.contains(id));
         agent.configs.retain(|id| !assignments.removed_configs.contains(id));
         let fits = assignments.fabric.is_none_or(|delta| agent.network.apply_delta(delta).is_ok());

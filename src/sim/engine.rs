@@ -150,8 +150,8 @@ impl World {
     fn missing_contents(&mut self, host: HostId, task: &Task) -> Option<String> {
         let spec = &task.spec.container;
         let agent = &self.hosts[host].daemon.as_ref()?.agent;
-        let secret = spec.secrets.iter().find(|r| !agent.secrets.contains(&r.id));
-        let config = spec.configs.iter().find(|r| !agent.configs.contains(&r.id));
+        let secret = spec.secrets.iter().find(|r| !agent.secrets.contains(&(r.id, r.version)));
+        let config = spec.configs.iter().find(|r| !agent.configs.contains(&(r.id, r.version)));
         let name = secret.map(|r| &r.name).or(config.map(|r| &r.name))?;
         let missing = format!("{name} is not on this node");
         let wanted = agent.tasks.get(&task.id).is_some_and(|local| local.task.is_wanted());

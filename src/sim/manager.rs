@@ -25,6 +25,13 @@ const OUTCOMES_KEPT: u64 = 4096;
 /// A dial that fails.
 const DIAL_US: u64 = 2 * SECOND;
 
+/// Whom an answered read is for.
+#[derive(Clone, Copy, Debug)]
+enum ReadFor {
+    Wish(u64),
+    Confirm { term: u64 },
+}
+
 /// What happens to a manager.
 #[derive(Debug)]
 pub enum ManagerWake {
@@ -43,6 +50,10 @@ pub enum ManagerWake {
     Read {
         read: u64,
         patience_us: u64,
+    },
+    /// Whether a quorum still follows the leader of this term.
+    Confirm {
+        term: u64,
     },
     Change {
         change: Change,
@@ -120,7 +131,7 @@ pub struct Manager {
     pub role: Role,
     last_request: u64,
     waiters: BTreeMap<RequestId, Waiter>,
-    reads: BTreeMap<RequestId, u64>,
+    reads: BTreeMap<RequestId, ReadFor>,
     /// What became of recent entries.
     pub refused: BTreeMap<u64, Conflict>,
     pub unknown_below: u64,
@@ -252,7 +263,13 @@ impl World {
             ManagerWake::Read { read, patience_us } => {
                 let deadline = self.mono(host) + std::time::Duration::from_micros(patience_us);
                 let Some(id) = self.request(host) else { return };
-                self.manager(host).map(|manager| manager.reads.insert(id, read));
+                self.manager(host).map(|manager| manager.reads.insert(id, ReadFor::Wish(read)));
+                self.input(host, Input::ReadIndex { id, deadline });
+            }
+            ManagerWake::Confirm { term } => {
+                let deadline = self.mono(host) + std::time::Duration::from_micros(crate::submit::READ_US);
+                let Some(id) = self.request(host) else { return };
+                self.manager(host).map(|manager| manager.reads.insert(id, ReadFor::Confirm { term }));
                 self.input(host, Input::ReadIndex { id, deadline });
             }
             ManagerWake::Change { change, patience_us, waiter } => {
@@ -333,8 +350,11 @@ impl World {
             self.written(host, waiter, written);
         }
         for (id, outcome) in out.reads {
-            if let Some(read) = self.manager(host).and_then(|manager| manager.reads.remove(&id)) {
-                self.read_answered(host, read, matches!(outcome, ReadOutcome::Ready { .. }));
+            let ready = matches!(outcome, ReadOutcome::Ready { .. });
+            match self.manager(host).and_then(|manager| manager.reads.remove(&id)) {
+                Some(ReadFor::Wish(read)) => self.read_answered(host, read, ready),
+                Some(ReadFor::Confirm { term }) => self.sessions_confirmed(host, term, ready),
+                None => {}
             }
         }
         if let Some(role) = out.role {

@@ -6,9 +6,10 @@ use crate::net::HostId;
 use crate::settings::{MS, SECOND};
 use crate::stream::{Frame, Side};
 use crate::world::{Wake, World};
-use std::collections::VecDeque;
-use swarm_core::NodeId;
+use std::collections::{BTreeMap, VecDeque};
 use swarm_core::dispatch::Message;
+use swarm_core::worker::Input;
+use swarm_core::{Mono, NodeId};
 
 /// As the daemon's.
 const OPEN_US: u64 = 3 * SECOND;
@@ -17,6 +18,8 @@ const RETRY_MAX_US: u64 = 2 * SECOND;
 const LASTING_US: u64 = 2 * SECOND;
 const PERIOD_US: u64 = SECOND;
 const SILENT_PERIODS: u64 = 2;
+/// Heartbeats remembered: a later lease is worth nothing.
+const BEATS_MAX: usize = 64;
 
 #[derive(Debug, Default)]
 enum State {
@@ -43,11 +46,13 @@ pub struct Session {
     state: State,
     retry_us: u64,
     scheduled: bool,
+    /// When heartbeats were sent, for the leases that answer them.
+    beats: BTreeMap<u64, Mono>,
 }
 
 impl Default for Session {
     fn default() -> Self {
-        Self { state: State::Waiting, retry_us: RETRY_MIN_US, scheduled: false }
+        Self { state: State::Waiting, retry_us: RETRY_MIN_US, scheduled: false, beats: BTreeMap::new() }
     }
 }
 
@@ -172,8 +177,22 @@ impl World {
             self.session_over(host, stream);
             return;
         }
-        self.stream_send(stream, Side::Leader, Frame::Heartbeat);
+        let (sequence, sent) = (self.number(), self.mono(host));
+        let Some(session) = self.session(host) else { return };
+        session.beats.insert(sequence, sent);
+        while session.beats.len() > BEATS_MAX {
+            session.beats.pop_first();
+        }
+        self.stream_send(stream, Side::Leader, Frame::Heartbeat { sequence });
         self.wake(host, PERIOD_US, Wake::Heartbeat { stream });
+    }
+
+    /// The leader still led when it heard this heartbeat.
+    fn leased(&mut self, host: HostId, sequence: u64) {
+        let sent = self.session(host).and_then(|session| session.beats.remove(&sequence));
+        if let Some(sent) = sent {
+            self.worker_input(host, Input::Leased { sent });
+        }
     }
 
     pub fn session_frame(&mut self, host: HostId, stream: u64, frame: Frame) {
@@ -191,9 +210,10 @@ impl World {
         match frame {
             Frame::Told(Message::Assign(assignments)) => self.assignments(host, assignments),
             Frame::Told(Message::HeartbeatAck | Message::ReportsAck { .. }) => {}
+            Frame::Told(Message::Lease { sequence }) => self.leased(host, sequence),
             Frame::Told(Message::End { .. }) => self.session_over(host, stream),
             Frame::Cluster(info) => self.cluster_told(host, &info),
-            Frame::Opened { .. } | Frame::Heartbeat | Frame::Reports { .. } | Frame::End => {}
+            Frame::Opened { .. } | Frame::Heartbeat { .. } | Frame::Reports { .. } | Frame::End => {}
         }
     }
 

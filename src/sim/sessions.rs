@@ -72,6 +72,19 @@ impl World {
             let txn = Txn { wall, changes, ..Txn::default() };
             self.propose_in_term(host, number, txn, Source::Statuses, Waiter::Statuses { term: number });
         }
+        if out.confirm {
+            let after = self.command_lag();
+            self.wake_manager(host, after, ManagerWake::Confirm { term: number });
+        }
+    }
+
+    /// A quorum was asked whether this host leads. Who leads in the term when the answer is there led when it was asked.
+    pub fn sessions_confirmed(&mut self, host: HostId, number: u64, ready: bool) {
+        let Some(manager) = self.manager(host) else { return };
+        let leads = ready && manager.role.is_leader && manager.role.term == number;
+        let view = manager.store.view();
+        self.dispatch(host, number, Input::Committed(view));
+        self.dispatch(host, number, Input::Confirmed { leads });
     }
 
     pub fn sessions_tick(&mut self, host: HostId, number: u64, token: u64) {
@@ -198,7 +211,9 @@ impl World {
         let heard = self.mono(host);
         let Some(session) = self.term(host, number).and_then(|term| term.sessions.session(stream)) else { return };
         match frame {
-            Frame::Heartbeat => self.dispatch(host, number, Input::Heartbeat { session, heard }),
+            Frame::Heartbeat { sequence } => {
+                self.dispatch(host, number, Input::Heartbeat { session, sequence, heard });
+            }
             Frame::Reports { sequence, reports } => {
                 self.dispatch(host, number, Input::Reported { session, heard, sequence, reports });
             }

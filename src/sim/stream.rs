@@ -39,7 +39,9 @@ pub enum Frame {
     },
     Told(Message),
     Cluster(Info),
-    Heartbeat,
+    Heartbeat {
+        sequence: u64,
+    },
     Reports {
         sequence: u64,
         reports: Vec<(TaskId, TaskStatus)>,

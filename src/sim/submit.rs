@@ -17,7 +17,7 @@ pub const LEADER_WAIT_US: u64 = 6 * SECOND;
 /// Between attempts while there is no leader.
 const PAUSE_US: u64 = 50 * MS;
 /// For one answer of consensus to a read.
-const READ_US: u64 = 6 * SECOND;
+pub const READ_US: u64 = 6 * SECOND;
 
 /// Why a write was not, or may not have been, done.
 #[derive(Clone, Debug)]
