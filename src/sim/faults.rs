@@ -38,7 +38,7 @@ impl World {
         self.push(next, Event::Fault);
         let host = self.some_host();
         let restless = self.settings.restless;
-        let lasts = if restless { self.draw(50 * MS, 500 * MS) } else { self.draw(SECOND / 5, 20 * SECOND) };
+        let lasts = if restless { self.draw(10 * MS, 200 * MS) } else { self.draw(SECOND / 5, 20 * SECOND) };
         let kind = if restless { [0, 0, 99][self.rng.random_range(0..3)] } else { self.rng.random_range(0..100) };
         let fault = match kind {
             0..14 => Some(Fault::Daemon(host)),

@@ -85,7 +85,17 @@ impl Settings {
     pub fn broken(seed: u64, mutation: Option<Mutation>) -> Self {
         let drawn = Self { mutation, ..Self::draw(seed) };
         match mutation {
-            Some(Mutation::VoteTwice | Mutation::SkipFence) => Self {
+            // Two ask for votes at once, and whoever is asked starts anew in between.
+            Some(Mutation::VoteTwice) => Self {
+                restless: true,
+                managers: 3,
+                workers: 1,
+                delay_us: (30 * MS, 600 * MS),
+                fault_every_us: 150 * MS,
+                faults_us: 120 * SECOND,
+                ..drawn
+            },
+            Some(Mutation::SkipFence) => Self {
                 restless: true,
                 managers: 3,
                 workers: 2,
