@@ -144,8 +144,8 @@ fn the_history_of_a_slot_is_limited() {
 }
 
 #[test]
-fn the_history_limit_of_the_cluster_is_kept_to_and_the_newest_task_is_always_kept() {
-    for (limit, kept) in [(0, 1), (1, 1), (2, 2), (7, 7)] {
+fn the_history_limit_of_the_cluster_is_kept_to_but_for_the_newest_task_and_the_failures_that_count_against_a_node() {
+    for (limit, kept) in [(0, 4), (1, 4), (2, 4), (7, 7)] {
         let mut world = World::new(1);
         world.settings(|spec| spec.task_history_limit = limit);
         let policy = RestartPolicy { delay: SECOND, ..RestartPolicy::default() };
