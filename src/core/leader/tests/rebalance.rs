@@ -188,6 +188,18 @@ fn what_moved_in_vain_is_not_moved_again_within_the_time_of_the_budget_however_s
 }
 
 #[test]
+fn a_task_older_than_a_new_constraint_is_not_moved_to_where_its_follower_may_not_be() {
+    let mut world = world(1, 100);
+    let web = up(&mut world, start_first("web", 4));
+    world.update(web, |spec| spec.task.placement.constraints = vec!["node.hostname!=host2".into()]);
+    world.settle();
+    join(&mut world, 2);
+    world.pass(120 * SECOND);
+    assert_eq!(world.spread(web), [(1, 4)].into());
+    assert_eq!(world.tasks(web).len(), 4, "none was replaced by the update, none moved");
+}
+
+#[test]
 fn a_move_for_which_there_are_no_addresses_is_given_up_and_the_leader_comes_to_rest() {
     let mut world = world(1, 100);
     world.settings(|spec| spec.task_history_limit = 1);

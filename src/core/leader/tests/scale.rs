@@ -226,6 +226,8 @@ fn largest(txns: &[crate::store::Txn]) -> usize {
     txns.iter().map(|txn| format!("{txn:?}").len()).max().unwrap_or(0)
 }
 
+type Edit<'a> = &'a dyn Fn(&mut ServiceSpec);
+
 #[test]
 fn whatever_of_a_service_is_large_no_transaction_is_larger_than_the_log_takes() {
     let text = |n: usize| "x".repeat(n);
@@ -237,7 +239,7 @@ fn whatever_of_a_service_is_large_no_transaction_is_larger_than_the_log_takes() 
     let aliases = |spec: &mut ServiceSpec| {
         spec.task.networks[0].aliases = (0..500).map(|n| format!("{n}{}", text(50))).collect();
     };
-    let edits: [(&str, &dyn Fn(&mut ServiceSpec)); 3] = [("labels", &labels), ("ports", &ports), ("aliases", &aliases)];
+    let edits: [(&str, Edit); 3] = [("labels", &labels), ("ports", &ports), ("aliases", &aliases)];
     for (what, edit) in edits {
         let mut world = World::new(3);
         let net = world.network(NetworkSpec { name: "net".into(), ..NetworkSpec::default() });
