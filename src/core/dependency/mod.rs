@@ -70,7 +70,7 @@ fn unmet(view: &View, dependency: &Dependency) -> Result<(), String> {
     };
     let tasks: Vec<&Arc<Task>> = of_this_run(view, service).filter(|task| task.desired < TaskState::Remove).collect();
     match dependency.condition {
-        DependencyCondition::Started => some(name, ("start", "started"), service, &tasks, |task| has_started(task)),
+        DependencyCondition::Started => some(name, ("start", "started"), service, &tasks, has_started),
         DependencyCondition::Healthy => {
             some(name, ("be healthy", "healthy"), service, &tasks, |task| task.is_wanted() && task.is_up())
         }
