@@ -107,7 +107,9 @@ fn leaving<'a>(view: &View, service: &Service, slot: &'a Slot) -> Option<&'a Arc
         |task: &Task| ground(view, service, task) == Ground::Leaving && stays_until_moved(view, service, task);
     let old = slot.wanted().find(|task| must_go(task))?;
     let others: Vec<&Arc<Task>> = slot.wanted().filter(|task| task.id != old.id).collect();
-    let has_mover = others.iter().any(|task| current(task) == current(old));
+    // One that was made from an earlier spec may be what the service asks for where it is now.
+    let is_mover = |task: &Task| task.origin == TaskOrigin::Move && !task.is_up();
+    let has_mover = others.iter().any(|task| is_mover(task) || current(task) == current(old));
     (!has_mover && (others.is_empty() || !is_under_way(service))).then_some(old)
 }
 

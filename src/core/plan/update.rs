@@ -49,6 +49,19 @@ pub(super) fn is_under_way(service: &Service) -> bool {
     status(service).is_some_and(|status| is_going_on(status.state))
 }
 
+fn is_over(state: UpdateState) -> bool {
+    !is_going_on(state) && !is_paused(state)
+}
+
+fn reopened(state: UpdateState) -> UpdateState {
+    match state {
+        UpdateState::RollbackStarted | UpdateState::RollbackPaused | UpdateState::RollbackCompleted => {
+            UpdateState::RollbackStarted
+        }
+        UpdateState::Updating | UpdateState::Paused | UpdateState::Completed => UpdateState::Updating,
+    }
+}
+
 fn is_paused(state: UpdateState) -> bool {
     match state {
         UpdateState::Paused | UpdateState::RollbackPaused => true,
@@ -298,6 +311,16 @@ fn begin(status: Option<&UpdateStatus>, service: &Service, dirty: u64, now: Wall
         Some(status) if is_going_on(status.state) && status.slots == 0 => {
             UpdateStatus { slots: dirty, ..status.clone() }
         }
+        // There is more to replace than there seemed to be: a node is back, or is no longer one its task may be on.
+        Some(status) if is_over(status.state) => UpdateStatus {
+            state: reopened(status.state),
+            completed: None,
+            message: "update in progress again".to_owned(),
+            slots: dirty,
+            failures: 0,
+            promoted: true,
+            ..status.clone()
+        },
         Some(status) => status.clone(),
     }
 }

@@ -150,7 +150,7 @@ fn the_history_limit_of_the_cluster_is_kept_to_but_for_the_newest_task_and_the_f
         world.settings(|spec| spec.task_history_limit = limit);
         let policy = RestartPolicy { delay: SECOND, ..RestartPolicy::default() };
         // Failures are kept for as long as they tell which node to avoid.
-        let job = failing(&mut world, "job", Fate::CompletesAfter(SECOND), policy);
+        let job = failing(&mut world, "job", Fate::FailsAfter(SECOND), policy);
         world.pass(Duration::from_secs(60));
         assert_eq!(world.tasks(job).len(), kept, "limit {limit}");
         assert!(world.tasks(job)[kept - 1].is_wanted());

@@ -410,3 +410,31 @@ fn what_a_lost_node_was_bringing_up_for_an_earlier_update_is_not_counted_for_a_l
     let moved = world.tasks(id).into_iter().filter(|task| task.is_wanted() && task.origin == TaskOrigin::Restart);
     assert_eq!(moved.count(), 1);
 }
+
+#[test]
+fn a_node_that_no_longer_fits_after_a_change_of_placement_is_left_by_one_task_only() {
+    let labels = |keys: &[&str]| keys.iter().map(|key| ((*key).to_owned(), "1".to_owned())).collect::<Labels>();
+    let mut world = World::new(3);
+    for (node, keys) in [(1, &["x", "y"][..]), (2, &["x"]), (3, &["y"])] {
+        world.edit_node(node, |node| node.spec.labels = labels(keys));
+    }
+    let mut spec = replicated("web", "web:1", 2);
+    spec.update = Some(UpdateConfig { order: UpdateOrder::StartFirst, ..UpdateConfig::default() });
+    spec.task.placement.constraints = vec!["node.labels.x==1".into()];
+    let web = world.create(spec);
+    world.settle();
+    assert_eq!(world.spread(web), [(1, 1), (2, 1)].into());
+    world.watch = Some(Box::new(|view| assert_eq!(crate::audit::audit(view), [])));
+    // The one on the second node is replaced, the one on the first may stay.
+    world.update(web, |spec| spec.task.placement.constraints.push("node.labels.y==1".into()));
+    world.pass(20 * SECOND);
+    assert_eq!(world.spread(web), [(1, 2)].into());
+    assert_eq!(world.update_state(web).map(|(state, _)| state), Some(UpdateState::Completed));
+    let before = world.tasks(web).len();
+    world.edit_node(2, |node| node.spec.labels = labels(&["x", "y"]));
+    world.edit_node(1, |node| node.spec.labels = Labels::new());
+    world.pass(60 * SECOND);
+    assert_eq!(world.spread(web), [(2, 2)].into());
+    assert_eq!(world.tasks(web).len(), before + 2, "one took over from each");
+    assert_eq!(world.update_state(web).map(|(state, _)| state), Some(UpdateState::Completed));
+}
