@@ -113,7 +113,15 @@ pub(super) fn write_extension(spec: &ServiceSpec) -> Option<Value> {
         .opt("Canary", canary.map(write_canary))
         .filled("DependsOn", spec.depends_on.iter().map(write_dependency).collect::<Vec<_>>())
         .opt("Autoscale", spec.autoscale.as_ref().map(write_autoscale));
-    (!fields.is_empty()).then(|| fields.into())
+    (!fields.is_empty() || has_own_fields(spec)).then(|| fields.into())
+}
+
+/// What is ours and stands outside `Swarm`. An empty one says then that its client knows these.
+fn has_own_fields(spec: &ServiceSpec) -> bool {
+    let container = &spec.task.container;
+    container.privileged
+        || container.shm_size_bytes > 0
+        || spec.endpoint.ports.iter().any(|port| port.host_ip.is_some())
 }
 
 fn write_canary(update: &UpdateConfig) -> Value {
@@ -166,4 +174,20 @@ pub fn keep_extension(old: &ServiceSpec, new: &mut ServiceSpec) {
     new.task.container.liveness.clone_from(&old.task.container.liveness);
     new.depends_on.clone_from(&old.depends_on);
     new.autoscale.clone_from(&old.autoscale);
+    let (container, kept) = (&mut new.task.container, &old.task.container);
+    container.privileged |= kept.privileged;
+    if container.shm_size_bytes == 0 {
+        container.shm_size_bytes = kept.shm_size_bytes;
+    }
+    keep_host_ips(&old.endpoint.ports, &mut new.endpoint.ports);
+}
+
+/// A port that is still asked for does not open on addresses it was kept from.
+fn keep_host_ips(old: &[PortConfig], new: &mut [PortConfig]) {
+    let told = |port: &PortConfig| (port.protocol, port.target_port, port.published_port, port.mode);
+    let mut left: Vec<&PortConfig> = old.iter().collect();
+    for port in new {
+        let same = left.iter().position(|old| told(old) == told(port)).map(|at| left.remove(at));
+        port.host_ip = port.host_ip.or(same.and_then(|old| old.host_ip));
+    }
 }
