@@ -458,7 +458,8 @@ fn contents_are_there(view: &View, found: &mut Vec<String>) {
     }
 }
 
-/// Jobs keep what they were written with.
+/// Jobs keep what they were written with, and nothing new comes into an update that is paused or waits to be promoted,
+/// or into a rollback.
 fn contents_are_new(view: &View, found: &mut Vec<String>) {
     let follows = |mode: &ServiceMode| match mode {
         ServiceMode::Replicated { .. } | ServiceMode::Global => true,
@@ -469,7 +470,7 @@ fn contents_are_new(view: &View, found: &mut Vec<String>) {
         let specs = std::iter::once(&service.spec).chain(&service.previous_spec);
         let specs = specs.chain(service.history.iter().map(|record| &record.spec));
         kept.extend(specs.flat_map(|spec| spec.task.container.contents()));
-        if service.removing || !follows(&service.spec.mode) {
+        if service.removing || !follows(&service.spec.mode) || service.is_undecided() {
             continue;
         }
         for (content, version) in service.spec.task.container.contents() {

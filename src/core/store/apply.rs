@@ -197,8 +197,9 @@ fn roll_back(view: &View, service: &mut Service, stamp: Stamp, history_limit: u3
 /// An update to the contents that the service should have.
 fn take_contents(view: &View, service: &mut Service, stamp: Stamp) {
     let fresh = view.fresh_spec_version(service);
-    // What waited to be promoted never was the service's: going back leads before it.
-    if service.canaries().is_none() {
+    // What an update is still bringing in was never found good: going back leads before it.
+    let status = service.update_status.as_ref().filter(|status| status.spec_version == service.spec_version);
+    if status.is_none_or(|status| status.completed.is_some()) {
         service.previous_spec = Some(Arc::clone(&service.spec));
         service.previous_spec_version = service.spec_version;
     }
@@ -206,12 +207,15 @@ fn take_contents(view: &View, service: &mut Service, stamp: Stamp) {
     for (content, version) in spec.task.container.contents_mut() {
         *version = service.content_wanted(view, content, *version);
     }
-    let has_canaries = spec.update.as_ref().is_some_and(|update| update.canary > 0);
+    // Canaries are of the update they were given with.
+    if let Some(update) = &mut spec.update {
+        (update.canary, update.canary_promote_after) = (0, None);
+    }
     service.put_spec(Arc::new(spec), view.spec_history_limit());
     service.spec_version = fresh;
     service.spec_written = stamp;
-    // Without canaries the leader begins it.
-    service.update_status = has_canaries.then(|| UpdateStatus::begun(fresh, stamp.wall));
+    // The leader begins it.
+    service.update_status = None;
 }
 
 fn drop_content(view: &mut View, stamp: Stamp, content: ContentId, version: u64, events: &mut Vec<Event>) {

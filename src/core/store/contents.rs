@@ -1,13 +1,13 @@
 //! Which contents of secrets and configs a service has, and which it is to have.
 //!
 //! A service refers to contents by version. It takes the newest ones when it is written, and again by itself
-//! whenever one of its secrets or configs gets a new content; that is an update like any other. A rollback goes
+//! whenever one of its secrets or configs gets a new content; that is an update like any other, but without canaries. A rollback goes
 //! back to the contents of the earlier spec. What the service was rolled back from is then *held* (`Service::held`):
 //! it is not taken again by itself, only what is newer. A user's change of what runs takes the newest ones and ends
 //! that.
 
 use super::View;
-use crate::model::{ContentId, ContentVersion, Service, ServiceMode, ServiceSpec};
+use crate::model::{ContentId, ContentVersion, Service, ServiceMode, ServiceSpec, UpdateState};
 use std::collections::BTreeMap;
 
 impl View {
@@ -73,10 +73,22 @@ impl Service {
         }
     }
 
+    /// What is being looked at does not change meanwhile: a paused update, canaries, a way back. New contents come when
+    /// that is over.
+    pub(crate) fn is_undecided(&self) -> bool {
+        let status = self.update_status.as_ref().filter(|status| status.spec_version == self.spec_version);
+        let stands = status.is_some_and(|status| match status.state {
+            UpdateState::Paused | UpdateState::RollbackStarted | UpdateState::RollbackPaused => true,
+            UpdateState::Updating | UpdateState::Completed | UpdateState::RollbackCompleted => false,
+        });
+        stands || self.canaries().is_some()
+    }
+
     /// Has an older content than it should.
     pub(crate) fn lacks_contents(&self, view: &View) -> bool {
         let mut contents = self.spec.task.container.contents();
         self.follows_contents()
+            && !self.is_undecided()
             && contents.any(|(content, version)| self.content_wanted(view, content, version) != version)
     }
 

@@ -186,3 +186,62 @@ fn the_same_content_again_changes_nothing() {
     assert_eq!(kept(&world, key), [1]);
     assert!(world.service(web).update_status.is_none());
 }
+
+/// An update to `web:2` is in the way of the new content.
+fn updated(world: &mut World, config: UpdateConfig) -> (SecretId, ServiceId) {
+    let (key, web) = running(world, config);
+    world.update(web, |spec| spec.task.container.image = "web:2".into());
+    (key, web)
+}
+
+#[test]
+fn a_new_content_neither_resumes_a_paused_update_nor_becomes_what_one_goes_back_to() {
+    let mut world = World::new(2);
+    world.fate("web:2 key 1", Fate::FailsAfter(SECOND));
+    let (_, web) = updated(&mut world, UpdateConfig::default());
+    assert!(world.wait(60 * SECOND, |view| state(view, web) == Some(UpdateState::Paused)));
+    world.secret("key", "two");
+    world.pass(60 * SECOND);
+    assert_eq!(state(&world.view(), web), Some(UpdateState::Paused));
+    check(&world);
+    world.rollback(web);
+    world.pass(120 * SECOND);
+    assert!(world.running(web).iter().all(|task| task.spec.container.image == "web:1"));
+    assert_eq!(versions(&world, web), [2, 2, 2], "which comes once it went back");
+    check(&world);
+}
+
+#[test]
+fn a_new_content_waits_until_canaries_are_promoted() {
+    let mut world = World::new(2);
+    let (_, web) = updated(&mut world, UpdateConfig { canary: 1, ..UpdateConfig::default() });
+    world.pass(10 * SECOND);
+    world.secret("key", "two");
+    // A change of replicas is no wish for it either.
+    world.update(web, |spec| spec.mode = ServiceMode::Replicated { replicas: 4 });
+    world.pass(60 * SECOND);
+    assert_eq!(versions(&world, web), [1, 1, 1, 1]);
+    assert_eq!(world.service(web).canaries(), Some(1));
+    world.promote(web).expect("it waits");
+    world.pass(60 * SECOND);
+    assert_eq!(versions(&world, web), [2, 2, 2, 2], "with no canary of its own");
+    assert_eq!(state(&world.view(), web), Some(UpdateState::Completed));
+    world.rollback(web);
+    world.pass(60 * SECOND);
+    assert!(world.running(web).iter().all(|task| task.spec.container.image == "web:1"), "to what was found good");
+}
+
+#[test]
+fn an_update_that_fails_after_a_new_content_came_goes_back_before_both() {
+    let mut world = World::new(2);
+    let config = UpdateConfig { failure_action: FailureAction::Rollback, delay: 5 * SECOND, ..UpdateConfig::default() };
+    let (_, web) = updated(&mut world, config);
+    world.settle();
+    world.fate("web:2 key 2", Fate::FailsAfter(SECOND));
+    world.secret("key", "two");
+    assert!(world.wait(60 * SECOND, |view| state(view, web) == Some(UpdateState::RollbackCompleted)));
+    world.pass(60 * SECOND);
+    assert!(world.running(web).iter().all(|task| task.spec.container.image == "web:1"));
+    assert_eq!(versions(&world, web), [1, 1, 1]);
+    check(&world);
+}
