@@ -95,24 +95,15 @@ pub fn update_service(
         false => job,
     });
     let spec_version = if task_changed { view.fresh_spec_version(old) } else { old.spec_version };
-    // Without canaries the leader begins it, when there is anything to replace.
-    let begun = (canaries > 0 && task_changed).then(|| UpdateStatus::begun(spec_version, now));
-    let mut new = Service { update_status: begun, job, held: contents_held, ..(**old).clone() };
-    if held {
-        // What waited to be promoted never was the service's: going back leads before it.
-        new.previous_spec = match (&old.previous_spec, task_changed) {
-            (Some(previous), false) => Some(Arc::new(ServiceSpec { task: previous.task.clone(), ..spec.clone() })),
-            (previous, _) => previous.clone(),
-        };
-    } else {
-        new.previous_spec = Some(Arc::clone(&old.spec));
-        new.previous_spec_version = old.spec_version;
-    }
+    let mut new = Service { job, held: contents_held, ..(**old).clone() };
+    (new.previous_spec, new.previous_spec_version) = before(old, &spec, task_changed);
+    new.update_status = match under_way(old).filter(|_| !task_changed) {
+        Some(status) => Some(gone_on(status, now)),
+        None if spec == *old.spec => old.update_status.clone(),
+        // Without canaries the leader begins it, when there is anything to replace.
+        None => (canaries > 0 && task_changed).then(|| UpdateStatus::begun(spec_version, now)),
+    };
     if held && !task_changed {
-        // What changes beside them does not end the wait of canaries; one that was paused is tried again.
-        let paused = old.update_status.as_ref().is_some_and(|status| status.state == UpdateState::Paused);
-        let again = UpdateStatus::begun(spec_version, now);
-        new.update_status = if paused { Some(again) } else { old.update_status.clone() };
         new.scaled = old.scaled_under(&spec);
         new.spec = Arc::new(spec);
     } else {
@@ -121,6 +112,54 @@ pub fn update_service(
     new.spec_version = spec_version;
     bound_history(&mut new);
     Ok(replace(old, new, now))
+}
+
+/// The update to the present spec, as long as it is not over.
+fn under_way(service: &Service) -> Option<&UpdateStatus> {
+    let status = service.update_status.as_ref()?;
+    (status.spec_version == service.spec_version && status.completed.is_none()).then_some(status)
+}
+
+/// A change beside what runs does not end an update, nor the wait of canaries; one that was paused is tried again.
+fn gone_on(status: &UpdateStatus, now: WallTime) -> UpdateStatus {
+    match status.state {
+        UpdateState::Paused => {
+            UpdateStatus { promoted: status.promoted, ..UpdateStatus::begun(status.spec_version, now) }
+        }
+        UpdateState::RollbackPaused => UpdateStatus::rolling_back(status.spec_version, now, "rollback in progress"),
+        UpdateState::Updating
+        | UpdateState::Completed
+        | UpdateState::RollbackStarted
+        | UpdateState::RollbackCompleted => status.clone(),
+    }
+}
+
+/// What one goes back to once `spec` is written, and its version. What an update is still bringing in was not found
+/// good yet: a change beside it leaves what it would go back to, but for that change.
+fn before(old: &Service, spec: &ServiceSpec, task_changed: bool) -> (Option<Arc<ServiceSpec>>, u64) {
+    let never_promoted = task_changed && old.canaries().is_some();
+    if *spec == *old.spec || never_promoted {
+        return (old.previous_spec.clone(), old.previous_spec_version);
+    }
+    if !task_changed && under_way(old).is_some() {
+        let previous = old.previous_spec.as_ref().map(|previous| Arc::new(changed_like(previous, &old.spec, spec)));
+        return (previous, old.previous_spec_version);
+    }
+    (Some(Arc::clone(&old.spec)), old.spec_version)
+}
+
+/// `previous` with what differs between `old` and `new`, whose tasks are alike.
+fn changed_like(previous: &ServiceSpec, old: &ServiceSpec, new: &ServiceSpec) -> ServiceSpec {
+    let mut spec = previous.clone();
+    macro_rules! carry {
+        ($($field:ident),*) => {
+            $(if new.$field != old.$field {
+                spec.$field.clone_from(&new.$field);
+            })*
+        };
+    }
+    carry!(labels, mode, update, rollback, endpoint, depends_on, autoscale);
+    spec
 }
 
 /// Canaries are for the update they are given with, and this is still that one.

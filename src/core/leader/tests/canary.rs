@@ -256,3 +256,31 @@ fn a_canary_whose_node_is_lost_is_a_canary_all_the_same() {
     assert_eq!(new(&world).len(), 1, "no other takes its place");
     assert!(world.service(web).canaries().is_some(), "and it is not found good");
 }
+
+#[test]
+fn the_same_spec_again_does_not_hold_what_was_promoted() {
+    let mut world = World::new(3);
+    let web = begun(&mut world, 4, UpdateConfig { delay: 5 * SECOND, ..settings(1) });
+    world.pass(10 * SECOND);
+    world.promote(web).expect("it waits");
+    world.settle();
+    world.update(web, |_| {});
+    world.pass(60 * SECOND);
+    assert_eq!(images(&world, web), [("web:2".into(), 4)].into());
+}
+
+#[test]
+fn a_small_change_does_not_make_what_came_with_canaries_stay() {
+    let mut world = World::new(3);
+    let web = begun(&mut world, 4, settings(1));
+    world.update(web, |spec| {
+        spec.task.container.image = "web:3".into();
+        spec.labels.insert("release".into(), "3".into());
+    });
+    world.pass(10 * SECOND);
+    later(&mut world, web, |spec| spec.mode = ServiceMode::Replicated { replicas: 5 });
+    world.rollback(web);
+    world.pass(60 * SECOND);
+    assert_eq!(images(&world, web), [("web:1".into(), 5)].into());
+    assert_eq!(world.service(web).spec.labels, Labels::new());
+}

@@ -438,3 +438,25 @@ fn a_node_that_no_longer_fits_after_a_change_of_placement_is_left_by_one_task_on
     assert_eq!(world.tasks(web).len(), before + 2, "one took over from each");
     assert_eq!(world.update_state(web).map(|(state, _)| state), Some(UpdateState::Completed));
 }
+
+#[test]
+fn what_changes_beside_an_update_neither_ends_it_nor_is_what_it_rolls_back_to() {
+    for replicas in [4, 5] {
+        let mut world = World::new(2);
+        let config = UpdateConfig {
+            failure_action: FailureAction::Rollback,
+            delay: 10 * SECOND,
+            max_failure_ratio: 0.3,
+            ..UpdateConfig::default()
+        };
+        let web = updated(&mut world, 4, config);
+        world.settle();
+        let begun = world.service(web).update_status.clone();
+        world.update(web, |spec| spec.mode = ServiceMode::Replicated { replicas });
+        assert_eq!(world.service(web).update_status, begun);
+        world.fate("web:2", Fate::FailsAfter(SECOND));
+        assert!(world.wait(90 * SECOND, |view| state(view, web) == Some(UpdateState::RollbackCompleted)));
+        let replicas = usize::try_from(replicas).expect("a few");
+        assert_eq!(images(&world, web), [("web:1".into(), replicas)].into());
+    }
+}
