@@ -47,10 +47,11 @@ pub(super) fn hold(
     let due = task.start_after.filter(|due| due.since(now) <= longest);
     let before = slot.tasks.iter().filter(|other| other.id != task.id && is_stopping(view, other));
     let stopping = before.chain(job::in_the_way(view, service));
-    let stops = stopping.filter_map(|other| {
+    let stops = stopping.map(|other| {
         let patience = other.spec.container.stop_patience();
-        let until = task.meta.created.wall + patience;
-        (until.since(now) <= patience).then(|| (until, Hold::Stopping(Arc::clone(other))))
+        // Later only by the clock of another leader, or one that was set back: what stops is waited for all the same.
+        let until = (task.meta.created.wall + patience).min(now + patience);
+        (until, Hold::Stopping(Arc::clone(other)))
     });
     stops.chain(due.map(|due| (due, Hold::Delay))).filter(|(until, _)| *until > now).max_by_key(|(until, _)| *until)
 }

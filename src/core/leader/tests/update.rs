@@ -460,3 +460,19 @@ fn what_changes_beside_an_update_neither_ends_it_nor_is_what_it_rolls_back_to() 
         assert_eq!(images(&world, web), [("web:1".into(), replicas)].into());
     }
 }
+
+#[test]
+fn a_leader_whose_clock_is_behind_waits_for_what_stops_all_the_same() {
+    let mut world = World::new(1);
+    world.stop_time = 3 * SECOND;
+    let web = updated(&mut world, 1, UpdateConfig::default());
+    world.settle();
+    let (told, behind) = (world.now, 600_000);
+    world.now = crate::WallTime(told.0 - behind);
+    world.settle();
+    let new = world.tasks(web).into_iter().find(|task| task.is_wanted()).expect("the new one");
+    assert_eq!(new.desired, TaskState::Ready);
+    world.now = told;
+    world.pass(3 * SECOND);
+    assert_eq!(images(&world, web), [("web:2".into(), 1)].into());
+}
