@@ -23,7 +23,11 @@ pub(super) fn scale<R: RngCore>(view: &View, service: &Service, rng: &mut R, pla
         let key = SlotKey::Node(node.id);
         let occupied = slots.get(&key).is_some_and(|slot| slot.has_wanted() || is_finished(view, service, slot));
         if !occupied {
-            plan.add(vec![create(added(view, service, key, rng))]);
+            let mut new = added(view, service, key, rng);
+            if slots.get(&key).is_some_and(|slot| slot.is_stopping(view)) {
+                new.desired = TaskState::Ready;
+            }
+            plan.add(vec![create(new)]);
         }
         if plan.is_full() {
             return;

@@ -119,6 +119,8 @@ pub(super) fn scale_global<R: RngCore>(view: &View, service: &Service, rng: &mut
         let key = SlotKey::Node(node.id);
         let begun = slots.get(&key).is_some_and(|slot| slot.has_wanted() || is_finished(view, service, slot));
         if !begun {
+            let stopping = slots.get(&key).is_some_and(|slot| slot.is_stopping(view));
+            let desired = if stopping { TaskState::Ready } else { desired };
             plan.add(vec![create(fresh(service, key, TaskOrigin::Scale, desired, rng))]);
         }
     }

@@ -1,6 +1,7 @@
 //! Tasks of a service by slot.
 
 use super::job;
+use super::start::is_stopping;
 use crate::model::{Service, ServiceMode, Task, TaskState};
 use crate::store::View;
 use crate::{NodeId, ServiceId};
@@ -28,6 +29,11 @@ impl Slot {
 
     pub fn has_wanted(&self) -> bool {
         self.wanted().next().is_some()
+    }
+
+    /// One of its tasks was told to stop and has not yet.
+    pub fn is_stopping(&self, view: &View) -> bool {
+        self.tasks.iter().any(|task| is_stopping(view, task))
     }
 
     /// The last one that was made.

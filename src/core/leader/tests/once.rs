@@ -150,3 +150,32 @@ fn what_would_have_two_tasks_is_refused() {
         "Swarm.AtMostOne: a lease of 1s is out of range, use 5s to 3600s"
     );
 }
+
+#[test]
+fn a_node_that_takes_tasks_again_while_one_stops_does_not_get_a_second_beside_it() {
+    let job = ServiceSpec {
+        task: TaskSpec {
+            restart: RestartPolicy { condition: RestartCondition::OnFailure, ..RestartPolicy::default() },
+            ..global("web", "web:1").task
+        },
+        mode: ServiceMode::GlobalJob,
+        ..global("web", "web:1")
+    };
+    for spec in [global("web", "web:1"), job] {
+        let mut world = world(1);
+        world.stop_time = 5 * SECOND;
+        let web = world.create(spec);
+        world.settle();
+        for availability in [Availability::Drain, Availability::Active] {
+            world.edit_node(1, |node| node.spec.availability = availability);
+            world.settle();
+        }
+        let states = |world: &World| -> Vec<(TaskState, TaskState)> {
+            world.tasks(web).iter().map(|task| (task.status.state, task.desired)).collect()
+        };
+        let ready = (TaskState::Ready, TaskState::Ready);
+        assert_eq!(states(&world), [(TaskState::Running, TaskState::Shutdown), ready]);
+        world.pass(5 * SECOND);
+        assert_eq!(world.running(web).len(), 1);
+    }
+}
