@@ -22,6 +22,9 @@ fn amounts(mode: &ServiceMode) -> Result<(), Refusal> {
         }
         ServiceMode::Global | ServiceMode::GlobalJob => Vec::new(),
     };
+    if let ServiceMode::ReplicatedJob { max_concurrent: 0, total_completions: 1.. } = *mode {
+        return invalid("Mode.ReplicatedJob.MaxConcurrent: must be at least 1, or the job would never run");
+    }
     match asked.into_iter().find(|(_, amount)| *amount > REPLICAS_MAX) {
         Some((field, amount)) => invalid(format!("Mode.{field}: {amount} is too many, use at most {REPLICAS_MAX}")),
         None => Ok(()),

@@ -90,7 +90,7 @@ fn op() -> impl Strategy<Value = Op> {
             }
         ),
         1 => any().prop_map(|constrained| Op::Global { constrained }),
-        1 => (any(), 0u64..3, 0u64..5).prop_map(|(global, at_once, total)| Op::Job { global, at_once, total }),
+        1 => (any(), 1u64..3, 0u64..5).prop_map(|(global, at_once, total)| Op::Job { global, at_once, total }),
         1 => (0usize..4).prop_map(|service| Op::Again { service }),
         3 => (0usize..4, 0u64..8).prop_map(|(service, replicas)| Op::Scale { service, replicas }),
         1 => (0usize..4, proptest::option::of((1u64..4, 0u64..4)))
@@ -379,7 +379,6 @@ fn wanted(service: &Service) -> u64 {
 /// Completions of a job in the end.
 fn to_complete(service: &Service) -> Option<u64> {
     match service.spec.mode {
-        ServiceMode::ReplicatedJob { max_concurrent: 0, .. } => None,
         ServiceMode::ReplicatedJob { total_completions, .. } => Some(total_completions),
         ServiceMode::GlobalJob => Some(4),
         ServiceMode::Replicated { .. } | ServiceMode::Global => None,
