@@ -59,7 +59,8 @@ fn go_back(
     validate_service(view, spec, old.id)?;
     let job = old.job.map(|job| JobStatus { iteration: job.iteration + 1, last_execution: now });
     let mut new = Service {
-        previous_spec: Some(Arc::clone(&old.spec)),
+        // What waited to be promoted never was the service's: nothing leads there.
+        previous_spec: old.canaries().is_none().then(|| Arc::clone(&old.spec)),
         previous_spec_version: old.spec_version,
         // A job runs again as a whole: there is nothing to roll.
         update_status: job.is_none().then(|| UpdateStatus::rolling_back(spec_version, now, message)),

@@ -84,6 +84,7 @@ fn canaries_that_are_not_wanted_go_back() {
     world.rollback(web);
     assert!(world.wait(30 * SECOND, |view| state(view, web) == Some(UpdateState::RollbackCompleted)));
     assert_eq!(images(&world, web), [("web:1".into(), 5)].into());
+    assert!(world.service(web).previous_spec.is_none(), "a second rollback does not bring them everywhere");
 }
 
 #[test]
