@@ -96,7 +96,7 @@ fn some(
 /// How many tasks it is to have, where that does not depend on the nodes.
 fn asked_for(service: &Service) -> Option<u64> {
     match service.spec.mode {
-        ServiceMode::Replicated { replicas } => Some(replicas),
+        ServiceMode::Replicated { .. } => service.wanted_replicas(),
         ServiceMode::ReplicatedJob { total_completions, .. } => Some(total_completions),
         ServiceMode::Global | ServiceMode::GlobalJob => None,
     }

@@ -147,3 +147,20 @@ fn services_that_wait_for_each_other_are_refused_with_the_way_around() {
     let twice = vec![on("x", DependencyCondition::Started), on("x", DependencyCondition::Healthy)];
     assert_eq!(refused(web(twice)), "Swarm.DependsOn[1].Service: service x is given twice");
 }
+
+#[test]
+fn what_an_autoscaled_service_is_to_have_is_what_its_load_asks_for() {
+    let mut world = World::new(1);
+    let id = world.create(web(vec![on("db", DependencyCondition::Started)]));
+    world.fate("db", Fate::Rejected);
+    let autoscale = Autoscale {
+        min: 3,
+        max: 5,
+        cpu_percent: 70,
+        window: AUTOSCALE_WINDOW_DEFAULT,
+        scale_down_delay: AUTOSCALE_DELAY_DEFAULT,
+        ..Autoscale::default()
+    };
+    world.create(ServiceSpec { autoscale: Some(autoscale), ..replicated("db", "db", 1) });
+    assert_eq!(waits(&mut world, id), ["waits for service db to start: 0 of 3 tasks started"]);
+}
