@@ -225,14 +225,17 @@ fn what_is_wrong_in_a_spec_is_named() {
 
     let mut wrong = spec("web");
     wrong.task.resources.limit_memory_bytes = 1024;
-    assert!(refused(wrong).ends_with("invalid memory value 1024: Must be at least 4MiB"));
+    assert!(refused(wrong).ends_with("Limits.MemoryBytes: invalid memory value 1024: Must be at least 4MiB"));
     let mut wrong = spec("web");
     wrong.task.resources.reservations.nano_cpus = 1;
-    assert!(refused(wrong).ends_with("invalid cpu value 0.000000001: Must be at least 0.001"));
+    assert!(refused(wrong).ends_with("Reservations.NanoCPUs: invalid cpu value 0.000000001: Must be at least 0.001"));
 
     let mut wrong = spec("web");
     wrong.update = Some(UpdateConfig { max_failure_ratio: 1.5, ..UpdateConfig::default() });
-    assert!(refused(wrong).contains("update-maxfailureratio cannot be less than 0 or bigger than 1"));
+    assert!(
+        refused(wrong)
+            .contains("UpdateConfig.MaxFailureRatio: update-maxfailureratio cannot be less than 0 or bigger than 1")
+    );
 
     let mut wrong = spec("web");
     wrong.task.placement.constraints = vec!["node.rolemanager".to_owned()];
