@@ -29,9 +29,14 @@ pub(super) fn starts_first(service: &Service) -> bool {
 /// Whether a task on a node it must leave goes on serving there until another has come up elsewhere.
 pub(super) fn stays_until_moved(view: &View, service: &Service, task: &Task) -> bool {
     starts_first(service)
-        && task.is_up()
+        && serves(task)
         && task.spec.at_most_one.is_none()
         && policy(view, service, task).condition != RestartCondition::None
+}
+
+/// It came up and runs. One that is not ready for a while is still all that the slot has.
+fn serves(task: &Task) -> bool {
+    task.status.state == TaskState::Running && task.up_since.is_some()
 }
 
 /// What `mover` takes over from, as long as both are wanted.
@@ -47,7 +52,7 @@ fn moved<'a>(view: &View, service: &Service, slot: &'a Slot, mover: &Task) -> Op
 /// Comes up to take over from a task that still serves, and is not in vain.
 pub(super) fn is_moving(view: &View, service: &Service, slot: &Slot, mover: &Task) -> bool {
     moved(view, service, slot, mover)
-        .is_some_and(|old| old.is_up() && !mover.is_up() && !is_vain(view, service, old, mover))
+        .is_some_and(|old| serves(old) && !mover.is_up() && !is_vain(view, service, old, mover))
 }
 
 /// The old one may stay after all, and the new one found no place yet. Where it has one, the move goes on: it may be

@@ -296,8 +296,13 @@ fn finish(view: &View, service: &Service, slot: &Progress, plan: &mut Plan) {
     let Some(keep) = slot.current.iter().max_by_key(|task| (task.is_up(), task.meta.created.index, task.id)) else {
         return;
     };
-    let twice =
-        slot.current.iter().filter(|task| task.id != keep.id && !moves::is_moving(view, service, slot.slot, task));
+    // What is about to take over is not up: what it takes over from, should it not be up for a while, is all there is.
+    let takes_over = keep.origin == TaskOrigin::Move && !keep.is_up();
+    let serves = |task: &Task| takes_over && task.status.state == TaskState::Running;
+    let twice = slot
+        .current
+        .iter()
+        .filter(|task| task.id != keep.id && !serves(task) && !moves::is_moving(view, service, slot.slot, task));
     let old = slot.outdated.iter().filter(|_| keep.is_up());
     for task in twice.chain(old) {
         plan.add(vec![desire(task, TaskState::Shutdown)]);

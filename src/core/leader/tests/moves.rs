@@ -235,3 +235,27 @@ fn a_node_that_is_lost_while_it_is_drained_is_not_waited_for() {
     assert_eq!(world.spread(web), [(1, 3), (2, 3)].into());
     assert_eq!(audit_settled(&world.view()), []);
 }
+
+#[test]
+fn an_old_task_that_is_not_ready_for_a_while_goes_on_until_the_new_one_is_up() {
+    let mut world = World::new(2);
+    let web = up(&mut world, 1, start_first(1), |_| {});
+    let old = world.running(web)[0].clone();
+    world.fate("web:1", Fate::ReadyAfter(30 * SECOND));
+    never_below(&mut world, web, 1);
+    drain(&mut world, old.node.expect("a node").0);
+    world.settle();
+    let container = ContainerStatus { ready: Some(false), ..ContainerStatus::default() };
+    let status = TaskStatus {
+        state: TaskState::Running,
+        timestamp: world.now,
+        container: Some(container),
+        ..old.status.clone()
+    };
+    world.change(vec![crate::store::Change::TaskStatus { task: old.id, status }]);
+    world.settle();
+    assert!(world.running(web).iter().any(|task| task.id == old.id), "it is told to stop");
+    world.pass(40 * SECOND);
+    let left: Vec<_> = world.running(web).iter().map(|task| task.id).collect();
+    assert!(left.len() == 1 && left[0] != old.id, "{left:?}");
+}
