@@ -16,6 +16,7 @@ use crate::scheduler;
 use crate::store::{Change, View};
 use rand::RngCore;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The settings that hold now: the rollback's while going back.
 fn config(service: &Service) -> UpdateConfig {
@@ -93,7 +94,7 @@ impl Failures {
         let Some(status) = self.status.as_mut().filter(|status| is_going_on(status.state)) else { return };
         let ended = task.ended.unwrap_or(now);
         let monitored =
-            self.canaries.is_some() || task.up_since.is_none_or(|up| ended.since(up) <= self.config.monitor);
+            self.canaries.is_some() || task.up_since.is_none_or(|up| is_within(up, ended, self.config.monitor));
         if task.origin != TaskOrigin::Update || !monitored || !is_current(view, service, task) {
             return;
         }
@@ -133,6 +134,11 @@ impl Failures {
     pub fn take_rollback(&mut self) -> Option<Change> {
         self.rollback.take()
     }
+}
+
+/// `ended` before `up` is the clock of another leader: nobody can tell, and nothing is held against the update.
+fn is_within(up: WallTime, ended: WallTime, monitor: Duration) -> bool {
+    ended >= up && ended.since(up) <= monitor
 }
 
 /// It was not up yet, or runs and is not ready any more: an update that went on would take its bad version everywhere.

@@ -476,3 +476,32 @@ fn a_leader_whose_clock_is_behind_waits_for_what_stops_all_the_same() {
     world.pass(3 * SECOND);
     assert_eq!(images(&world, web), [("web:2".into(), 1)].into());
 }
+
+#[test]
+fn nodes_that_come_back_after_an_update_completed_are_watched_like_the_others() {
+    let mut world = World::new(3);
+    let web = world.create(global("web", "web:1"));
+    world.settle();
+    world.node_state(3, NodeState::Down);
+    world.update(web, |spec| spec.task.container.image = "web:2".into());
+    assert!(world.wait(60 * SECOND, |view| state(view, web) == Some(UpdateState::Completed)));
+    world.fate("web:2", Fate::FailsAfter(SECOND));
+    world.pass(30 * SECOND);
+    world.node_state(3, NodeState::Ready);
+    assert!(world.wait(60 * SECOND, |view| state(view, web) == Some(UpdateState::Paused)));
+}
+
+#[test]
+fn a_failure_by_the_clock_of_a_leader_that_is_behind_does_not_count() {
+    let mut world = World::new(1);
+    let config = UpdateConfig { monitor: 60 * SECOND, ..UpdateConfig::default() };
+    let web = updated(&mut world, 1, config);
+    world.settle();
+    let new = world.running(web)[0].id;
+    world.now = crate::WallTime(world.now.0 - 600_000);
+    let status = TaskStatus { state: TaskState::Failed, ..TaskStatus::default() };
+    world.change(vec![crate::store::Change::TaskStatus { task: new, status }]);
+    world.settle();
+    let status = world.service(web).update_status.clone().expect("a status");
+    assert!(status.state != UpdateState::Paused && status.failures == 0, "{status:?}");
+}
