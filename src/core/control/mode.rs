@@ -1,7 +1,7 @@
 //! What a service's mode allows (API `ServiceSpec.Mode`).
 
 use super::{Refusal, invalid};
-use crate::model::{RestartCondition, ServiceMode, ServiceSpec};
+use crate::model::{RestartCondition, ServiceMode, ServiceSpec, UpdateConfig};
 
 pub(super) fn is_job(mode: &ServiceMode) -> bool {
     match mode {
@@ -36,6 +36,14 @@ pub(super) fn mode(spec: &ServiceSpec) -> Result<(), Refusal> {
     amounts(&spec.mode)?;
     if !is_job(&spec.mode) {
         return Ok(());
+    }
+    // `Swarm.Canary` makes an update config of its own.
+    let canary_alone = spec.update.as_ref().is_some_and(|update| {
+        let (canary, canary_promote_after) = (update.canary, update.canary_promote_after);
+        canary > 0 && *update == UpdateConfig { canary, canary_promote_after, ..UpdateConfig::default() }
+    });
+    if canary_alone {
+        return invalid("Swarm.Canary: a job is not updated in steps and has no canaries");
     }
     if spec.update.is_some() {
         return invalid("UpdateConfig: Jobs may not have an update config");

@@ -574,5 +574,8 @@ fn no_service_asks_for_more_tasks_than_can_be_counted() {
     let job = |max_concurrent, total_completions| of(ServiceMode::ReplicatedJob { max_concurrent, total_completions });
     assert!(refused(job(1, u64::MAX)).starts_with("Mode.ReplicatedJob.TotalCompletions: "));
     assert!(refused(job(u64::MAX, 1)).starts_with("Mode.ReplicatedJob.MaxConcurrent: "));
+    let canary = UpdateConfig { canary: 1, ..UpdateConfig::default() };
+    let with_canary = refused(ServiceSpec { update: Some(canary), ..of(ServiceMode::GlobalJob) });
+    assert_eq!(with_canary, "Swarm.Canary: a job is not updated in steps and has no canaries");
     assert!(refused(job(0, 5)).starts_with("Mode.ReplicatedJob.MaxConcurrent: must be at least 1"));
 }

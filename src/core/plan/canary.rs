@@ -3,6 +3,8 @@
 //!
 //! What waits is in the service's `UpdateStatus`, so that a new leader waits on. An update that is not promoted goes no
 //! further whatever happens to tasks and nodes; slots added meanwhile get what ran before (`task::added`).
+//!
+//! How long they have been up is told by the clocks of the leaders: one that is ahead promotes earlier by that much.
 
 use super::Plan;
 use super::update::Progress;
