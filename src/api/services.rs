@@ -145,7 +145,8 @@ async fn update(mut call: Call, name: &str) -> Outcome {
     let service = lookup::service(&view, name)?;
     let now = call.ports.cluster.now();
     match call.query.text("rollback") {
-        "" => {}
+        "" if call.query.text("to").is_empty() => {}
+        "" => return Err(ApiError::bad("to: only with rollback=previous")),
         "previous" => {
             let txn = match versions::revision(&call)? {
                 Some(revision) => control::rollback_service_to(&view, service.id, version, revision, now)?,
