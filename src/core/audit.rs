@@ -211,8 +211,13 @@ fn one_running_per_slot(view: &View, found: &mut Vec<String>) {
 
 /// Made to take over from an older one of its slot that still serves.
 fn is_moving(task: &Task, slot: &[Arc<Task>]) -> bool {
-    let older = |other: &&Arc<Task>| other.meta.created.index < task.meta.created.index && other.is_up();
+    let older = |other: &&Arc<Task>| other.meta.created.index < task.meta.created.index && serves(other);
     task.origin == TaskOrigin::Move && !task.is_up() && slot.iter().any(|other| older(&other))
+}
+
+/// It came up and runs, though it may not be ready now.
+fn serves(task: &Task) -> bool {
+    task.is_up() || task.status.state == TaskState::Running && task.up_since.is_some()
 }
 
 /// Counts what was begun since the settings were last written.
@@ -360,7 +365,7 @@ fn placed_where_allowed(view: &View, found: &mut Vec<String>) {
                 other.slot == task.slot && other.meta.created.index > task.meta.created.index && !other.is_up()
             };
             let moving = slots.values().any(|slot| slot.iter().any(|task| is_moving(task, slot)));
-            task.is_up() && (moving || slots.values().flatten().any(|other| follows(&other)))
+            serves(task) && (moving || slots.values().flatten().any(|other| follows(&other)))
         };
         if (!fits || lost) && !waits_its_turn() {
             found.push(format!("task {} on node {}", task.id, node.id));

@@ -36,7 +36,7 @@ pub(super) fn stays_until_moved(view: &View, service: &Service, task: &Task) -> 
 
 /// It came up and runs. One that is not ready for a while is still all that the slot has.
 fn serves(task: &Task) -> bool {
-    task.status.state == TaskState::Running && task.up_since.is_some()
+    task.is_up() || task.status.state == TaskState::Running && task.up_since.is_some()
 }
 
 /// What `mover` takes over from, as long as both are wanted.

@@ -174,6 +174,7 @@ impl<'a> Census<'a> {
             let stays = ground(view, service, task) == Ground::Firm;
             if let Some(node) = task.node
                 && stays
+                && task.is_up()
                 && stays_until_moved(view, service, task)
                 && is_current(view, service, task)
                 && !slot.tasks.iter().any(|task| was_vain(task, now))
