@@ -52,7 +52,10 @@ async fn a_service_goes_back_to_any_version_of_its_history() {
         StatusCode::BAD_REQUEST
     );
     let alone = world.post(&format!("{path}&to=1"), Value::Null).await;
-    assert_eq!((alone.status, alone.message()), (StatusCode::BAD_REQUEST, "to: only with rollback=previous".to_owned()));
+    assert_eq!(
+        (alone.status, alone.message()),
+        (StatusCode::BAD_REQUEST, "to: only with rollback=previous".to_owned())
+    );
     let back = world.post(&format!("{path}&rollback=previous&to=1"), Value::Null).await;
     assert_eq!(back.status, StatusCode::OK, "{}", back.text());
     world.cluster.settle();

@@ -17,7 +17,9 @@ pub(super) fn fill_contents(view: &View, task: &mut TaskSpec, old: Option<&Servi
         }
         if same == old.spec.task {
             *task = same;
-            for (content, version) in task.container.contents_mut().filter(|_| old.follows_contents() && !old.is_undecided()) {
+            for (content, version) in
+                task.container.contents_mut().filter(|_| old.follows_contents() && !old.is_undecided())
+            {
                 *version = old.content_wanted(view, content, *version);
             }
             return old.held.clone();

@@ -114,7 +114,9 @@ fn restart(policy: &RestartPolicy) -> Result<(), Refusal> {
 
 fn update_config(place: &str, config: &UpdateConfig) -> Result<(), Refusal> {
     if !(0.0..=1.0).contains(&config.max_failure_ratio) {
-        return invalid(format!("{place}.MaxFailureRatio: update-maxfailureratio cannot be less than 0 or bigger than 1"));
+        return invalid(format!(
+            "{place}.MaxFailureRatio: update-maxfailureratio cannot be less than 0 or bigger than 1"
+        ));
     }
     if place == "RollbackConfig" && config.failure_action == FailureAction::Rollback {
         return invalid(
@@ -150,7 +152,9 @@ fn resources(resources: &ResourceRequirements) -> Result<(), Refusal> {
 fn cpu_and_memory(place: &str, nano_cpus: i64, memory_bytes: i64) -> Result<(), Refusal> {
     if nano_cpus != 0 && nano_cpus < NANO_CPUS_MIN {
         let (given, least) = (nano_cpus as f64 / 1e9, NANO_CPUS_MIN as f64 / 1e9);
-        return invalid(format!("TaskTemplate.Resources.{place}.NanoCPUs: invalid cpu value {given}: Must be at least {least}"));
+        return invalid(format!(
+            "TaskTemplate.Resources.{place}.NanoCPUs: invalid cpu value {given}: Must be at least {least}"
+        ));
     }
     if memory_bytes != 0 && memory_bytes < MEMORY_BYTES_MIN {
         return invalid(format!(
