@@ -196,7 +196,7 @@ impl World {
     }
 
     pub fn health_check(&mut self, host: HostId, task: TaskId) {
-        if !self.hosts[host].engine.find(task).is_some_and(|found| found.is_ok()) {
+        if self.hosts[host].engine.find(task).is_none_or(|found| found.is_err()) {
             return;
         }
         let sick = self.hosts[host].engine.is_sick(task) && !self.calm;

@@ -116,7 +116,7 @@ pub fn description(host: HostId) -> NodeDescription {
             named: BTreeMap::new(),
         },
         engine_version: "sim".into(),
-        engine_labels: Labels::from([("disk".into(), if host % 2 == 0 { "ssd" } else { "hdd" }.into())]),
+        engine_labels: Labels::from([("disk".into(), if host.is_multiple_of(2) { "ssd" } else { "hdd" }.into())]),
         wireguard_key: [u8::try_from(host % 250).unwrap_or(0) + 1; 32],
         wireguard_port: 4789,
     }

@@ -24,6 +24,10 @@ pub(super) fn scale<R: RngCore>(view: &View, service: &Service, rng: &mut R, pla
         let occupied = slots.get(&key).is_some_and(|slot| slot.has_wanted() || is_finished(view, service, slot));
         if !occupied {
             let mut new = added(view, service, key, rng);
+            // Beside canaries it is what the service was before, which may not belong on this node.
+            if !scheduler::fits(&new.spec.placement, node) {
+                continue;
+            }
             if slots.get(&key).is_some_and(|slot| slot.is_stopping(view)) {
                 new.desired = TaskState::Ready;
             }

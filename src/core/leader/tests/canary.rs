@@ -285,3 +285,22 @@ fn a_small_change_does_not_make_what_came_with_canaries_stay() {
     assert_eq!(images(&world, web), [("web:1".into(), 5)].into());
     assert_eq!(world.service(web).spec.labels, Labels::new());
 }
+
+#[test]
+fn a_global_service_with_canaries_leaves_nodes_alone_where_what_it_was_may_not_be() {
+    let mut world = World::new(3);
+    world.edit_node(3, |node| node.spec.labels = [("zone".to_owned(), "b".to_owned())].into());
+    let mut spec = global("web", "web:1");
+    spec.task.placement.constraints = vec!["node.labels.zone!=b".into()];
+    let web = world.create(spec);
+    world.settle();
+    world.watch = Some(Box::new(|view| assert_eq!(audit(view), [])));
+    world.update(web, |spec| {
+        spec.task.container.image = "web:2".into();
+        spec.task.placement.constraints.clear();
+        spec.update = Some(settings(1));
+    });
+    world.pass(30 * SECOND);
+    assert_eq!(images(&world, web), both(1, 1));
+    assert!(!world.spread(web).contains_key(&3), "it is for the promoted update to go there");
+}
