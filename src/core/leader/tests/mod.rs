@@ -18,4 +18,5 @@ mod restart;
 mod scale;
 mod update;
 mod waits;
+mod wild;
 mod world;
