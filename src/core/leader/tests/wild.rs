@@ -1,7 +1,7 @@
 //! Specifications nobody would write: each is refused whole with words that name a field, or carried out
 //! without panic and without breaking an invariant.
 
-use super::world::{World, replicated};
+use super::world::World;
 use crate::audit::audit;
 use crate::control::{self, Refusal};
 use crate::leader::{Scope, step};
@@ -292,7 +292,6 @@ impl Wild {
                 scale_down_delay: w.time(),
             }),
             name: self.text(&["web", "shop_web"]),
-            ..replicated("web", "web:1", 1)
         }
     }
 }
