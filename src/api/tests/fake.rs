@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use swarm_core::model::{
     self, ClusterCa, ClusterSpec, ContainerStatus, JoinSecret, Meta, Node, NodeDescription, NodeRole, NodeSpec,
-    NodeState, NodeStatus, Platform, RaftMember, Resources, RestartHistory, Task, TaskOrigin, TaskState, TaskStatus,
+    NodeState, NodeStatus, Platform, RaftMember, Resources, Task, TaskState, TaskStatus,
 };
 use swarm_core::store::{Change, Object, Store, Txn, View};
 use swarm_core::{ClusterId, NetworkId, NodeId, Sensitive, ServiceId, TaskId, WallTime};
@@ -188,27 +188,12 @@ impl FakeCluster {
             ..TaskStatus::default()
         };
         let task = Task {
-            id,
-            meta: Meta::default(),
-            service: service.id,
-            slot,
             node: self.status().node,
-            spec: Arc::new(service.spec.task.clone()),
             spec_version: service.spec_version,
             service_name: service.spec.name.clone(),
             service_labels: service.spec.labels.clone(),
             status,
-            desired: TaskState::Running,
-            attachments: Vec::new(),
-            host_ports: Vec::new(),
-            restarts: RestartHistory::default(),
-            start_after: None,
-            origin: TaskOrigin::Scale,
-            up_since: None,
-            ended: None,
-            job_iteration: None,
-            assigned_resources: Default::default(),
-            preempted_by: String::new(),
+            ..Task::new(id, service.id, slot, Arc::new(service.spec.task.clone()))
         };
         self.apply(vec![Change::Create(Object::Task(Arc::new(task)))]);
         id

@@ -57,27 +57,10 @@ fn service(replicas: u64, autoscale: Autoscale) -> Service {
 
 fn task(slot: u64, id: u128) -> Task {
     Task {
-        id: TaskId(id),
-        meta: Meta::default(),
-        service: WEB,
-        slot,
         node: Some(NODE),
-        spec: Arc::default(),
-        spec_version: 1,
         service_name: "web".to_owned(),
-        service_labels: Labels::new(),
         status: TaskStatus { state: TaskState::Starting, ..TaskStatus::default() },
-        desired: TaskState::Running,
-        attachments: Vec::new(),
-        host_ports: Vec::new(),
-        restarts: RestartHistory::default(),
-        start_after: None,
-        origin: TaskOrigin::Scale,
-        up_since: None,
-        ended: None,
-        job_iteration: None,
-        assigned_resources: BTreeMap::new(),
-        preempted_by: String::new(),
+        ..Task::new(TaskId(id), WEB, slot, Arc::default())
     }
 }
 

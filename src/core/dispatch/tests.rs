@@ -27,27 +27,10 @@ fn node(id: NodeId) -> Object {
 
 fn task(id: u128, node: NodeId) -> Object {
     Object::Task(Arc::new(Task {
-        id: TaskId(id),
-        meta: Meta::default(),
-        service: ServiceId(1),
-        slot: 1,
         node: Some(node),
-        spec: Arc::new(TaskSpec::default()),
-        spec_version: 1,
         service_name: "web".to_owned(),
-        service_labels: Labels::new(),
         status: TaskStatus { state: TaskState::Assigned, ..TaskStatus::default() },
-        desired: TaskState::Running,
-        attachments: Vec::new(),
-        host_ports: Vec::new(),
-        restarts: RestartHistory::default(),
-        start_after: None,
-        origin: TaskOrigin::Scale,
-        up_since: None,
-        ended: None,
-        job_iteration: None,
-        assigned_resources: Default::default(),
-        preempted_by: String::new(),
+        ..Task::new(TaskId(id), ServiceId(1), 1, Arc::new(TaskSpec::default()))
     }))
 }
 

@@ -177,27 +177,11 @@ mod tests {
         let network = NetworkId(7);
         let addr = std::net::IpAddr::from([10, 0, 1, id as u8]);
         Object::Task(Arc::new(Task {
-            id: TaskId(id),
-            meta: Meta::default(),
-            service: ServiceId(1),
-            slot: 1,
             node: Some(node),
-            spec: Arc::default(),
-            spec_version: 1,
             service_name: "web".to_owned(),
-            service_labels: Labels::new(),
             status: TaskStatus { state: TaskState::Running, ..TaskStatus::default() },
-            desired: TaskState::Running,
             attachments: vec![TaskAttachment { network, addr, aliases: Vec::new() }],
-            host_ports: Vec::new(),
-            restarts: RestartHistory::default(),
-            start_after: None,
-            origin: TaskOrigin::Scale,
-            up_since: None,
-            ended: None,
-            job_iteration: None,
-            assigned_resources: Default::default(),
-            preempted_by: String::new(),
+            ..Task::new(TaskId(id), ServiceId(1), 1, Arc::default())
         }))
     }
 

@@ -227,6 +227,33 @@ pub struct Task {
 }
 
 impl Task {
+    /// A task that was just made: wanted to run, of no node, and nothing given to it yet.
+    pub fn new(id: TaskId, service: ServiceId, slot: u64, spec: Arc<TaskSpec>) -> Self {
+        Self {
+            id,
+            meta: Meta::default(),
+            service,
+            slot,
+            node: None,
+            spec,
+            spec_version: 1,
+            service_name: String::new(),
+            service_labels: Labels::new(),
+            status: TaskStatus::default(),
+            desired: TaskState::Running,
+            attachments: Vec::new(),
+            host_ports: Vec::new(),
+            restarts: RestartHistory::default(),
+            start_after: None,
+            origin: TaskOrigin::Scale,
+            up_since: None,
+            ended: None,
+            job_iteration: None,
+            assigned_resources: BTreeMap::new(),
+            preempted_by: String::new(),
+        }
+    }
+
     /// `web.1.<id>` for replicated, `web.<node>.<id>` for global services: the container's name.
     pub fn name(&self) -> String {
         match (self.slot, self.node) {

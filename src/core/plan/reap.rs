@@ -6,7 +6,7 @@ use super::once;
 use super::rebalance::BUDGET_TIME;
 use super::task::{desire, end};
 use crate::model::{ClusterSpec, NodeState, Service, Task, TaskOrigin, TaskState};
-use crate::scheduler::FAILURES_WINDOW;
+use crate::scheduler;
 use crate::store::{Change, ObjectRef, View};
 use crate::{NetworkId, ServiceId, TaskId, WallTime};
 use std::sync::Arc;
@@ -115,23 +115,8 @@ fn remove_service(view: &View, service: &Service, tasks: &[Arc<Task>], plan: &mu
 /// How long an ended task is still of use to what is decided, whatever the cluster is to remember: a failure to keep
 /// off the node, a move for its budget and so as not to try it again at once.
 fn of_use(task: &Task) -> Option<WallTime> {
-    let failed = match task.status.state {
-        TaskState::Failed | TaskState::Rejected => task.node.and(task.ended).map(|ended| ended + FAILURES_WINDOW),
-        TaskState::New
-        | TaskState::Pending
-        | TaskState::Assigned
-        | TaskState::Accepted
-        | TaskState::Preparing
-        | TaskState::Ready
-        | TaskState::Starting
-        | TaskState::Running
-        | TaskState::Complete
-        | TaskState::Shutdown
-        | TaskState::Remove
-        | TaskState::Orphaned => None,
-    };
     let moved = (task.origin == TaskOrigin::Move).then(|| task.meta.created.wall + BUDGET_TIME);
-    failed.max(moved)
+    scheduler::avoided_until(task).max(moved)
 }
 
 /// Keeps the newest tasks of each slot, the running one among them, as many as the cluster is to remember.

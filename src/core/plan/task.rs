@@ -7,7 +7,6 @@ use crate::model::*;
 use crate::store::{Change, Object, View};
 use crate::{TaskId, WallTime};
 use rand::RngCore;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What the API shows of a task that was just made.
@@ -26,27 +25,16 @@ pub(super) fn fresh<R: RngCore>(
         SlotKey::Node(node) => (0, Some(node)),
     };
     Task {
-        id: TaskId::random(rng),
-        meta: Meta::default(),
-        service: service.id,
-        slot: number,
         node,
-        spec: Arc::new(service.spec.task.clone()),
         spec_version: service.spec_version,
         service_name: service.spec.name.clone(),
         service_labels: service.spec.labels.clone(),
         status: TaskStatus { message: CREATED_MESSAGE.to_owned(), ..TaskStatus::default() },
         desired,
-        attachments: Vec::new(),
         host_ports: host_ports(&service.spec),
-        restarts: RestartHistory::default(),
-        start_after: None,
         origin,
-        up_since: None,
-        ended: None,
         job_iteration: job::iteration(service),
-        assigned_resources: BTreeMap::new(),
-        preempted_by: String::new(),
+        ..Task::new(TaskId::random(rng), service.id, number, Arc::new(service.spec.task.clone()))
     }
 }
 

@@ -82,6 +82,11 @@ fn failure(task: &Task) -> Option<Failure> {
     Some(Failure { ended: task.ended?, task: task.id, node: task.node?, weight })
 }
 
+/// Until when an ended task counts against its node; `None` when it does not.
+pub fn avoided_until(task: &Task) -> Option<WallTime> {
+    failure(task).map(|failure| failure.ended + FAILURES_WINDOW)
+}
+
 impl NodeTable {
     /// The table of a snapshot.
     pub fn of(view: &View) -> Self {

@@ -64,27 +64,15 @@ impl Table {
         let mut spec = TaskSpec::default();
         let state = if on.is_some() { TaskState::Running } else { TaskState::Pending };
         let mut task = Task {
-            id: TaskId(self.tasks),
-            meta: Meta::default(),
-            service: ServiceId(service),
-            slot: u64::try_from(self.tasks).unwrap(),
             node: on.map(NodeId),
-            spec: Arc::new(TaskSpec::default()),
-            spec_version: 1,
             service_name: "web".into(),
-            service_labels: Labels::new(),
             status: TaskStatus { state, ..TaskStatus::default() },
-            desired: TaskState::Running,
-            attachments: Vec::new(),
-            host_ports: Vec::new(),
-            restarts: RestartHistory::default(),
-            start_after: None,
-            origin: TaskOrigin::Scale,
-            up_since: None,
-            ended: None,
-            job_iteration: None,
-            assigned_resources: Default::default(),
-            preempted_by: String::new(),
+            ..Task::new(
+                TaskId(self.tasks),
+                ServiceId(service),
+                u64::try_from(self.tasks).unwrap(),
+                Arc::new(TaskSpec::default()),
+            )
         };
         edit(&mut spec, &mut task);
         task.spec = Arc::new(spec);

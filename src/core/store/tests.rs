@@ -105,27 +105,10 @@ fn a_name_is_free_again_after_its_owner_is_renamed_or_deleted() {
 fn a_task_state_never_goes_back() {
     let mut store = Store::new();
     let task = Task {
-        id: TaskId(1),
-        meta: Meta::default(),
-        service: ServiceId(1),
-        slot: 1,
         node: Some(NodeId(1)),
-        spec: Arc::new(TaskSpec::default()),
-        spec_version: 1,
         service_name: "web".to_owned(),
-        service_labels: Labels::new(),
         status: TaskStatus { state: TaskState::Running, ..TaskStatus::default() },
-        desired: TaskState::Running,
-        attachments: Vec::new(),
-        host_ports: Vec::new(),
-        restarts: RestartHistory::default(),
-        start_after: None,
-        origin: TaskOrigin::Scale,
-        up_since: None,
-        ended: None,
-        job_iteration: None,
-        assigned_resources: Default::default(),
-        preempted_by: String::new(),
+        ..Task::new(TaskId(1), ServiceId(1), 1, Arc::new(TaskSpec::default()))
     };
     store.apply(1, 1, &txn(vec![Change::Create(Object::Task(Arc::new(task)))])).unwrap();
     let late = TaskStatus { state: TaskState::Preparing, ..TaskStatus::default() };

@@ -10,27 +10,10 @@ fn task(edit: impl FnOnce(&mut ContainerSpec)) -> Task {
     let mut container = ContainerSpec { image: "web:1".into(), ..ContainerSpec::default() };
     edit(&mut container);
     Task {
-        id: TaskId(3),
-        meta: Meta::default(),
-        service: ServiceId(2),
-        slot: 4,
         node: Some(NodeId(5)),
-        spec: Arc::new(TaskSpec { container, ..TaskSpec::default() }),
-        spec_version: 1,
         service_name: "web".into(),
         service_labels: [("tier".to_owned(), "front".to_owned())].into(),
-        status: TaskStatus::default(),
-        desired: TaskState::Running,
-        attachments: Vec::new(),
-        host_ports: Vec::new(),
-        restarts: RestartHistory::default(),
-        start_after: None,
-        origin: TaskOrigin::Scale,
-        up_since: None,
-        ended: None,
-        job_iteration: None,
-        assigned_resources: Default::default(),
-        preempted_by: String::new(),
+        ..Task::new(TaskId(3), ServiceId(2), 4, Arc::new(TaskSpec { container, ..TaskSpec::default() }))
     }
 }
 

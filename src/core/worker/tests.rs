@@ -4,15 +4,8 @@ use crate::{NodeId, ServiceId};
 
 fn task(id: u128, desired: TaskState) -> Arc<Task> {
     Arc::new(Task {
-        id: TaskId(id),
-        meta: Meta::default(),
-        service: ServiceId(1),
-        slot: 1,
         node: Some(NodeId(1)),
-        spec: Arc::new(TaskSpec::default()),
-        spec_version: 1,
         service_name: "web".to_owned(),
-        service_labels: Labels::new(),
         status: TaskStatus { state: TaskState::Assigned, ..TaskStatus::default() },
         desired,
         attachments: vec![TaskAttachment {
@@ -20,15 +13,7 @@ fn task(id: u128, desired: TaskState) -> Arc<Task> {
             addr: "10.0.0.2".parse().expect("address"),
             aliases: vec![],
         }],
-        host_ports: Vec::new(),
-        restarts: RestartHistory::default(),
-        start_after: None,
-        origin: TaskOrigin::Scale,
-        up_since: None,
-        ended: None,
-        job_iteration: None,
-        assigned_resources: Default::default(),
-        preempted_by: String::new(),
+        ..Task::new(TaskId(id), ServiceId(1), 1, Arc::new(TaskSpec::default()))
     })
 }
 

@@ -110,33 +110,11 @@ fn decode_task(bytes: &[u8]) -> Result<Task, WireError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use swarm_core::model::{Labels, Meta, RestartHistory, TaskOrigin, TaskSpec, TaskState, TaskStatus};
+    use swarm_core::model::TaskSpec;
     use swarm_core::{Sensitive, ServiceId};
 
     fn task(spec: TaskSpec) -> Task {
-        Task {
-            id: TaskId(7),
-            meta: Meta::default(),
-            service: ServiceId(1),
-            slot: 1,
-            node: None,
-            spec: Arc::new(spec),
-            spec_version: 1,
-            service_name: "web".to_owned(),
-            service_labels: Labels::new(),
-            status: TaskStatus::default(),
-            desired: TaskState::Running,
-            attachments: Vec::new(),
-            host_ports: Vec::new(),
-            restarts: RestartHistory::default(),
-            start_after: None,
-            origin: TaskOrigin::default(),
-            up_since: None,
-            ended: None,
-            job_iteration: None,
-            assigned_resources: Default::default(),
-            preempted_by: String::new(),
-        }
+        Task { service_name: "web".to_owned(), ..Task::new(TaskId(7), ServiceId(1), 1, Arc::new(spec)) }
     }
 
     #[test]

@@ -177,27 +177,8 @@ mod tests {
             ..Contents::default()
         };
         let task = Task {
-            id: TaskId(1),
-            meta: Meta::default(),
-            service: ServiceId(1),
-            slot: 1,
-            node: None,
-            spec: Arc::new(TaskSpec { container, ..TaskSpec::default() }),
-            spec_version: 1,
             service_name: "web".into(),
-            service_labels: Labels::new(),
-            status: TaskStatus::default(),
-            desired: TaskState::Running,
-            attachments: Vec::new(),
-            host_ports: Vec::new(),
-            restarts: RestartHistory::default(),
-            start_after: None,
-            origin: TaskOrigin::Scale,
-            up_since: None,
-            ended: None,
-            job_iteration: None,
-            assigned_resources: Default::default(),
-            preempted_by: String::new(),
+            ..Task::new(TaskId(1), ServiceId(1), 1, Arc::new(TaskSpec { container, ..TaskSpec::default() }))
         };
         (task, contents)
     }

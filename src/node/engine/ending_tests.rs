@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use swarm_core::model::{ContainerStatus, Labels, Meta, RestartHistory, TaskOrigin, TaskSpec, TaskState, TaskStatus};
+use swarm_core::model::{ContainerStatus, TaskSpec, TaskState, TaskStatus};
 use swarm_core::{ServiceId, TaskId};
 use tokio::time::timeout;
 
@@ -71,27 +71,9 @@ impl Drop for Host {
 fn task(state: TaskState, pid: u32) -> Task {
     let container = Some(ContainerStatus { pid, ..ContainerStatus::default() });
     Task {
-        id: TaskId(7),
-        meta: Meta::default(),
-        service: ServiceId(1),
-        slot: 1,
-        node: None,
-        spec: Arc::new(TaskSpec::default()),
-        spec_version: 1,
         service_name: "web".to_owned(),
-        service_labels: Labels::new(),
         status: TaskStatus { state, container, ..TaskStatus::default() },
-        desired: TaskState::Running,
-        attachments: Vec::new(),
-        host_ports: Vec::new(),
-        restarts: RestartHistory::default(),
-        start_after: None,
-        origin: TaskOrigin::default(),
-        up_since: None,
-        ended: None,
-        job_iteration: None,
-        assigned_resources: Default::default(),
-        preempted_by: String::new(),
+        ..Task::new(TaskId(7), ServiceId(1), 1, Arc::new(TaskSpec::default()))
     }
 }
 
