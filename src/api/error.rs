@@ -72,16 +72,19 @@ impl From<Unavailable> for ApiError {
     }
 }
 
+fn refused(refusal: &Refusal) -> StatusCode {
+    match refusal {
+        Refusal::Invalid(_) | Refusal::NotNow(_) => StatusCode::BAD_REQUEST,
+        Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
+        Refusal::NotFound(_) => StatusCode::NOT_FOUND,
+        Refusal::Exists(_) | Refusal::OutOfSequence { .. } => StatusCode::CONFLICT,
+        Refusal::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
+    }
+}
+
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
-        let status = match &refusal {
-            Refusal::Invalid(_) | Refusal::NotNow(_) => StatusCode::BAD_REQUEST,
-            Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
-            Refusal::NotFound(_) => StatusCode::NOT_FOUND,
-            Refusal::Exists(_) | Refusal::OutOfSequence { .. } => StatusCode::CONFLICT,
-            Refusal::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
-        };
-        Self::new(status, refusal.to_string())
+        Self::new(refused(&refusal), refusal.to_string())
     }
 }
 
@@ -90,6 +93,7 @@ impl From<SubmitError> for ApiError {
         let status = match &error {
             SubmitError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             SubmitError::Conflict(conflict) => match conflict {
+                Conflict::Refused(refusal) => refused(refusal),
                 Conflict::Fenced { .. } => StatusCode::SERVICE_UNAVAILABLE,
                 Conflict::NotFound { .. } => StatusCode::NOT_FOUND,
                 // Docker's answer to what is in use, too.

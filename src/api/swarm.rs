@@ -87,7 +87,7 @@ async fn init(mut call: Call) -> Outcome {
     };
     spec.autolock |= object.bool("AutoLockManagers")?;
     read_pools(&mut object, &mut spec)?;
-    control::validate_cluster_spec(&spec)?;
+    swarm_core::spec::cluster(&spec)?;
     check_autolock(&call, &spec, false).await?;
     let request = InitRequest {
         listen_addr: object.string("ListenAddr")?,

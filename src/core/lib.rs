@@ -25,6 +25,7 @@ pub mod plan;
 pub mod rehearsal;
 pub mod scheduler;
 pub mod sensitive;
+pub mod spec;
 pub mod store;
 pub mod template;
 pub mod time;

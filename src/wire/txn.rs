@@ -3,6 +3,7 @@
 use crate::convert::{ListItem, Wire, WireError, message, required};
 use crate::pb::raft as pb;
 use swarm_core::model::ContentVersion;
+use swarm_core::spec::RULES;
 use swarm_core::store::{Change, Object, ObjectRef, Precondition, Txn};
 
 impl Wire for Object {
@@ -71,19 +72,25 @@ impl Wire for Precondition {
     fn to_wire(&self) -> pb::Precondition {
         use pb::precondition::Holds;
         let (object, holds) = match self {
-            Precondition::Version(object, version) => (object, Holds::Version(*version)),
-            Precondition::Present(object) => (object, Holds::Present(true)),
-            Precondition::Absent(object) => (object, Holds::Absent(true)),
+            Precondition::Version(object, version) => (Some(object), Holds::Version(*version)),
+            Precondition::Present(object) => (Some(object), Holds::Present(true)),
+            Precondition::Absent(object) => (Some(object), Holds::Absent(true)),
+            Precondition::Rules(number) => (None, Holds::Rules(*number)),
         };
-        pb::Precondition { object: Some(object.to_wire()), holds: Some(holds) }
+        pb::Precondition { object: object.map(Wire::to_wire), holds: Some(holds) }
     }
     fn from_wire(pb: pb::Precondition) -> Result<Self, WireError> {
         use pb::precondition::Holds;
-        let object = required(pb.object, "Precondition.object")?;
+        let object = || required(pb.object, "Precondition.object");
         Ok(match pb.holds.ok_or(WireError::Missing("Precondition.holds"))? {
-            Holds::Version(version) => Precondition::Version(object, version),
-            Holds::Present(_) => Precondition::Present(object),
-            Holds::Absent(_) => Precondition::Absent(object),
+            Holds::Version(version) => Precondition::Version(object()?, version),
+            Holds::Present(_) => Precondition::Present(object()?),
+            Holds::Absent(_) => Precondition::Absent(object()?),
+            // Whoever does not know the rules would come to another store than the others.
+            Holds::Rules(number) if number == 0 || number > RULES => {
+                return Err(WireError::Unknown { what: "Precondition.rules", value: i64::from(number) });
+            }
+            Holds::Rules(number) => Precondition::Rules(number),
         })
     }
 }

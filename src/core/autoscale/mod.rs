@@ -13,7 +13,7 @@ mod series;
 
 use advice::Figures;
 
-use crate::model::{Autoscale, NodeState, PublishMode, Scaled, Service, Task, TaskState};
+use crate::model::{AUTOSCALE_WINDOW_MIN, Autoscale, NodeState, PublishMode, Scaled, Service, Task, TaskState};
 use crate::store::{Change, View};
 use crate::{Mono, NodeId, ServiceId, TaskId, WallTime};
 use advice::{Advice, Standing, Verdict, advise, settle};
@@ -26,12 +26,6 @@ use std::time::Duration;
 pub const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Between two readings of a task's counters by its node.
 pub const SAMPLE_EVERY: Duration = Duration::from_secs(5);
-/// Shortest window: three readings, of which one may be lost.
-pub const WINDOW_MIN: Duration = Duration::from_secs(15);
-/// Longest window and delay: beyond it, the load of an hour is met in the next.
-pub const TIME_MAX: Duration = Duration::from_secs(3600);
-/// Most replicas of an autoscaled service: a mistaken target shall not fill a cluster.
-pub const REPLICAS_MAX: u64 = 10_000;
 
 /// After a step up, before the next one: its tasks must have been seen by the orchestrator.
 const STEP_EVERY: Duration = Duration::from_secs(15);
@@ -183,7 +177,7 @@ impl Watched {
     fn new(now: Mono, service: &Service, autoscale: &Autoscale) -> Self {
         Self {
             written: service.spec_written.index,
-            window: autoscale.window.max(WINDOW_MIN),
+            window: autoscale.window.max(AUTOSCALE_WINDOW_MIN),
             since: now,
             tasks: BTreeMap::new(),
             connections: BTreeMap::new(),

@@ -10,8 +10,8 @@ use super::schema::{DEPENDENCY, Kind};
 use super::service::text;
 use super::stack::Context;
 use super::value::{Entry, Map, Node, Value};
-use crate::dependency;
 use crate::model::{Dependency, DependencyCondition};
+use crate::spec;
 
 const CONDITIONS: [(&str, DependencyCondition); 3] = [
     ("service_started", DependencyCondition::Started),
@@ -129,7 +129,7 @@ pub(super) fn refuse_cycles(context: &mut Context<'_>) {
         node.map(|node| mapping(node.clone())).iter().flat_map(Node::entries).map(|entry| entry.key.clone()).collect()
     };
     // Told once, at the first service of the file that is in one.
-    let found = services.iter().find_map(|entry| Some((entry, dependency::cycle(&entry.key, of)?)));
+    let found = services.iter().find_map(|entry| Some((entry, spec::cycle(&entry.key, of)?)));
     if let Some((entry, path)) = found {
         let pos = entry.node.get("depends_on").map_or(entry.pos, |node| node.pos);
         let message = format!("each waits for the next, so none starts: {} -> {}", path.join(" -> "), entry.key);

@@ -49,22 +49,33 @@ pub(crate) fn rehearse(context: &mut Context<'_>, stack: &Stack) {
     }
 }
 
-/// Which key of a service the words of a refusal are about: they name the API's fields.
-fn part(failure: &str) -> Option<&'static str> {
-    let parts = [
-        ("valid repository/tag", "image"),
-        ("EndpointSpec", "ports"),
-        ("port '", "ports"),
-        ("mount point", "volumes"),
-        ("ContainerSpec.Mounts[", "volumes"),
-        ("Placement", "deploy"),
+/// Which key of a service a refusal is about: it begins with the path of a field of the API. With it the words to show:
+/// without that path where the key says as much.
+fn part(failure: &str) -> Option<(&'static str, &str)> {
+    const TELLING: [(&str, &str); 4] = [
+        ("TaskTemplate.ContainerSpec.Image", "image"),
+        ("TaskTemplate.ContainerSpec.Mounts[", "volumes"),
+        ("EndpointSpec.Ports[", "ports"),
+        ("TaskTemplate.Networks[", "networks"),
+    ];
+    const OTHERS: [(&str, &str); 6] = [
+        ("TaskTemplate.ContainerSpec.Healthcheck", "healthcheck"),
+        ("TaskTemplate.Placement", "deploy"),
+        ("TaskTemplate.Resources", "deploy"),
         ("Swarm.Autoscale", "deploy"),
-        ("Resources", "deploy"),
-        ("Healthcheck", "healthcheck"),
         ("Swarm.Readiness", "deploy"),
         ("Swarm.Liveness", "deploy"),
     ];
-    parts.iter().find(|(words, _)| failure.contains(words)).map(|(_, part)| *part)
+    let of = |parts: &[(&str, &'static str)]| {
+        parts.iter().find(|(path, _)| failure.starts_with(path)).map(|(_, part)| *part)
+    };
+    let words = failure.split_once(": ").map_or(failure, |(_, words)| words);
+    of(&TELLING).map(|part| (part, words)).or_else(|| of(&OTHERS).map(|part| (part, failure)))
+}
+
+/// Without what the place in the file says already.
+fn by_itself(failure: &str) -> String {
+    failure.strip_prefix("Name: ").or_else(|| failure.strip_prefix("Data: ")).unwrap_or(failure).to_owned()
 }
 
 impl Rehearsal<'_, '_> {
@@ -88,7 +99,7 @@ impl Rehearsal<'_, '_> {
 
     fn make(&mut self, made: Result<Txn, Refusal>, (pos, path): (Pos, String)) {
         if let Some(failure) = self.refusal(made) {
-            self.context.report.error(pos, &path, failure);
+            self.context.report.error(pos, &path, by_itself(&failure));
         }
     }
 
@@ -97,12 +108,13 @@ impl Rehearsal<'_, '_> {
         let Some(failure) = self.refusal(made) else { return };
         let part = part(&failure);
         let service = self.context.root.get("services").and_then(|services| services.get(key));
-        let node = part.and_then(|part| service?.get(part));
-        let (pos, path) = match (part, node) {
-            (Some(part), Some(node)) => (node.pos, join(&place.1, part)),
-            (Some(_) | None, _) => place,
-        };
-        self.context.report.error(pos, &path, failure);
+        let node = part.and_then(|(part, _)| service?.get(part));
+        match (part, node) {
+            (Some((part, words)), Some(node)) => {
+                self.context.report.error(node.pos, &join(&place.1, part), words.to_owned());
+            }
+            (Some(_) | None, _) => self.context.report.error(place.0, &place.1, by_itself(&failure)),
+        }
     }
 
     /// Where each final name of a section is declared.

@@ -93,7 +93,7 @@ pub(crate) fn service(context: &mut Context<'_>, entry: &Entry) -> StackService 
     let mut labels = context.labels(deploy.and_then(|deploy| deploy.get("labels")));
     labels.insert(LABEL_IMAGE.to_owned(), image);
     let mode = mode(context, deploy, &at);
-    let is_job = matches!(mode, ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob);
+    let is_job = mode.is_job();
     let spec = ServiceSpec {
         name: format!("{}_{}", context.stack, entry.key),
         labels,

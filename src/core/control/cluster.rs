@@ -1,21 +1,11 @@
 //! Update the cluster's settings and its join secrets.
 
-use super::validate::labels;
 use super::{Refusal, check_version, invalid, txn};
 use crate::model::*;
-use crate::store::{Change, Object, ObjectRef, Precondition, Txn, View};
+use crate::spec;
+use crate::store::{Change, Object, ObjectRef, Precondition, Txn, View, fits};
 use crate::{Sensitive, WallTime};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Shortest life of a node certificate (as Docker's).
-const CERT_EXPIRY_MIN: Duration = Duration::from_secs(3600);
-/// Shortest period of heartbeats: below it, sessions cost more than they tell.
-const HEARTBEAT_MIN: Duration = Duration::from_millis(100);
-/// Longest period of heartbeats: beyond it, a lost node is noticed too late to be of use.
-const HEARTBEAT_MAX: Duration = Duration::from_secs(60);
-/// Fewest entries between snapshots.
-const SNAPSHOT_INTERVAL_MIN: u64 = 1;
 
 /// New join secrets; `None` keeps the one there is.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +37,8 @@ pub fn update_cluster(
     if spec.name.is_empty() {
         spec.name.clone_from(&old.spec.name);
     }
-    validate_cluster_spec(&spec)?;
+    spec::cluster(&spec)?;
+    fits::cluster(view, &spec)?;
     if spec.name != old.spec.name {
         return invalid("Name: the name of a swarm can not be changed");
     }
@@ -72,19 +63,4 @@ fn rotated(mut cluster: Cluster, rotation: JoinRotation) -> Cluster {
         cluster.manager_secret = JoinSecret { secret, expires: None };
     }
     cluster
-}
-
-/// What must hold of a cluster's settings, at init as at update.
-pub fn validate_cluster_spec(spec: &ClusterSpec) -> Result<(), Refusal> {
-    labels("Labels", &spec.labels)?;
-    if spec.node_cert_expiry < CERT_EXPIRY_MIN {
-        return invalid("CAConfig.NodeCertExpiry: minimum certificate expiry time is: 1h0m0s");
-    }
-    if spec.heartbeat_period < HEARTBEAT_MIN || spec.heartbeat_period > HEARTBEAT_MAX {
-        return invalid("Dispatcher.HeartbeatPeriod: must be 100ms to 60s");
-    }
-    if spec.snapshot_interval < SNAPSHOT_INTERVAL_MIN {
-        return invalid(format!("Raft.SnapshotInterval: must be at least {SNAPSHOT_INTERVAL_MIN}"));
-    }
-    Ok(())
 }

@@ -1,15 +1,11 @@
 //! Create, update and remove secrets and configs: alike but for their size and their secrecy.
 
-use super::validate::{labels, object_name};
-use super::{Refusal, check_version, invalid, templates, txn};
+use super::{Refusal, check_version, invalid, txn};
 use crate::model::*;
-use crate::store::{Change, Object, ObjectRef, Precondition, Txn, View};
+use crate::spec;
+use crate::store::{Change, Object, ObjectRef, Precondition, Txn, View, fits};
 use crate::{ConfigId, SecretId, Sensitive, WallTime};
 use std::sync::Arc;
-
-/// Contents of all secrets and configs together, earlier ones included, in bytes. They are in the memory of every manager and in each snapshot
-/// of the store, which has a bound: a store over it could take no more writes, not even removals.
-pub const CONTENTS_BYTES_MAX: usize = 48 * 1024 * 1024;
 
 /// What an update of a secret or config asks for.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +21,6 @@ pub struct ContentWish {
 
 impl ContentWish {
     fn check(&self, kind: &str, name: &str) -> Result<(), Refusal> {
-        labels("Labels", &self.labels)?;
         if self.name.is_empty() || self.name == name {
             return Ok(());
         }
@@ -33,31 +28,14 @@ impl ContentWish {
     }
 }
 
-fn secret_data(spec: &SecretSpec) -> Result<(), Refusal> {
-    let len = spec.data.expose().len();
-    if len == 0 || len > SECRET_BYTES_MAX {
-        return invalid(format!("secret data must be larger than 0 and less than {SECRET_BYTES_MAX} bytes"));
-    }
-    templates::secret(spec)
-}
-
-fn config_data(spec: &ConfigSpec) -> Result<(), Refusal> {
-    if spec.data.is_empty() || spec.data.len() > CONFIG_BYTES_MAX {
-        return invalid(format!("config data must be larger than 0 and less than {CONFIG_BYTES_MAX} bytes"));
-    }
-    templates::config(spec)
-}
-
 /// Makes a secret.
 pub fn create_secret(view: &View, spec: SecretSpec, id: SecretId, now: WallTime) -> Result<Txn, Refusal> {
-    object_name(&spec.name)?;
-    labels("Labels", &spec.labels)?;
-    secret_data(&spec)?;
+    spec::secret(&spec)?;
     if view.secret_by_name(&spec.name).is_some() {
         return Err(Refusal::Exists(format!("secret {} already exists", spec.name)));
     }
-    check_room(view, spec.data.expose().len())?;
-    let secret = Secret { id, meta: Meta::default(), spec, content_version: 1, older: Vec::new() };
+    fits::new_content(view, spec.data.expose().len())?;
+    let secret = Secret::new(id, spec);
     Ok(txn(now, Vec::new(), vec![Change::Create(Object::Secret(Arc::new(secret)))]))
 }
 
@@ -78,10 +56,8 @@ pub fn update_secret(
     if let Some(data) = wish.data {
         spec.data = data;
     }
-    if spec.data != old.spec.data || spec.templated != old.spec.templated {
-        secret_data(&spec)?;
-        check_room(view, spec.data.expose().len())?;
-    }
+    spec::secret(&spec)?;
+    fits::secret(view, old, &spec)?;
     let preconditions = vec![Precondition::Version(ObjectRef::Secret(id), version)];
     Ok(txn(now, preconditions, vec![Change::SecretSpec { secret: id, spec }]))
 }
@@ -96,14 +72,12 @@ pub fn remove_secret(view: &View, id: SecretId, now: WallTime) -> Result<Txn, Re
 
 /// Makes a config.
 pub fn create_config(view: &View, spec: ConfigSpec, id: ConfigId, now: WallTime) -> Result<Txn, Refusal> {
-    object_name(&spec.name)?;
-    labels("Labels", &spec.labels)?;
-    config_data(&spec)?;
+    spec::config(&spec)?;
     if view.config_by_name(&spec.name).is_some() {
         return Err(Refusal::Exists(format!("config {} already exists", spec.name)));
     }
-    check_room(view, spec.data.len())?;
-    let config = Config { id, meta: Meta::default(), spec, content_version: 1, older: Vec::new() };
+    fits::new_content(view, spec.data.len())?;
+    let config = Config::new(id, spec);
     Ok(txn(now, Vec::new(), vec![Change::Create(Object::Config(Arc::new(config)))]))
 }
 
@@ -124,10 +98,8 @@ pub fn update_config(
     if let Some(data) = wish.data {
         spec.data = data.into_inner();
     }
-    if spec.data != old.spec.data || spec.templated != old.spec.templated {
-        config_data(&spec)?;
-        check_room(view, spec.data.len())?;
-    }
+    spec::config(&spec)?;
+    fits::config(view, old, &spec)?;
     let preconditions = vec![Precondition::Version(ObjectRef::Config(id), version)];
     Ok(txn(now, preconditions, vec![Change::ConfigSpec { config: id, spec }]))
 }
@@ -138,17 +110,6 @@ pub fn remove_config(view: &View, id: ConfigId, now: WallTime) -> Result<Txn, Re
     let object = ObjectRef::Config(id);
     check_unused(view, "config", &old.spec.name, object)?;
     Ok(txn(now, vec![Precondition::Present(object)], vec![Change::Delete(object)]))
-}
-
-fn check_room(view: &View, more: usize) -> Result<(), Refusal> {
-    let secrets = view.secrets().map(|secret| secret.content_bytes());
-    let held: usize = secrets.chain(view.configs().map(|config| config.content_bytes())).sum();
-    if held + more <= CONTENTS_BYTES_MAX {
-        return Ok(());
-    }
-    invalid(format!(
-        "the secrets and configs of the swarm hold {held} bytes, and with these {more} they would hold more than the {CONTENTS_BYTES_MAX} they may: remove those that no service uses (earlier contents count for as long as a service can go back to them)"
-    ))
 }
 
 fn check_unused(view: &View, kind: &str, name: &str, object: ObjectRef) -> Result<(), Refusal> {

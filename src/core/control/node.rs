@@ -1,15 +1,12 @@
 //! Update and remove nodes.
 
-use super::validate::{labels, name_pattern_holds};
-use super::{Refusal, check_version, invalid, txn};
+use super::{Refusal, check_version, txn};
 use crate::model::*;
-use crate::store::{Change, Object, ObjectRef, Precondition, Txn, View};
+use crate::spec;
+use crate::store::{Change, Object, ObjectRef, Precondition, Txn, View, fits};
 use crate::trust::begin_gossip_rotation;
 use crate::{NodeId, Sensitive, WallTime};
 use std::sync::Arc;
-
-/// Characters of a node's name: it is a host name (RFC 1035).
-const NODE_NAME_LEN_MAX: usize = 253;
 
 fn find(view: &View, id: NodeId) -> Result<&Arc<Node>, Refusal> {
     view.node(id).ok_or_else(|| Refusal::NotFound(format!("node {id} not found")))
@@ -19,10 +16,8 @@ fn find(view: &View, id: NodeId) -> Result<&Arc<Node>, Refusal> {
 pub fn update_node(view: &View, id: NodeId, version: u64, spec: NodeSpec, now: WallTime) -> Result<Txn, Refusal> {
     let old = find(view, id)?;
     check_version(version, old.meta.version)?;
-    labels("Labels", &spec.labels)?;
-    if let Some(name) = spec.name.as_deref().filter(|name| !name.is_empty()) {
-        check_name(view, id, name)?;
-    }
+    spec::node(&spec)?;
+    fits::node(view, &spec, id)?;
     let mut preconditions = vec![Precondition::Version(ObjectRef::Node(id), version)];
     if old.spec.role == NodeRole::Manager && spec.role == NodeRole::Worker {
         check_demotion(view, old, |_| true)?;
@@ -32,17 +27,6 @@ pub fn update_node(view: &View, id: NodeId, version: u64, spec: NodeSpec, now: W
     }
     let new = Node { spec, ..(**old).clone() };
     Ok(txn(now, preconditions, vec![Change::Replace(Object::from(new))]))
-}
-
-fn check_name(view: &View, id: NodeId, name: &str) -> Result<(), Refusal> {
-    if !name_pattern_holds(name, b"-_.", NODE_NAME_LEN_MAX) {
-        return invalid(format!("Name: \"{name}\" is not a host name"));
-    }
-    let taken = |node: &&Arc<Node>| node.id != id && node.spec.name.as_deref() == Some(name);
-    match view.nodes().find(taken) {
-        Some(other) => Err(Refusal::Exists(format!("Name: node {} is already called \"{name}\"", other.id))),
-        None => Ok(()),
-    }
 }
 
 fn managers(view: &View) -> impl Iterator<Item = &Arc<Node>> {

@@ -1,7 +1,6 @@
-//! Which contents of secrets and configs a written service refers to, and what it refers to at all.
+//! Which contents of secrets and configs a written service refers to.
 
-use super::{Refusal, invalid};
-use crate::model::{ContainerSpec, ContentId, ContentVersion, Service, TaskSpec};
+use crate::model::{ContentVersion, Service, TaskSpec};
 use crate::store::View;
 use std::collections::BTreeMap;
 
@@ -29,38 +28,4 @@ pub(super) fn fill_contents(view: &View, task: &mut TaskSpec, old: Option<&Servi
         *version = view.newest_content(content).unwrap_or(0);
     }
     Vec::new()
-}
-
-/// Everything a task refers to is there.
-pub(super) fn references(view: &View, container: &ContainerSpec) -> Result<(), Refusal> {
-    let secrets = container
-        .secrets
-        .iter()
-        .map(|s| (s.name.as_str(), s.file.name.as_str(), view.has_content(ContentId::Secret(s.id), s.version)));
-    files("secret", secrets)?;
-    let configs = container
-        .configs
-        .iter()
-        .map(|c| (c.name.as_str(), c.file.name.as_str(), view.has_content(ContentId::Config(c.id), c.version)));
-    files("config", configs)
-}
-
-/// Items are name, file in the container, and whether the object exists.
-fn files<'a>(kind: &str, items: impl Iterator<Item = (&'a str, &'a str, bool)>) -> Result<(), Refusal> {
-    let mut targets: BTreeMap<&str, &str> = BTreeMap::new();
-    for (name, file, exists) in items {
-        if name.is_empty() {
-            return invalid(format!("malformed {kind} reference"));
-        }
-        if file.is_empty() {
-            return invalid(format!("malformed file {kind} reference, no target"));
-        }
-        if !exists {
-            return invalid(format!("{kind} not found: {name}"));
-        }
-        if let Some(other) = targets.insert(file, name) {
-            return invalid(format!("{kind} references '{other}' and '{name}' have a conflicting target: '{file}'"));
-        }
-    }
-    Ok(())
 }

@@ -1,10 +1,9 @@
 //! Going back to what a service was, and going on with what waits for it.
 
 use super::service::{bound_history, find, replace};
-use super::validate::validate_service;
 use super::{Refusal, txn};
 use crate::model::*;
-use crate::store::{Change, ObjectRef, Precondition, Txn, View};
+use crate::store::{Change, ObjectRef, Precondition, Txn, View, fits};
 use crate::{ServiceId, WallTime};
 use std::sync::Arc;
 
@@ -56,7 +55,7 @@ fn go_back(
             old.spec.name
         )));
     }
-    validate_service(view, spec, old.id)?;
+    fits::service(view, spec, old.id)?;
     let job = old.job.map(|job| JobStatus { iteration: job.iteration + 1, last_execution: now });
     let mut new = Service {
         // What waited to be promoted never was the service's: nothing leads there.

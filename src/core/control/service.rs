@@ -1,11 +1,9 @@
 //! Create, update and remove services. Going back is in `rollback`.
 
-use super::mode::is_job;
 use super::references::fill_contents;
-use super::validate::validate_service;
 use super::{Refusal, check_version, txn};
 use crate::model::*;
-use crate::store::{Change, Object, ObjectRef, Precondition, Txn, View};
+use crate::store::{Change, Object, ObjectRef, Precondition, Txn, View, fits};
 use crate::{ServiceId, Stamp, WallTime};
 use std::sync::Arc;
 
@@ -20,28 +18,12 @@ fn exists(name: &str) -> Refusal {
 /// Makes a service. The store refuses the transaction when the name was taken meanwhile.
 pub fn create_service(view: &View, mut spec: ServiceSpec, id: ServiceId, now: WallTime) -> Result<Txn, Refusal> {
     fill_contents(view, &mut spec.task, None);
-    validate_service(view, &spec, id)?;
+    fits::service(view, &spec, id)?;
     if view.service_by_name(&spec.name).is_some() {
         return Err(exists(&spec.name));
     }
-    let job = is_job(&spec.mode).then_some(JobStatus { iteration: 0, last_execution: now });
-    let service = Service {
-        id,
-        meta: Meta::default(),
-        spec: Arc::new(spec),
-        previous_spec: None,
-        spec_version: 1,
-        previous_spec_version: 0,
-        spec_written: Stamp::default(),
-        endpoint: Endpoint::default(),
-        update_status: None,
-        job,
-        history: Vec::new(),
-        revision: 1,
-        scaled: None,
-        held: Vec::new(),
-        removing: false,
-    };
+    let job = spec.mode.is_job().then_some(JobStatus { iteration: 0, last_execution: now });
+    let service = Service { job, ..Service::new(id, spec) };
     Ok(txn(now, Vec::new(), vec![Change::Create(Object::Service(Arc::new(service)))]))
 }
 
@@ -75,10 +57,10 @@ pub fn update_service(
         spec.name.clone_from(&old.spec.name);
     }
     if spec.name != old.spec.name {
-        return Err(Refusal::Unsupported("renaming services is not supported"));
+        return Err(Refusal::Unsupported("Name: renaming services is not supported"));
     }
     if std::mem::discriminant(&spec.mode) != std::mem::discriminant(&old.spec.mode) {
-        return Err(Refusal::Unsupported("service mode change is not allowed"));
+        return Err(Refusal::Unsupported("Mode: service mode change is not allowed"));
     }
     let contents_held = fill_contents(view, &mut spec.task, Some(old));
     let canaries = spec.update.as_ref().map_or(0, |update| update.canary);
@@ -88,7 +70,7 @@ pub fn update_service(
     if held && !task_changed && canaries == 0 {
         keep_canary(&old.spec, &mut spec);
     }
-    validate_service(view, &spec, id)?;
+    fits::service(view, &spec, id)?;
     // A job runs again only when what it runs changes (as `--force` does).
     let job = old.job.map(|job| match task_changed {
         true => JobStatus { iteration: job.iteration + 1, last_execution: now },

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::*;
 use crate::store::{Conflict, Object, Store, View};
-use crate::{ConfigId, NetworkId, NodeId, SecretId, Sensitive, ServiceId};
+use crate::{ClusterId, ConfigId, NetworkId, NodeId, SecretId, Sensitive, ServiceId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ fn key() -> Sensitive<[u8; 32]> {
     Sensitive::new([5; 32])
 }
 
-fn spec(name: &str) -> ServiceSpec {
+pub(super) fn spec(name: &str) -> ServiceSpec {
     let container = ContainerSpec { image: "redis:7".to_owned(), ..ContainerSpec::default() };
     ServiceSpec {
         name: name.to_owned(),
@@ -26,20 +26,20 @@ fn spec(name: &str) -> ServiceSpec {
     }
 }
 
-struct World {
-    store: Store,
+pub(super) struct World {
+    pub(super) store: Store,
     index: u64,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut world = World { store: Store::new(), index: 0 };
         let networks = predefined_networks([NetworkId(1), NetworkId(2), NetworkId(3)]);
         world.put(networks.map(|network| Object::Network(Arc::new(network))).to_vec());
         world
     }
 
-    fn view(&self) -> View {
+    pub(super) fn view(&self) -> View {
         self.store.view()
     }
 
@@ -48,27 +48,34 @@ impl World {
         self.commit(Txn { wall: NOW, changes, ..Txn::default() }).unwrap();
     }
 
-    fn commit(&mut self, txn: Txn) -> Result<(), Conflict> {
+    /// A cluster with the usual settings.
+    pub(super) fn cluster(&mut self) -> Cluster {
+        let cluster = Cluster::new(ClusterId(1), ClusterSpec::default(), ClusterCa::default());
+        self.put(vec![Object::Cluster(Arc::new(cluster.clone()))]);
+        cluster
+    }
+
+    pub(super) fn commit(&mut self, txn: Txn) -> Result<(), Conflict> {
         self.index += 1;
         self.store.apply(self.index, 1, &txn).map(|_| ())
     }
 
-    fn service(&mut self, id: u128, spec: ServiceSpec) {
+    pub(super) fn service(&mut self, id: u128, spec: ServiceSpec) {
         let txn = create_service(&self.view(), spec, ServiceId(id), NOW).unwrap();
         self.commit(txn).unwrap();
     }
 
-    fn update(&mut self, id: u128, spec: ServiceSpec) {
+    pub(super) fn update(&mut self, id: u128, spec: ServiceSpec) {
         let version = self.get(id).meta.version;
         let txn = update_service(&self.view(), ServiceId(id), version, spec, NOW).unwrap();
         self.commit(txn).unwrap();
     }
 
-    fn get(&self, id: u128) -> Arc<Service> {
+    pub(super) fn get(&self, id: u128) -> Arc<Service> {
         Arc::clone(self.view().service(ServiceId(id)).unwrap())
     }
 
-    fn manager(&mut self, id: u128, state: NodeState) {
+    pub(super) fn manager(&mut self, id: u128, state: NodeState) {
         let node = Node {
             id: NodeId(id),
             meta: Meta::default(),
@@ -99,7 +106,7 @@ fn refused(spec: ServiceSpec) -> String {
     create_service(&world.view(), spec, ServiceId(77), NOW).unwrap_err().to_string()
 }
 
-fn port(published: u16, mode: PublishMode) -> PortConfig {
+pub(super) fn port(published: u16, mode: PublishMode) -> PortConfig {
     PortConfig { target_port: 80, published_port: published, mode, ..PortConfig::default() }
 }
 
@@ -200,8 +207,11 @@ fn a_service_keeps_its_name_and_mode() {
     world.service(10, spec("web"));
     let version = world.get(10).meta.version;
     let update = |spec| update_service(&world.view(), ServiceId(10), version, spec, NOW).unwrap_err().to_string();
-    assert_eq!(update(spec("other")), "renaming services is not supported");
-    assert_eq!(update(ServiceSpec { mode: ServiceMode::Global, ..spec("web") }), "service mode change is not allowed");
+    assert_eq!(update(spec("other")), "Name: renaming services is not supported");
+    assert_eq!(
+        update(ServiceSpec { mode: ServiceMode::Global, ..spec("web") }),
+        "Mode: service mode change is not allowed"
+    );
 }
 
 #[test]
@@ -218,10 +228,10 @@ fn removal_marks_the_service_and_is_idempotent() {
 fn what_is_wrong_in_a_spec_is_named() {
     let mut wrong = spec("web");
     wrong.task.container.image = "No Image".to_owned();
-    assert_eq!(refused(wrong), "ContainerSpec: \"No Image\" is not a valid repository/tag");
-    assert_eq!(refused(spec("")), "name must be provided");
-    assert_eq!(refused(spec("a.b")), "name must be valid as a DNS name component");
-    assert_eq!(refused(spec(&"a".repeat(64))), "name must be 63 characters or fewer");
+    assert_eq!(refused(wrong), "TaskTemplate.ContainerSpec.Image: \"No Image\" is not a valid repository/tag");
+    assert_eq!(refused(spec("")), "Name: name must be provided");
+    assert_eq!(refused(spec("a.b")), "Name: name must be valid as a DNS name component");
+    assert_eq!(refused(spec(&"a".repeat(64))), "Name: name must be 63 characters or fewer");
 
     let mut wrong = spec("web");
     wrong.task.resources.limit_memory_bytes = 1024;
@@ -246,7 +256,7 @@ fn what_is_wrong_in_a_spec_is_named() {
         Mount { target: "/data".to_owned(), source: MountSource::Tmpfs { size_bytes: 0, mode: 0 }, read_only: false };
     let again = Mount { target: "/x/..//data/.".to_owned(), ..mount.clone() };
     wrong.task.container.mounts = vec![mount, again];
-    assert_eq!(refused(wrong), "ContainerSpec: duplicate mount point: /x/..//data/.");
+    assert_eq!(refused(wrong), "TaskTemplate.ContainerSpec.Mounts[1].Target: duplicate mount point: /x/..//data/.");
 }
 
 #[test]
@@ -259,7 +269,7 @@ fn the_clusters_own_ports_are_not_published() {
             // Nothing of it listens on TCP.
             let mut fine = spec("web");
             fine.endpoint.ports = vec![port(number, mode)];
-            assert_eq!(validate_service(&World::new().view(), &fine, ServiceId(9)), Ok(()));
+            assert_eq!(fits::service(&World::new().view(), &fine, ServiceId(9)), Ok(()));
         }
     }
 }
@@ -275,7 +285,7 @@ fn a_service_without_a_name_gets_one_that_is_free() {
     assert_eq!(fresh_service_name(&world.view(), 0), "brave_babbage1");
     for random in [u128::MAX, 1 << 70, 1023] {
         assert_eq!(
-            validate_service(&world.view(), &spec(&fresh_service_name(&world.view(), random)), ServiceId(9)),
+            fits::service(&world.view(), &spec(&fresh_service_name(&world.view(), random)), ServiceId(9)),
             Ok(())
         );
     }
@@ -294,7 +304,7 @@ fn a_job_has_no_update_and_is_not_run_again_once_it_completed() {
     assert_eq!(refused(updating), "UpdateConfig: Jobs may not have an update config");
     let going_back = ServiceSpec { rollback: Some(UpdateConfig::default()), ..once() };
     assert_eq!(refused(going_back), "RollbackConfig: Jobs may not have a rollback config");
-    assert_eq!(validate_service(&World::new().view(), &once(), ServiceId(9)), Ok(()));
+    assert_eq!(fits::service(&World::new().view(), &once(), ServiceId(9)), Ok(()));
 }
 
 #[test]
@@ -309,7 +319,7 @@ fn what_nothing_would_carry_out_is_refused() {
         refused(wrong)
     };
     assert!(with_log("syslog", "max-size").starts_with("TaskTemplate.LogDriver.Name: log driver \"syslog\""));
-    assert!(with_log("json-file", "tag").starts_with("TaskTemplate.LogDriver.Options.tag is not supported"));
+    assert!(with_log("json-file", "tag").starts_with("TaskTemplate.LogDriver.Options.tag: is not supported"));
     let mut wrong = spec("web");
     let source = MountSource::Volume {
         name: "data".to_owned(),
@@ -331,17 +341,36 @@ fn ports_that_meet_within_a_service_or_between_services_are_refused() {
         spec
     };
     let twice = with("web", vec![port(80, PublishMode::Ingress), port(80, PublishMode::Ingress)]);
-    assert_eq!(refused(twice), "EndpointSpec: duplicate published ports provided: 80/tcp");
+    assert_eq!(refused(twice), "EndpointSpec.Ports[1].PublishedPort: duplicate published ports provided: 80/tcp");
+
+    let local = |address: &str| {
+        let mut port = port(80, PublishMode::Host);
+        port.host_ip = Some(address.parse().expect("an address"));
+        port
+    };
+    let everywhere_and_there = with("web", vec![local("127.0.0.1"), port(80, PublishMode::Host)]);
+    assert!(refused(everywhere_and_there).starts_with("EndpointSpec.Ports[1].PublishedPort: duplicate"));
+    let apart = with("web", vec![local("127.0.0.1"), local("127.0.0.2")]);
+    assert!(fits::service(&World::new().view(), &apart, ServiceId(9)).is_ok());
 
     let mut dnsrr = with("web", vec![port(80, PublishMode::Ingress)]);
     dnsrr.endpoint.mode = EndpointMode::Dnsrr;
-    assert_eq!(refused(dnsrr), "EndpointSpec: port published with ingress mode can't be used with dnsrr mode");
+    assert_eq!(
+        refused(dnsrr),
+        "EndpointSpec.Ports[0].PublishMode: port published with ingress mode can't be used with dnsrr mode"
+    );
 
     let mut world = World::new();
     world.service(10, with("web", vec![port(80, PublishMode::Ingress)]));
     let create = |spec| create_service(&world.view(), spec, ServiceId(11), NOW);
     let refusal = create(with("api", vec![port(80, PublishMode::Ingress)])).unwrap_err().to_string();
-    assert_eq!(refusal, format!("port '80' is already in use by service 'web' ({})", ServiceId(10)));
+    assert_eq!(
+        refusal,
+        format!(
+            "EndpointSpec.Ports[0].PublishedPort: port '80' is already in use by service 'web' ({})",
+            ServiceId(10)
+        )
+    );
     assert!(create(with("api", vec![port(80, PublishMode::Host)])).is_err());
     assert!(create(with("api", vec![port(81, PublishMode::Ingress)])).is_ok());
     let udp = PortConfig { protocol: Protocol::Udp, ..port(80, PublishMode::Ingress) };
@@ -353,7 +382,11 @@ fn the_ingress_network_is_not_for_services_to_name() {
     let mut wrong = spec("web");
     let target = NetworkTarget { target: NetworkId(1), aliases: Vec::new(), driver_options: Default::default() };
     wrong.task.networks = vec![target];
-    assert_eq!(refused(wrong), "Service cannot be explicitly attached to the ingress network \"ingress\"");
+    let place = "TaskTemplate.Networks[0].Target: ";
+    assert_eq!(
+        refused(wrong),
+        format!("{place}Service cannot be explicitly attached to the ingress network \"ingress\"")
+    );
 }
 
 #[test]
@@ -483,7 +516,7 @@ fn a_secret_in_use_stays_and_keeps_the_content_it_had_beside_the_new_one() {
         update_secret(&world.view(), SecretId(5), version, wish, NOW)
     };
     assert!(update("other", None).unwrap_err().to_string().starts_with("Name: a secret keeps its name"));
-    assert!(update("key", Some(b"")).unwrap_err().to_string().starts_with("secret data must be larger than 0"));
+    assert!(update("key", Some(b"")).unwrap_err().to_string().starts_with("Data: secret data must be larger than 0"));
     assert!(update("key", None).is_ok());
     let txn = update("key", Some(b"y")).unwrap();
     world.commit(txn).unwrap();
@@ -498,7 +531,7 @@ fn a_service_that_names_a_config_that_is_gone_is_refused() {
     let mut wrong = spec("web");
     let file = FileTarget { name: "/c".to_owned(), uid: "0".to_owned(), gid: "0".to_owned(), mode: 0o444 };
     wrong.task.container.configs = vec![ConfigReference { id: ConfigId(9), name: "c".to_owned(), file, version: 0 }];
-    assert_eq!(refused(wrong), "config not found: c");
+    assert_eq!(refused(wrong), "TaskTemplate.ContainerSpec.Configs[0]: config not found: c");
 }
 
 #[test]
@@ -508,10 +541,10 @@ fn secrets_and_configs_together_have_a_bound_that_is_told_with_what_to_do() {
             ConfigSpec { name: format!("c{id}"), labels: Labels::new(), data: vec![b'x'; bytes], templated: false };
         Config { id: ConfigId(id), meta: Meta::default(), spec, content_version: 1, older: Vec::new() }
     };
-    let many = content::CONTENTS_BYTES_MAX / CONFIG_BYTES_MAX;
+    let many = fits::CONTENTS_BYTES_MAX / CONFIG_BYTES_MAX;
     let full = (1..=many as u128).map(|id| Object::Config(Arc::new(config(id, CONFIG_BYTES_MAX))));
     let view = Store::restore(1, full).view();
-    let rest = content::CONTENTS_BYTES_MAX - many * CONFIG_BYTES_MAX;
+    let rest = fits::CONTENTS_BYTES_MAX - many * CONFIG_BYTES_MAX;
     let create = |bytes| create_config(&view, config(1000, bytes).spec, ConfigId(1000), NOW);
     create(rest).expect("it fits exactly");
     let refusal = create(rest + 1).expect_err("one byte too many").to_string();

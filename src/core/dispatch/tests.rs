@@ -222,15 +222,7 @@ fn a_newer_session_of_a_node_takes_the_place_of_the_older() {
 fn a_session_with_long_heartbeats_is_not_given_up_between_two() {
     let mut bench = Bench::new();
     let spec = ClusterSpec { heartbeat_period: Duration::from_secs(5), ..ClusterSpec::default() };
-    let cluster = Cluster {
-        id: crate::ClusterId(1),
-        meta: Meta::default(),
-        spec,
-        ca: ClusterCa { certificate_der: Vec::new(), sealed_key: crate::Sensitive::new(Vec::new()) },
-        worker_secret: JoinSecret { secret: crate::Sensitive::new(String::new()), expires: None },
-        manager_secret: JoinSecret { secret: crate::Sensitive::new(String::new()), expires: None },
-        gossip_keys: Vec::new(),
-    };
+    let cluster = Cluster::new(crate::ClusterId(1), spec, ClusterCa::default());
     bench.store = Store::restore(2, [node(NODE), Object::Cluster(Arc::new(cluster))]);
     bench.give(Input::Committed(bench.store.view()));
     bench.open(SESSION);

@@ -63,7 +63,7 @@ impl Default for ClusterSpec {
 }
 
 /// The certificate authority; its key is sealed with a key that is not in the store.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterCa {
     /// The CA certificate, DER.
     pub certificate_der: Vec<u8>,
@@ -99,4 +99,13 @@ pub struct Cluster {
     pub worker_secret: JoinSecret,
     pub manager_secret: JoinSecret,
     pub gossip_keys: Vec<GossipKey>,
+}
+
+impl Cluster {
+    /// One that nobody can join yet: without join secrets and gossip keys.
+    pub fn new(id: ClusterId, spec: ClusterSpec, ca: ClusterCa) -> Self {
+        let secret = || JoinSecret { secret: Sensitive::new(String::new()), expires: None };
+        let (worker_secret, manager_secret) = (secret(), secret());
+        Self { id, meta: Meta::default(), spec, ca, worker_secret, manager_secret, gossip_keys: Vec::new() }
+    }
 }

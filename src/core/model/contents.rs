@@ -1,7 +1,7 @@
 //! Contents of secrets and configs by version: an object has one newest content, and keeps the earlier ones that
 //! something still refers to.
 
-use super::{Config, ConfigContent, ConfigSpec, ContainerSpec, Secret, SecretContent, SecretSpec};
+use super::{Config, ConfigContent, ConfigSpec, ContainerSpec, Meta, Secret, SecretContent, SecretSpec};
 use crate::{ConfigId, SecretId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -31,8 +31,13 @@ impl fmt::Display for ContentId {
 }
 
 macro_rules! versioned {
-    ($object:ident, $spec:ident, $content:ident, $len:expr) => {
+    ($object:ident, $id:ident, $spec:ident, $content:ident, $len:expr) => {
         impl $object {
+            /// With its first content.
+            pub fn new(id: $id, spec: $spec) -> Self {
+                Self { id, meta: Meta::default(), spec, content_version: 1, older: Vec::new() }
+            }
+
             /// Has this content still.
             pub fn has(&self, version: u64) -> bool {
                 version == self.content_version || self.older.iter().any(|older| older.version == version)
@@ -73,8 +78,8 @@ macro_rules! versioned {
     };
 }
 
-versioned!(Secret, SecretSpec, SecretContent, |data: &crate::Sensitive<Vec<u8>>| data.expose().len());
-versioned!(Config, ConfigSpec, ConfigContent, |data: &Vec<u8>| data.len());
+versioned!(Secret, SecretId, SecretSpec, SecretContent, |data: &crate::Sensitive<Vec<u8>>| data.expose().len());
+versioned!(Config, ConfigId, ConfigSpec, ConfigContent, |data: &Vec<u8>| data.len());
 
 impl ContainerSpec {
     /// What it refers to, with the versions.

@@ -23,6 +23,16 @@ pub enum ServiceMode {
     GlobalJob,
 }
 
+impl ServiceMode {
+    /// Its tasks run until they have completed, and not again.
+    pub fn is_job(&self) -> bool {
+        match self {
+            Self::Replicated { .. } | Self::Global => false,
+            Self::ReplicatedJob { .. } | Self::GlobalJob => true,
+        }
+    }
+}
+
 /// API `Resources.Limits` and `.Reservations`. 0 is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceRequirements {
@@ -407,6 +417,12 @@ pub struct Service {
 /// `Autoscale::window` and `Autoscale::scale_down_delay` of a service that does not say.
 pub const AUTOSCALE_WINDOW_DEFAULT: Duration = Duration::from_secs(60);
 pub const AUTOSCALE_DELAY_DEFAULT: Duration = Duration::from_secs(300);
+/// Shortest window: three readings, of which one may be lost.
+pub const AUTOSCALE_WINDOW_MIN: Duration = Duration::from_secs(15);
+/// Longest window and delay: beyond it, the load of an hour is met in the next.
+pub const AUTOSCALE_TIME_MAX: Duration = Duration::from_secs(3600);
+/// Most replicas of an autoscaled service: a mistaken target shall not fill a cluster.
+pub const AUTOSCALE_REPLICAS_MAX: u64 = 10_000;
 
 impl Autoscale {
     /// Brought within the limits.
@@ -416,6 +432,27 @@ impl Autoscale {
 }
 
 impl Service {
+    /// One that was just made: nothing is decided about it yet.
+    pub fn new(id: ServiceId, spec: impl Into<Arc<ServiceSpec>>) -> Self {
+        Self {
+            id,
+            meta: Meta::default(),
+            spec: spec.into(),
+            previous_spec: None,
+            spec_version: 1,
+            previous_spec_version: 0,
+            spec_written: Stamp::default(),
+            endpoint: Endpoint::default(),
+            update_status: None,
+            job: None,
+            history: Vec::new(),
+            revision: 1,
+            scaled: None,
+            held: Vec::new(),
+            removing: false,
+        }
+    }
+
     /// How many slots a replicated service is to have; `None` in the other modes. What the autoscaler wants goes
     /// before the spec's replicas, which are where it starts from; 0 replicas stop an autoscaled service too.
     pub fn wanted_replicas(&self) -> Option<u64> {

@@ -10,17 +10,14 @@ use super::restart::is_finished;
 use super::slots::{Slot, SlotKey, slots};
 use super::start::is_stopping;
 use super::task::{create, desire, fresh};
-use crate::model::{Service, ServiceMode, Task, TaskOrigin, TaskState};
+use crate::model::{Service, Task, TaskOrigin, TaskState};
 use crate::scheduler::{Candidate, rank_for_removal};
 use crate::store::{Change, View};
 use rand::RngCore;
 use std::sync::Arc;
 
 pub(super) fn is_job(service: &Service) -> bool {
-    match service.spec.mode {
-        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => true,
-        ServiceMode::Replicated { .. } | ServiceMode::Global => false,
-    }
+    service.spec.mode.is_job()
 }
 
 /// The iteration its tasks belong to; `None` when it is no job.

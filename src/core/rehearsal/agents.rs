@@ -31,10 +31,7 @@ fn next(view: &View, task: &Task) -> Option<TaskStatus> {
     if !task.is_wanted() {
         return become_(TaskState::Shutdown);
     }
-    let is_job = view.service(task.service).is_some_and(|service| match service.spec.mode {
-        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => true,
-        ServiceMode::Replicated { .. } | ServiceMode::Global => false,
-    });
+    let is_job = view.service(task.service).is_some_and(|service| service.spec.mode.is_job());
     // One state after the other, so that what stops has stopped before what takes its place is up.
     match state {
         TaskState::Running if is_job => become_(TaskState::Complete),

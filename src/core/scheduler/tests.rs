@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::*;
 use crate::store::{Change, Object, Store, Txn};
-use crate::{ClusterId, NodeId, Sensitive, ServiceId, Stamp, TaskId, WallTime};
+use crate::{ClusterId, NodeId, ServiceId, Stamp, TaskId, WallTime};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,18 +36,10 @@ impl Table {
 
     /// The cluster's settings; made when it is not there.
     pub fn settings(&mut self, edit: impl FnOnce(&mut ClusterSpec)) {
-        let secret = || JoinSecret { secret: Sensitive::new(String::new()), expires: None };
         let known = self.store.view().cluster().map(|cluster| (**cluster).clone());
         let new = known.is_none();
-        let mut cluster = known.unwrap_or_else(|| Cluster {
-            id: ClusterId(1),
-            meta: Meta::default(),
-            spec: ClusterSpec::default(),
-            ca: ClusterCa { certificate_der: Vec::new(), sealed_key: Sensitive::new(Vec::new()) },
-            worker_secret: secret(),
-            manager_secret: secret(),
-            gossip_keys: Vec::new(),
-        });
+        let made = || Cluster::new(ClusterId(1), ClusterSpec::default(), ClusterCa::default());
+        let mut cluster = known.unwrap_or_else(made);
         edit(&mut cluster.spec);
         self.put(Object::Cluster(Arc::new(cluster)), new);
     }

@@ -21,6 +21,8 @@ pub(super) fn check(view: &View, precondition: Precondition) -> Result<(), Confl
             None => Ok(()),
             Some(_) => Err(exists(object)),
         },
+        // Looked at with each change, on what those before it made of the state.
+        Precondition::Rules(_) => Ok(()),
     }
 }
 

@@ -8,6 +8,7 @@
 mod apply;
 mod contents;
 mod delta;
+pub mod fits;
 mod index;
 mod txn;
 mod view;
@@ -74,8 +75,12 @@ impl Store {
         for precondition in &txn.preconditions {
             apply::check(&next, *precondition)?;
         }
+        let ruled = txn.preconditions.iter().any(|precondition| matches!(precondition, Precondition::Rules(_)));
         let mut events = Vec::with_capacity(txn.changes.len());
         for change in &txn.changes {
+            if ruled {
+                fits::change(&next, change).map_err(Conflict::Refused)?;
+            }
             apply::change(&mut next, stamp, change, &mut events)?;
         }
         self.view = next;

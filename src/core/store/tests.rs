@@ -15,10 +15,9 @@ fn node(id: u128) -> Node {
 }
 
 fn service(id: u128, name: &str) -> Object {
-    Object::Service(Arc::new(Service {
-        id: ServiceId(id),
-        meta: Meta::default(),
-        spec: Arc::new(ServiceSpec {
+    Object::Service(Arc::new(Service::new(
+        ServiceId(id),
+        ServiceSpec {
             name: name.to_owned(),
             labels: Labels::new(),
             task: TaskSpec::default(),
@@ -28,20 +27,8 @@ fn service(id: u128, name: &str) -> Object {
             endpoint: EndpointSpec::default(),
             depends_on: Vec::new(),
             autoscale: None,
-        }),
-        previous_spec: None,
-        spec_version: 1,
-        previous_spec_version: 0,
-        spec_written: Stamp::default(),
-        endpoint: Endpoint::default(),
-        update_status: None,
-        job: None,
-        history: Vec::new(),
-        revision: 1,
-        scaled: None,
-        held: Vec::new(),
-        removing: false,
-    }))
+        },
+    )))
 }
 
 fn txn(changes: Vec<Change>) -> Txn {

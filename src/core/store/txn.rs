@@ -66,6 +66,9 @@ pub enum Precondition {
     Present(ObjectRef),
     /// The object is not there.
     Absent(ObjectRef),
+    /// The specifications written hold by the rules of this number (`spec::RULES`), by themselves and on the state that
+    /// there is when they are applied.
+    Rules(u32),
 }
 
 /// One change. The partial ones touch only what their writer owns, so that writers do not undo each
@@ -156,4 +159,7 @@ pub enum Conflict {
     /// It is still used.
     #[error("{kind} {name} is in use by {user}")]
     InUse { kind: &'static str, name: String, user: String },
+    /// A specification in it does not hold (any more).
+    #[error(transparent)]
+    Refused(crate::spec::Refusal),
 }

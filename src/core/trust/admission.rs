@@ -65,15 +65,9 @@ mod tests {
 
     fn cluster() -> Cluster {
         let join = |byte, expires| JoinSecret { secret: Sensitive::new(secret(byte).reveal()), expires };
-        Cluster {
-            id: ClusterId(1),
-            meta: Default::default(),
-            spec: ClusterSpec::default(),
-            ca: ClusterCa { certificate_der: Vec::new(), sealed_key: Sensitive::new(Vec::new()) },
-            worker_secret: join(1, None),
-            manager_secret: join(2, Some(WallTime(100_000))),
-            gossip_keys: Vec::new(),
-        }
+        let cluster = Cluster::new(ClusterId(1), ClusterSpec::default(), ClusterCa::default());
+        let (worker_secret, manager_secret) = (join(1, None), join(2, Some(WallTime(100_000))));
+        Cluster { worker_secret, manager_secret, ..cluster }
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use swarm_core::Sensitive;
-use swarm_core::control::validate_mounts;
 use swarm_core::model::{ContainerSpec, ContentId, FileTarget, Task, clean_path};
+use swarm_core::spec;
 use swarm_core::template::Fault;
 use swarm_core::template::task::{Filled, fill_container, fill_content, has_templates};
 
@@ -32,7 +32,7 @@ pub fn fill(task: &Task, given: &Contents) -> Result<Task, EngineError> {
     if has_templates(&task.spec.container) {
         let container = fill_container(&task, &given.node).map_err(EngineError)?;
         // What was left out while it was a template.
-        validate_mounts(&container.mounts, |_| false).map_err(|refusal| EngineError(refusal.to_string()))?;
+        spec::mounts(&container.mounts, |_| false).map_err(|refusal| EngineError(refusal.to_string()))?;
         Arc::make_mut(&mut task.spec).container = container;
     }
     Ok(task)

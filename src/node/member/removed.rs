@@ -101,21 +101,12 @@ impl Managers {
 mod tests {
     use super::*;
     use crate::manager::new_node;
-    use swarm_core::model::{Availability, Cluster, ClusterCa, ClusterSpec, JoinSecret, NodeRole};
+    use swarm_core::model::{Availability, Cluster, ClusterCa, ClusterSpec, NodeRole};
     use swarm_core::store::{Object, Store};
-    use swarm_core::{ClusterId, Sensitive, WallTime};
+    use swarm_core::{ClusterId, WallTime};
 
     fn view(roles: &[NodeRole]) -> View {
-        let secret = JoinSecret { secret: Sensitive::new(String::new()), expires: None };
-        let cluster = Cluster {
-            id: ClusterId(1),
-            meta: Default::default(),
-            spec: ClusterSpec::default(),
-            ca: ClusterCa { certificate_der: Vec::new(), sealed_key: Sensitive::new(Vec::new()) },
-            worker_secret: secret.clone(),
-            manager_secret: secret,
-            gossip_keys: Vec::new(),
-        };
+        let cluster = Cluster::new(ClusterId(1), ClusterSpec::default(), ClusterCa::default());
         let addr = "10.0.0.1".parse().unwrap();
         let node = |(id, role): (u128, &NodeRole)| {
             Object::from(new_node(NodeId(id), *role, Availability::Active, String::new(), addr, WallTime(0)))

@@ -31,11 +31,13 @@ pub struct ObjectRef {
     #[prost(bytes = "vec", tag = "2")]
     pub id: ::prost::alloc::vec::Vec<u8>,
 }
+/// `object` is there but for `rules`, the number of the rules by which the specifications written were checked: a
+/// manager that does not know them stops.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Precondition {
     #[prost(message, optional, tag = "1")]
     pub object: ::core::option::Option<ObjectRef>,
-    #[prost(oneof = "precondition::Holds", tags = "2, 3, 4")]
+    #[prost(oneof = "precondition::Holds", tags = "2, 3, 4, 5")]
     pub holds: ::core::option::Option<precondition::Holds>,
 }
 /// Nested message and enum types in `Precondition`.
@@ -48,6 +50,8 @@ pub mod precondition {
         Present(bool),
         #[prost(bool, tag = "4")]
         Absent(bool),
+        #[prost(uint32, tag = "5")]
+        Rules(u32),
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use swarm_core::autoscale::{Loads, Sampling, ServiceLoad, TaskLoad};
 use swarm_core::model::*;
+use swarm_core::spec::RULES;
 use swarm_core::store::{Change, Object, ObjectRef, Precondition, Store, Txn};
 use swarm_core::*;
 use wire::{Wire, decode_entry, decode_snapshot, encode_entry, encode_snapshot};
@@ -294,6 +295,7 @@ proptest! {
                 Precondition::Version(object, number),
                 Precondition::Present(ObjectRef::Cluster),
                 Precondition::Absent(object),
+                Precondition::Rules(RULES),
             ],
             changes: changes(&text, number),
         };
@@ -344,4 +346,14 @@ fn an_entry_of_an_unknown_kind_is_refused() {
     // Field 99, a varint: what a newer version might write.
     let error = decode_entry(&[0x98, 0x06, 0x01]).expect_err("refused");
     assert_eq!(error, wire::WireError::Missing("Entry.kind"));
+}
+
+#[test]
+fn a_transaction_checked_by_rules_this_binary_does_not_know_is_not_read() {
+    let by = |rules| Txn { preconditions: vec![Precondition::Rules(rules)], ..Txn::default() };
+    assert!(decode_entry(&encode_entry(&by(RULES))).is_ok());
+    for unknown in [0, RULES + 1] {
+        let error = decode_entry(&encode_entry(&by(unknown))).expect_err("unknown");
+        assert!(error.to_string().contains("Precondition.rules"), "{error}");
+    }
 }

@@ -105,16 +105,7 @@ pub fn global(name: &str, image: &str) -> ServiceSpec {
 }
 
 fn cluster() -> Cluster {
-    let secret = || JoinSecret { secret: Sensitive::new(String::new()), expires: None };
-    Cluster {
-        id: ClusterId(1),
-        meta: Meta::default(),
-        spec: ClusterSpec::default(),
-        ca: ClusterCa { certificate_der: Vec::new(), sealed_key: Sensitive::new(Vec::new()) },
-        worker_secret: secret(),
-        manager_secret: secret(),
-        gossip_keys: Vec::new(),
-    }
+    Cluster::new(ClusterId(1), ClusterSpec::default(), ClusterCa::default())
 }
 
 impl World {

@@ -3,9 +3,9 @@
 use super::{Refusal, invalid};
 use crate::lease::{LEASE_HEARTBEATS_MIN, LEASE_MAX, LEASE_MIN};
 use crate::model::{ServiceMode, ServiceSpec, UpdateOrder};
-use crate::store::View;
+use std::time::Duration;
 
-pub(super) fn at_most_one(view: &View, spec: &ServiceSpec) -> Result<(), Refusal> {
+pub(super) fn at_most_one(spec: &ServiceSpec) -> Result<(), Refusal> {
     let Some(lease) = spec.task.at_most_one else { return Ok(()) };
     match spec.mode {
         ServiceMode::Replicated { replicas: 0 | 1 } => {}
@@ -28,12 +28,21 @@ pub(super) fn at_most_one(view: &View, spec: &ServiceSpec) -> Result<(), Refusal
             ));
         }
     }
-    let period = view.cluster().map(|cluster| cluster.spec.heartbeat_period).unwrap_or_default();
-    let least = LEASE_MIN.max(period * LEASE_HEARTBEATS_MIN);
-    if lease < least || lease > LEASE_MAX {
-        return invalid(format!(
-            "Swarm.AtMostOne: a lease of {lease:?} is out of range, use {least:?} to {LEASE_MAX:?}"
-        ));
+    if lease < LEASE_MIN || lease > LEASE_MAX {
+        return invalid(out_of_range(lease, LEASE_MIN));
     }
     Ok(())
+}
+
+fn out_of_range(lease: Duration, least: Duration) -> String {
+    format!("Swarm.AtMostOne: a lease of {lease:?} is out of range, use {least:?} to {LEASE_MAX:?}")
+}
+
+/// A lease has to outlast several heartbeats of the cluster it is in.
+pub fn outlasts_heartbeats(spec: &ServiceSpec, period: Duration) -> Result<(), Refusal> {
+    let least = LEASE_MIN.max(period.saturating_mul(LEASE_HEARTBEATS_MIN));
+    match spec.task.at_most_one {
+        Some(lease) if lease < least => invalid(out_of_range(lease, least)),
+        Some(_) | None => Ok(()),
+    }
 }

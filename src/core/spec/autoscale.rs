@@ -1,8 +1,10 @@
 //! What must hold of a service that is scaled by its load.
 
 use super::{Refusal, invalid};
-use crate::autoscale::{REPLICAS_MAX, TIME_MAX, WINDOW_MIN};
-use crate::model::{PublishMode, ServiceMode, ServiceSpec};
+use crate::model::{
+    AUTOSCALE_REPLICAS_MAX as REPLICAS_MAX, AUTOSCALE_TIME_MAX as TIME_MAX, AUTOSCALE_WINDOW_MIN as WINDOW_MIN,
+    PublishMode, ServiceMode, ServiceSpec,
+};
 
 /// Highest target: ten times what a task reserves.
 const PERCENT_MAX: u32 = 1000;

@@ -3,13 +3,6 @@
 use super::{Refusal, invalid};
 use crate::model::{RestartCondition, ServiceMode, ServiceSpec, UpdateConfig};
 
-pub(super) fn is_job(mode: &ServiceMode) -> bool {
-    match mode {
-        ServiceMode::Replicated { .. } | ServiceMode::Global => false,
-        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => true,
-    }
-}
-
 /// Tasks of one service at most: far more than a cluster holds, few enough that the leader can count them.
 const REPLICAS_MAX: u64 = 1_000_000;
 
@@ -34,7 +27,7 @@ fn amounts(mode: &ServiceMode) -> Result<(), Refusal> {
 /// A job has no rolling update (swarmkit's `validateJob`), and ends.
 pub(super) fn mode(spec: &ServiceSpec) -> Result<(), Refusal> {
     amounts(&spec.mode)?;
-    if !is_job(&spec.mode) {
+    if !spec.mode.is_job() {
         return Ok(());
     }
     // `Swarm.Canary` makes an update config of its own.
