@@ -1,7 +1,10 @@
 //! The clocks of this process, for the shells to hand into core.
 
 use runtime::clock::boot_ms;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use swarm_core::leader;
+use swarm_core::store::View;
 use swarm_core::{Mono, WallTime};
 
 /// A monotonic clock that began with the process and goes on while the host sleeps, and the wall clock.
@@ -39,6 +42,36 @@ impl Clock {
             Some(at) => tokio::time::sleep(at.since(self.mono()) + Duration::from_millis(1)).await,
             None => std::future::pending().await,
         }
+    }
+}
+
+/// The clocks of a leader. Its wall time goes on from where the leader before it was: see [`leader::Clock`].
+#[derive(Clone, Debug)]
+pub struct TermClock {
+    host: Clock,
+    time: Arc<Mutex<leader::Clock>>,
+}
+
+impl TermClock {
+    /// Of a term that begins with `time`, as this manager knows it, and what is committed.
+    pub fn begin(host: Clock, mut time: leader::Clock, view: &View) -> Self {
+        time.begin(host.mono(), host.wall(), view);
+        Self { host, time: Arc::new(Mutex::new(time)) }
+    }
+
+    /// The host's own.
+    pub fn host(&self) -> &Clock {
+        &self.host
+    }
+
+    /// As [`Clock::mono`].
+    pub fn mono(&self) -> Mono {
+        self.host.mono()
+    }
+
+    /// What everything is stamped and compared with that this leader writes.
+    pub fn wall(&self) -> WallTime {
+        self.time.lock().unwrap_or_else(PoisonError::into_inner).now(self.host.mono(), self.host.wall())
     }
 }
 

@@ -90,7 +90,7 @@ impl World {
     fn missing(&mut self) -> Vec<String> {
         let mut found = Vec::new();
         let Some((leader, view)) = self.agreed(&mut found) else { return found };
-        let wall = self.wall(leader);
+        let wall = self.leader_wall(leader);
         // On its own generator: looking must not change the run.
         let mut rng = <rand::rngs::StdRng as rand::SeedableRng>::seed_from_u64(1);
         let left: usize = step(&view, wall, &Scope::All, &mut rng).txns.iter().map(|txn| txn.changes.len()).sum();

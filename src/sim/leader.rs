@@ -11,7 +11,7 @@ use crate::world::World;
 use rand::rngs::StdRng;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use swarm_core::leader::{Ledger, Scope, Step, step};
+use swarm_core::leader::{Clock, Ledger, Scope, Step, step};
 use swarm_core::model::UpdateConfig;
 use swarm_core::store::{Change, Object, Store, Txn, View};
 use swarm_core::{TaskId, WallTime};
@@ -63,6 +63,7 @@ pub struct Term {
     refused: u32,
     told: bool,
     ledger: Ledger,
+    clock: Clock,
     looked: u64,
     pub sessions: Sessions,
     pub members: Members,
@@ -74,9 +75,19 @@ impl World {
         self.manager(host)?.term.as_mut().filter(|term| term.number == number)
     }
 
+    /// What time it is for a leader; that of its host for others.
+    pub fn leader_wall(&mut self, host: HostId) -> WallTime {
+        let (now, wall) = (self.mono(host), self.wall(host));
+        let term = self.manager(host).and_then(|manager| manager.term.as_mut());
+        term.map_or(wall, |term| term.clock.now(now, wall))
+    }
+
     pub fn begin_term(&mut self, host: HostId, number: u64) {
-        let (now, view) = (self.mono(host), self.manager(host).map(|manager| manager.store.view()));
-        let Some(view) = view else { return };
+        let (now, wall) = (self.mono(host), self.wall(host));
+        let Some((view, mut clock)) = self.manager(host).map(|manager| (manager.store.view(), manager.clock)) else {
+            return;
+        };
+        clock.begin(now, wall, &view);
         let term = Term {
             number,
             orchestration: Orchestration::Pausing,
@@ -85,6 +96,7 @@ impl World {
             refused: 0,
             told: false,
             ledger: Ledger::default(),
+            clock,
             looked: 0,
             sessions: Sessions::new(now, view),
             members: Members::default(),
@@ -157,7 +169,7 @@ impl World {
 
     /// One round of the loop: what is on the way first, then a decision, then its writes.
     fn orchestrate(&mut self, host: HostId, number: u64) {
-        let wall = self.wall(host);
+        let wall = self.leader_wall(host);
         let Some(view) = self.manager(host).map(|manager| manager.store.view()) else { return };
         let Some(term) = self.term(host, number) else { return };
         term.token += 1;
@@ -209,7 +221,7 @@ impl World {
     }
 
     fn write_next(&mut self, host: HostId, number: u64) {
-        let wall = self.wall(host);
+        let wall = self.leader_wall(host);
         let Some(term) = self.term(host, number) else { return };
         let Orchestration::Writing(rest) = &mut term.orchestration else { return };
         match rest.pop_front() {

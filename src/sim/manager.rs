@@ -16,6 +16,7 @@ use swarm_core::consensus::{
     Apply, Change, Config, Consensus, ConsensusError, Effects, Input, Outcome, Proposal, ReadOutcome, RequestId, Role,
     Send, SnapshotRequest, Stop,
 };
+use swarm_core::leader::Clock;
 use swarm_core::store::{Conflict, Event as StoreEvent, Object, Store};
 
 /// As the daemon's: how long a proposer waits.
@@ -136,6 +137,8 @@ pub struct Manager {
     pub refused: BTreeMap<u64, Conflict>,
     pub unknown_below: u64,
     pub applied: u64,
+    /// The leaders' time, as heard here.
+    pub clock: Clock,
     pub term: Option<Term>,
     /// Submissions that wait for an index to be applied here.
     pub awaited: BTreeMap<u64, Vec<u64>>,
@@ -194,7 +197,7 @@ impl World {
                 return;
             }
         };
-        let epoch = self.number();
+        let (epoch, started) = (self.number(), self.mono(host));
         let manager = Manager {
             epoch,
             consensus,
@@ -207,6 +210,7 @@ impl World {
             refused: BTreeMap::new(),
             unknown_below: 0,
             applied: 0,
+            clock: Clock::new(started),
             term: None,
             awaited: BTreeMap::new(),
         };
@@ -420,7 +424,11 @@ impl World {
             self.check.fail(crate::check::NOTHING_LOST, format!("h{host}: entry {index} is damaged"));
             return;
         };
+        let now = self.mono(host);
         let Some(manager) = self.manager(host) else { return };
+        if entry.txn.term == Some(term) {
+            manager.clock.hear(now, entry.txn.wall);
+        }
         let before = manager.store.view();
         let result = manager.store.apply(index, term, &entry.txn);
         if let Ok(events) = &result {

@@ -61,7 +61,7 @@ impl World {
 
     /// Writes into the nodes what the group is, and takes the next step of a change of keys.
     fn correct(&mut self, host: HostId, number: u64, view: &View, members: &[MemberStatus]) {
-        let wall = self.wall(host);
+        let wall = self.leader_wall(host);
         let changes: Vec<Change> = view
             .nodes()
             .filter_map(|node| {

@@ -54,7 +54,7 @@ impl World {
     }
 
     fn dispatch(&mut self, host: HostId, number: u64, input: Input) {
-        let (now, wall) = (self.mono(host), self.wall(host));
+        let (now, wall) = (self.mono(host), self.leader_wall(host));
         let Some(term) = self.term(host, number) else { return };
         let mut out = Effects::default();
         term.sessions.dispatch.input(now, wall, input, &mut out);

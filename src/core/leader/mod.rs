@@ -8,9 +8,11 @@
 //! step with a new one, which looks at everything, comes to the same ([`step`]).
 
 mod affected;
+mod clock;
 mod draft;
 mod ledger;
 
+pub use clock::Clock;
 pub use ledger::Ledger;
 
 use crate::store::{Txn, View};

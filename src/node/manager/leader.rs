@@ -6,7 +6,7 @@ use super::members;
 use super::orchestrate;
 use super::sessions::{self, SessionOffer};
 use super::write::Writer;
-use crate::clock::Clock;
+use crate::clock::TermClock;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -21,7 +21,7 @@ const LOADS: usize = 4096;
 pub struct LeaderParts {
     pub writer: Writer,
     pub addresses: Addresses,
-    pub clock: Clock,
+    pub clock: TermClock,
 }
 
 /// The tasks of one term. Dropping it stops all of them; when one ends by itself, the others are

@@ -2,10 +2,12 @@
 //! snapshots.
 
 use super::snapshot;
+use crate::clock::Clock;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use swarm_core::WallTime;
+use swarm_core::leader;
 use swarm_core::store::{Conflict, Event, Store, View};
 use tokio::sync::{broadcast, watch};
 use wire::decode_entry;
@@ -58,6 +60,7 @@ impl Outcomes {
 #[derive(Clone, Debug)]
 pub struct StoreFeed {
     pub views: watch::Receiver<View>,
+    time: watch::Receiver<leader::Clock>,
     outcomes: watch::Receiver<Arc<Outcomes>>,
     news: broadcast::Sender<Arc<News>>,
 }
@@ -73,6 +76,11 @@ impl StoreFeed {
         self.views.borrow().clone()
     }
 
+    /// The leaders' time, as heard here.
+    pub fn time(&self) -> leader::Clock {
+        *self.time.borrow()
+    }
+
     /// Waits until `index` is applied here and says what became of it; `None` when the machine is gone.
     pub async fn outcome(&self, index: u64) -> Option<Outcome> {
         let mut outcomes = self.outcomes.clone();
@@ -85,6 +93,8 @@ impl StoreFeed {
 #[derive(Debug)]
 pub struct StoreMachine {
     store: Store,
+    clock: Clock,
+    time: watch::Sender<leader::Clock>,
     views: watch::Sender<View>,
     outcomes: watch::Sender<Arc<Outcomes>>,
     news: broadcast::Sender<Arc<News>>,
@@ -92,17 +102,18 @@ pub struct StoreMachine {
 
 impl StoreMachine {
     /// An empty machine and its feed.
-    pub fn new() -> (Self, StoreFeed) {
-        Self::with(Store::new())
+    pub fn new(clock: Clock) -> (Self, StoreFeed) {
+        Self::with(Store::new(), clock)
     }
 
     /// A machine that holds `store`: the begin of a new cluster.
-    pub fn with(store: Store) -> (Self, StoreFeed) {
+    pub fn with(store: Store, clock: Clock) -> (Self, StoreFeed) {
+        let (time, time_heard) = watch::channel(leader::Clock::new(clock.mono()));
         let (views, views_seen) = watch::channel(store.view());
         let (outcomes, outcomes_seen) = watch::channel(Arc::default());
         let (news, _) = broadcast::channel(NEWS_KEPT);
-        let feed = StoreFeed { views: views_seen, outcomes: outcomes_seen, news: news.clone() };
-        (Self { store, views, outcomes, news }, feed)
+        let feed = StoreFeed { views: views_seen, time: time_heard, outcomes: outcomes_seen, news: news.clone() };
+        (Self { store, clock, time, views, outcomes, news }, feed)
     }
 
     fn restored(&mut self, index: u64) {
@@ -136,6 +147,9 @@ impl StateMachine for StoreMachine {
     /// An entry that can't be understood is an error the node stops at: going on would make managers differ.
     fn apply(&mut self, index: u64, term: u64, data: &Bytes) -> Result<Self::Reply, ApplyError> {
         let txn = decode_entry(data).map_err(|error| ApplyError(error.to_string()))?;
+        if txn.term == Some(term) {
+            self.time.send_modify(|time| time.hear(self.clock.mono(), txn.wall));
+        }
         let result = self.store.apply(index, term, &txn);
         self.tell(index, result.as_ref().err().cloned());
         Ok(match result {
@@ -183,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_writer_learns_from_its_index_what_became_of_its_write() {
-        let (mut machine, feed) = StoreMachine::new();
+        let (mut machine, feed) = StoreMachine::new(Clock::new());
         let waiting = tokio::spawn({
             let feed = feed.clone();
             async move { (feed.outcome(1).await, feed.outcome(2).await) }
@@ -196,9 +210,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_came_by_snapshot_is_not_told_apart() {
-        let (mut machine, _) = StoreMachine::new();
+        let (mut machine, _) = StoreMachine::new(Clock::new());
         machine.apply(1, 1, &secret(1)).expect("understood").1.expect("applied");
-        let (mut copy, feed) = StoreMachine::new();
+        let (mut copy, feed) = StoreMachine::new(Clock::new());
         let mut news = feed.news();
         copy.restore(2, &machine.snapshot()()).expect("restores");
         assert_eq!(feed.outcome(2).await, Some(Outcome::Unknown));

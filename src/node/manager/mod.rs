@@ -25,7 +25,7 @@ pub use machine::{News, StoreFeed, StoreMachine};
 pub use raft::Member;
 pub use write::{WriteError, Writer};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, TermClock};
 use crate::raft::{LeaderState, RaftError, start as start_log};
 use crate::storage::DataKey;
 use crate::transport::{CONTROL, DISPATCH, Endpoint, JOIN, Peer, RAFT, ServeGuard, Stream};
@@ -89,7 +89,7 @@ type CurrentTerm = Arc<Mutex<Option<LeaderTerm>>>;
 impl Manager {
     /// Takes part in the group with the log at `log_path`.
     pub async fn start(parts: ManagerParts<'_>) -> Result<Self, RaftError> {
-        let (machine, feed) = StoreMachine::new();
+        let (machine, feed) = StoreMachine::new(parts.clock.clone());
         let (outgoing, to_send) = mpsc::channel(OUTGOING);
         let running = start_log(parts.log_path, parts.data_key, machine, outgoing).await?;
         let stop = CancellationToken::new();
@@ -122,7 +122,9 @@ impl Manager {
             clock: parts.clock.clone(),
         };
         let term = CurrentTerm::default();
-        let leader_parts = LeaderParts { writer: writer.clone(), addresses: parts.addresses, clock: parts.clock };
+        // Each term begins with a clock of its own.
+        let clock = TermClock::begin(parts.clock, writer.feed.time(), &writer.feed.view());
+        let leader_parts = LeaderParts { writer: writer.clone(), addresses: parts.addresses, clock };
         tokio::spawn(lead(leader_parts, term.clone(), stop.clone()));
         let serving = serve(&parts.endpoint, answering, term, log);
         Ok(Self { writer, stop, ended: ended_seen, _serving: serving })
@@ -195,7 +197,9 @@ async fn lead(parts: LeaderParts, current: CurrentTerm, stop: CancellationToken)
             |now: &LeaderState| (now.is_leader, now.term, now.leader) == (state.is_leader, state.term, state.leader);
         let over = if state.is_leader {
             tracing::info!(term = state.term, "this manager leads");
-            let term = LeaderTerm::begin(state.term, parts.clone());
+            let feed = &parts.writer.feed;
+            let clock = TermClock::begin(parts.clock.host().clone(), feed.time(), &feed.view());
+            let term = LeaderTerm::begin(state.term, LeaderParts { clock, ..parts.clone() });
             let over = term.ended();
             set(Some(term));
             over

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 const RETRY: Duration = Duration::from_millis(200);
 /// Refusals in a row that writes of others explain.
 const REFUSALS: u32 = 8;
-/// Longest sleep, and how often to look at what nothing tells of: due times are by the wall clock, which may be set.
+/// Longest sleep, and how often to look at what nothing tells of: due times are by the leaders' time, which may be set.
 const LOOK: Duration = Duration::from_secs(5);
 
 /// Runs until the term ends.

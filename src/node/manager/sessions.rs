@@ -76,7 +76,7 @@ pub async fn run(
     let view = views.borrow_and_update().clone();
     let mut gossip = parts.addresses.gossip.clone();
     let (inputs, mut seen) = mpsc::channel(INPUTS);
-    let clock = parts.clock.clone();
+    let clock = parts.clock.host().clone();
     let dispatch = Dispatch::new(clock.mono(), view);
     let (sessions, alive) = (BTreeMap::new(), BTreeMap::new());
     let asked = Arc::default();
@@ -200,7 +200,7 @@ impl Shell {
         let (sender, receiver) = offer.stream.split();
         let (outbox, waiting) = mpsc::channel(OUTBOX);
         tokio::spawn(send_all(sender, waiting));
-        tokio::spawn(read_all(session, receiver, self.parts.clock.clone(), self.inputs.clone()));
+        tokio::spawn(read_all(session, receiver, self.parts.clock.host().clone(), self.inputs.clone()));
         let view = self.parts.writer.feed.view();
         let period = view.cluster().map(|cluster| cluster.spec.heartbeat_period).unwrap_or(Duration::from_secs(1));
         let opened = pb::dispatch::Opened { heartbeat_period: period.to_wire() };

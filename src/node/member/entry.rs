@@ -82,7 +82,7 @@ impl Member {
             gossip_keys,
         };
         let store = first_store(cluster, own, ingress(NetworkId(random()?)), now);
-        let (machine, _) = StoreMachine::with(store);
+        let (machine, _) = StoreMachine::with(store, options.clock.clone());
         dir.forget_cluster()?;
         let own_log = Identity { raft_id, node };
         crate::raft::bootstrap(&dir.log(), &DataKey::new(*keys.data.expose()), own_log, &machine)?;

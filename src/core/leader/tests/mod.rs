@@ -1,5 +1,6 @@
 mod addresses;
 mod canary;
+mod clocks;
 mod contents;
 mod depends;
 mod golden;
