@@ -193,7 +193,8 @@ enumeration!(UpdateState => pb::UpdateState {
     Updating, Paused, Completed, RollbackStarted, RollbackPaused, RollbackCompleted
 });
 message!(UpdateStatus => pb::UpdateStatus {
-    state, started, completed, message, spec_version, slots, failures, canary_since, promoted
+    state, started, completed, message, spec_version, slots, failures, canary_since, promoted,
+    started_index
 });
 message!(JobStatus => pb::JobStatus { iteration, last_execution });
 message!(SpecRecord => pb::SpecRecord { spec_version, revision; spec, written });
@@ -235,8 +236,8 @@ enumeration!(TaskOrigin => pb::TaskOrigin { Scale, Restart, Update, Move });
 message!(RestartHistory => pb::RestartHistory { attempts, total, in_a_row });
 message!(Task => pb::Task {
     id, service, slot, node, spec_version, service_name, service_labels, desired, attachments, host_ports,
-    start_after, job_iteration, origin, up_since, ended, assigned_resources, preempted_by; meta, spec, status,
-    restarts
+    start_after, job_iteration, origin, up_since, ended, ended_index, assigned_resources, preempted_by; meta, spec,
+    status, restarts
 });
 
 /// A mode must be there; as `required`, for callers that hold the generated message.

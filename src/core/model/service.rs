@@ -312,7 +312,10 @@ pub enum UpdateState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdateStatus {
     pub state: UpdateState,
+    /// For display: of whoever's clock began it.
     pub started: WallTime,
+    /// Log index at which it started; 0: written before this was kept. Set by the store.
+    pub started_index: u64,
     pub completed: Option<WallTime>,
     pub message: String,
     /// `Service::spec_version` that this update brings in.
@@ -333,6 +336,7 @@ impl UpdateStatus {
         Self {
             state: UpdateState::Updating,
             started: now,
+            started_index: 0,
             completed: None,
             message: "update in progress".to_owned(),
             spec_version,

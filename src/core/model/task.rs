@@ -218,6 +218,8 @@ pub struct Task {
     pub up_since: Option<WallTime>,
     /// When it ended, by the leader's clock. Set by the store.
     pub ended: Option<WallTime>,
+    /// Log index at which it ended; 0: it did not, or this was not kept yet. Set by the store.
+    pub ended_index: u64,
     /// Iteration of the job it belongs to.
     pub job_iteration: Option<u64>,
     /// Units of named generic resources it was given on its node, by kind.
@@ -248,6 +250,7 @@ impl Task {
             origin: TaskOrigin::Scale,
             up_since: None,
             ended: None,
+            ended_index: 0,
             job_iteration: None,
             assigned_resources: BTreeMap::new(),
             preempted_by: String::new(),

@@ -50,8 +50,18 @@ pub(super) fn is_finished(view: &View, service: &Service, slot: &Slot) -> bool {
         return true;
     }
     let rollback = service.update_status.as_ref().filter(|status| status.state == UpdateState::RollbackStarted);
-    let before_rollback = rollback.is_some_and(|status| newest.ended.is_none_or(|ended| ended < status.started));
+    let before_rollback = rollback.is_some_and(|status| ended_before(newest, status));
     !before_rollback && !may_restart(policy(view, service, newest), newest)
+}
+
+/// By their places in the log: two leaders' clocks tell nothing of what came first.
+fn ended_before(task: &Task, status: &UpdateStatus) -> bool {
+    match (task.ended, task.ended_index, status.started_index) {
+        (None, _, _) => true,
+        // Stored before their places were kept.
+        (Some(ended), 0, _) | (Some(ended), _, 0) => ended < status.started,
+        (Some(_), ended, started) => ended < started,
+    }
 }
 
 /// What a task stands on.

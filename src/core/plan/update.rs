@@ -150,7 +150,11 @@ fn is_awaited(task: &Task) -> bool {
 /// that failed.
 fn is_brought_in(service: &Service, task: &Task) -> bool {
     let refills = |status: &UpdateStatus| {
-        status.state == UpdateState::RollbackStarted && task.meta.created.wall >= status.started
+        let since = match status.started_index {
+            0 => task.meta.created.wall >= status.started,
+            started => task.meta.created.index >= started,
+        };
+        status.state == UpdateState::RollbackStarted && since
     };
     task.spec_version == service.spec_version
         && match task.origin {

@@ -1,6 +1,6 @@
 //! How one change alters a view.
 
-use super::index::{get, name_of, put, references, remove};
+use super::index::{get, name_of, put, references, remove, service_of};
 use super::{Change, Conflict, Event, Object, ObjectRef, Precondition, View};
 use crate::model::*;
 use crate::{ConfigId, NetworkId, SecretId, ServiceId, Stamp};
@@ -113,7 +113,9 @@ pub(super) fn change(view: &mut View, stamp: Stamp, change: &Change, events: &mu
                     // Whoever decided before a promotion does not take it back.
                     let same = service.update_status.as_ref().filter(|old| old.spec_version == status.spec_version);
                     let promoted = status.promoted || same.is_some_and(|old| old.promoted);
-                    service.update_status = Some(UpdateStatus { promoted, ..status.clone() });
+                    let mut status = UpdateStatus { promoted, ..status.clone() };
+                    stamp_update(&mut status, same, stamp);
+                    service.update_status = Some(status);
                 }
             });
             Ok(())
@@ -183,7 +185,14 @@ fn note_times(task: &mut Task, stamp: Stamp) {
     }
     if task.status.state.is_terminal() && task.ended.is_none() {
         task.ended = Some(stamp.wall);
+        task.ended_index = stamp.index;
     }
+}
+
+/// Gives an update that starts now its place in the log; one that goes on keeps it, whatever its writer knew of it.
+fn stamp_update(status: &mut UpdateStatus, old: Option<&UpdateStatus>, stamp: Stamp) {
+    let same = old.filter(|old| (old.spec_version, old.started) == (status.spec_version, status.started));
+    status.started_index = same.map_or(stamp.index, |old| old.started_index);
 }
 
 fn roll_back(view: &View, service: &mut Service, stamp: Stamp, history_limit: u32, message: &str) {
@@ -193,7 +202,8 @@ fn roll_back(view: &View, service: &mut Service, stamp: Stamp, history_limit: u3
     service.hold_contents(view, &left);
     std::mem::swap(&mut service.spec_version, &mut service.previous_spec_version);
     service.spec_written = stamp;
-    service.update_status = Some(UpdateStatus::rolling_back(service.spec_version, stamp.wall, message));
+    let status = UpdateStatus::rolling_back(service.spec_version, stamp.wall, message);
+    service.update_status = Some(UpdateStatus { started_index: stamp.index, ..status });
 }
 
 /// An update to the contents that the service should have.
@@ -300,7 +310,7 @@ fn create(view: &mut View, stamp: Stamp, object: &Object, events: &mut Vec<Event
     }
     check_name(view, object)?;
     check_references(view, object)?;
-    let mut object = stamped(object, Meta { version: stamp.index, created: stamp, updated: stamp });
+    let mut object = stamped(object, None, Meta { version: stamp.index, created: stamp, updated: stamp });
     if let Object::Task(task) = &mut object {
         let siblings = view.tasks_of_service(task.service).rev().take(SIBLINGS_MAX);
         if let Some(sibling) = siblings.into_iter().find(|sibling| sibling.spec_version == task.spec_version) {
@@ -331,7 +341,8 @@ fn replace(view: &mut View, stamp: Stamp, object: &Object, events: &mut Vec<Even
     {
         check_no_service(view, &old)?;
     }
-    let object = stamped(object, Meta { version: stamp.index, created: old.meta().created, updated: stamp });
+    let object =
+        stamped(object, Some(&old), Meta { version: stamp.index, created: old.meta().created, updated: stamp });
     put(view, object.clone(), Some(&old));
     events.push(Event::Updated { old, new: object });
     Ok(())
@@ -347,7 +358,7 @@ fn delete(view: &mut View, reference: ObjectRef, events: &mut Vec<Event>) -> Res
     Ok(())
 }
 
-fn stamped(object: &Object, meta: Meta) -> Object {
+fn stamped(object: &Object, old: Option<&Object>, meta: Meta) -> Object {
     macro_rules! with_meta {
         ($variant:ident, $object:expr) => {{
             let mut object = (**$object).clone();
@@ -364,6 +375,10 @@ fn stamped(object: &Object, meta: Meta) -> Object {
             // A spec written now gets its place in the log; an untouched one keeps it.
             if service.spec_written.index == 0 {
                 service.spec_written = meta.updated;
+            }
+            let old = service_of(old).and_then(|old| old.update_status.as_ref());
+            if let Some(status) = &mut service.update_status {
+                stamp_update(status, old, meta.updated);
             }
             Object::Service(Arc::new(service))
         }

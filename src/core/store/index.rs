@@ -118,7 +118,7 @@ fn reindex(view: &mut View, old: Option<&Object>, new: Option<&Object>) {
 
 macro_rules! as_kind {
     ($of:ident, $kind:ident, $($other:ident)|+) => {
-        fn $of(object: Option<&Object>) -> Option<&Arc<$kind>> {
+        pub(super) fn $of(object: Option<&Object>) -> Option<&Arc<$kind>> {
             match object? {
                 Object::$kind(object) => Some(object),
                 $(Object::$other(_))|+ => None,

@@ -806,6 +806,8 @@ pub struct UpdateStatus {
     pub canary_since: ::core::option::Option<i64>,
     #[prost(bool, tag = "9")]
     pub promoted: bool,
+    #[prost(uint64, tag = "10")]
+    pub started_index: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JobStatus {
@@ -975,6 +977,8 @@ pub struct Task {
     >,
     #[prost(string, tag = "21")]
     pub preempted_by: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "22")]
+    pub ended_index: u64,
 }
 /// --- node ---
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]

@@ -193,6 +193,7 @@ fn service(text: &str, number: u64) -> Service {
             failures: number,
             canary_since: Some(WallTime(4)),
             promoted: true,
+            started_index: number,
         }),
         job: Some(JobStatus { iteration: 1, last_execution: WallTime(3) }),
         history: vec![SpecRecord { spec: spec.clone(), spec_version: 3, written: stamp(1), revision: 8 }],

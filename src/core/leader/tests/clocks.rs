@@ -124,6 +124,77 @@ fn a_restart_waits_for_its_delay_also_under_a_leader_whose_clock_is_ahead_or_beh
     }
 }
 
+#[test]
+fn a_rollback_runs_again_what_ended_before_it_whatever_its_users_clock_says() {
+    for [back, on] in [[MINUTE, Duration::ZERO], [Duration::ZERO, MINUTE]] {
+        let mut world = World::new(1);
+        let update = UpdateConfig { failure_action: FailureAction::Continue, ..UpdateConfig::default() };
+        let mut spec = ServiceSpec { update: Some(update), ..replicated("web", "web:1", 1) };
+        spec.task.restart.condition = RestartCondition::None;
+        let web = world.create(spec);
+        world.settle();
+        world.fate("web:2", Fate::FailsAfter(SECOND));
+        world.update(web, |spec| spec.task.container.image = "web:2".into());
+        world.pass(2 * SECOND);
+        assert!(world.running(web).is_empty(), "it ended for good");
+        let now = world.now;
+        world.now = WallTime((now + on).0 - i64::try_from(back.as_millis()).unwrap());
+        world.rollback(web);
+        world.now = now + SECOND;
+        world.settle();
+        assert_eq!(world.running(web).len(), 1, "{back:?} behind, {on:?} ahead");
+        assert_eq!(world.running(web)[0].spec.container.image, "web:1");
+    }
+}
+
+#[test]
+fn a_task_that_ends_while_a_rollback_goes_on_is_not_run_again_because_its_users_clock_is_ahead() {
+    let mut world = World::new(2);
+    let mut spec = replicated("web", "web:1", 2);
+    spec.task.restart.condition = RestartCondition::None;
+    spec.update = Some(UpdateConfig { delay: MINUTE, ..UpdateConfig::default() });
+    spec.rollback = spec.update.clone();
+    world.fate("web:1", Fate::CompletesAfter(30 * SECOND));
+    let web = world.create(spec);
+    world.settle();
+    world.update(web, |spec| spec.task.container.image = "web:2".into());
+    world.settle();
+    let now = world.now;
+    world.now = now + 10 * MINUTE;
+    world.rollback(web);
+    world.now = now + SECOND;
+    world.pass(31 * SECOND);
+    let old = world.tasks(web).into_iter().filter(|task| task.spec.container.image == "web:1");
+    let complete = old.filter(|task| task.status.state == TaskState::Complete).count();
+    let made = world.tasks(web).len();
+    world.pass(20 * SECOND);
+    assert!(complete >= 1);
+    assert_eq!(world.tasks(web).len(), made, "what completed stays as it is");
+}
+
+#[test]
+fn an_update_stored_before_its_place_in_the_log_was_kept_goes_by_the_clock() {
+    let mut world = World::new(1);
+    let web = world.create(replicated("web", "web:1", 1));
+    world.settle();
+    world.update(web, |spec| spec.task.container.image = "web:2".into());
+    world.settle();
+    let started = world.service(web).update_status.as_ref().map(|status| status.started_index);
+    assert!(started > Some(0), "a new one has its place");
+    let objects = world.store.objects().into_iter().map(|object| match object {
+        crate::store::Object::Service(service) => {
+            let mut service = (*service).clone();
+            service.update_status.iter_mut().for_each(|status| status.started_index = 0);
+            crate::store::Object::Service(std::sync::Arc::new(service))
+        }
+        other => other,
+    });
+    world.store = Store::restore(world.view().index(), objects);
+    world.pass(MINUTE);
+    let status = world.service(web).update_status.clone().expect("a status");
+    assert_eq!((status.state, status.started_index), (UpdateState::Completed, 0), "and gets no other later");
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Pass(u64),
