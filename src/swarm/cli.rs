@@ -34,6 +34,9 @@ enum Command {
     /// Join this host to a cluster
     Join(cluster::JoinArgs),
     /// Leave the cluster
+    ///
+    /// The tasks that run here are started on other nodes once it has left. To move them without a gap, drain it first
+    /// ("swarm node update --availability drain NODE").
     Leave(cluster::LeaveArgs),
     /// Change the settings of the cluster
     Update(settings::UpdateArgs),

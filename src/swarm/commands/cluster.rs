@@ -204,9 +204,27 @@ fn with_port(address: &str) -> String {
 
 pub async fn leave(context: &Context, args: LeaveArgs) -> Result<()> {
     let client = context.client().await?;
+    // Asked before: afterwards there are none. Leaving does not depend on the answer.
+    let containers = client.list("/containers/json", &[]).await.unwrap_or_default();
     client.post("/swarm/leave", &[("force", args.force.then_some("1"))], None).await?;
     write_out("Node left the swarm.\n");
+    if let Some(words) = left_behind(&containers) {
+        eprintln!("{words}");
+    }
     Ok(())
+}
+
+/// What became of the tasks that ran here.
+fn left_behind(containers: &[Value]) -> Option<String> {
+    let is_task = |container: &&Value| !text(container, "/Labels/com.docker.swarm.task.id").is_empty();
+    let whose = match containers.iter().filter(is_task).count() {
+        0 => return None,
+        1 => "The task that ran here is".to_owned(),
+        tasks => format!("The {tasks} tasks that ran here are"),
+    };
+    Some(format!(
+        "{whose} started on other nodes only now.\nTo move tasks without a gap, drain a node before it leaves: swarm node update --availability drain NODE"
+    ))
 }
 
 pub async fn join_token(context: &Context, args: JoinTokenArgs) -> Result<()> {
@@ -235,6 +253,19 @@ pub async fn join_token(context: &Context, args: JoinTokenArgs) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_leaves_with_tasks_is_told_how_to_do_so_without_a_gap() {
+        let containers = |tasks: usize| {
+            let task = json!({ "Labels": { "com.docker.swarm.task.id": "t" } });
+            [vec![json!({ "Labels": {} })], vec![task; tasks]].concat()
+        };
+        assert_eq!(left_behind(&containers(0)), None);
+        let one = left_behind(&containers(1)).expect("one task");
+        assert!(one.starts_with("The task that ran here is started on other nodes only now.\n"), "{one}");
+        assert!(one.ends_with("swarm node update --availability drain NODE"), "{one}");
+        assert!(left_behind(&containers(3)).expect("tasks").starts_with("The 3 tasks that ran here are started"));
+    }
 
     #[test]
     fn the_managers_port_is_added_where_none_is_given() {

@@ -114,7 +114,7 @@ pub struct UpdateArgs {
 
 #[derive(Debug, Args)]
 pub struct RemoveArgs {
-    /// Remove nodes that are not down
+    /// Remove nodes that are not down (drain them first to move their tasks without a gap)
     #[arg(short, long)]
     force: bool,
     #[arg(required = true, value_name = "NODE")]
