@@ -2,7 +2,7 @@
 
 use crate::fabric::{self, FabricDelta, FabricState};
 use crate::model::{Config, Secret, Task, TaskState};
-use crate::store::View;
+use crate::store::{Delta, View};
 use crate::{ConfigId, NodeId, SecretId, TaskId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -37,6 +37,27 @@ pub struct NodeWork {
     fabric: Arc<FabricState>,
 }
 
+/// What a new view may change for nodes.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    /// Those that differ, or whose tasks do; of the old view and of the new.
+    pub nodes: BTreeSet<NodeId>,
+    /// Secrets or configs differ: that may be so for any node.
+    pub contents: bool,
+}
+
+impl Touched {
+    pub fn between(old: &View, new: &View) -> Self {
+        let delta = Delta::between(old, new);
+        let nodes = delta.nodes.iter().flat_map(|node| node.both().map(|node| node.id));
+        let of_tasks = delta.tasks.iter().flat_map(|task| task.both().filter_map(|task| task.node));
+        Self {
+            nodes: nodes.chain(of_tasks).collect(),
+            contents: !delta.secrets.is_empty() || !delta.configs.is_empty(),
+        }
+    }
+}
+
 impl NodeWork {
     /// Nothing sent yet.
     pub fn new(node: NodeId) -> Self {
@@ -63,21 +84,19 @@ impl NodeWork {
 
     /// What is new since the last call; `None` when nothing is.
     pub fn changes(&mut self, view: &View) -> Option<Assignments> {
+        self.news(view, true)
+    }
+
+    /// What is new since the last call, when neither the tasks of the node nor what they refer to differ.
+    pub fn changes_around(&mut self, view: &View) -> Option<Assignments> {
+        self.news(view, false)
+    }
+
+    fn news(&mut self, view: &View, of_node: bool) -> Option<Assignments> {
         let mut out = Assignments { index: view.index(), ..Assignments::default() };
-        let wanted: BTreeMap<TaskId, Arc<Task>> = view
-            .tasks_of_node(self.node)
-            .filter(|task| task.status.state >= TaskState::Assigned && task.status.state != TaskState::Orphaned)
-            .map(|task| (task.id, task.clone()))
-            .collect();
-        for (id, task) in &wanted {
-            // Ended tasks are named too: the agent keeps their logs for as long as they are.
-            if self.tasks.insert(*id, task.desired) != Some(task.desired) {
-                out.tasks.push(task.clone());
-            }
+        if of_node {
+            self.tasks(view, &mut out);
         }
-        out.removed_tasks = self.tasks.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
-        self.tasks.retain(|id, _| wanted.contains_key(id));
-        self.contents(view, &wanted, &mut out);
         let fabric = fabric::derive(view, self.node);
         if let Some(delta) = fabric::diff(&self.fabric, &fabric) {
             out.fabric = Some(delta);
@@ -91,6 +110,23 @@ impl NodeWork {
             && out.removed_configs.is_empty()
             && out.fabric.is_none();
         (!nothing).then_some(out)
+    }
+
+    fn tasks(&mut self, view: &View, out: &mut Assignments) {
+        let wanted: BTreeMap<TaskId, Arc<Task>> = view
+            .tasks_of_node(self.node)
+            .filter(|task| task.status.state >= TaskState::Assigned && task.status.state != TaskState::Orphaned)
+            .map(|task| (task.id, task.clone()))
+            .collect();
+        for (id, task) in &wanted {
+            // Ended tasks are named too: the agent keeps their logs for as long as they are.
+            if self.tasks.insert(*id, task.desired) != Some(task.desired) {
+                out.tasks.push(task.clone());
+            }
+        }
+        out.removed_tasks = self.tasks.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
+        self.tasks.retain(|id, _| wanted.contains_key(id));
+        self.contents(view, &wanted, out);
     }
 
     /// Contents of secrets and configs go only to nodes that run a task which needs them: those it needs, and no

@@ -10,6 +10,7 @@
 mod assignments;
 mod leases;
 
+use assignments::Touched;
 pub use assignments::{Assignments, NodeWork};
 use leases::Leases;
 
@@ -169,6 +170,8 @@ pub struct Dispatch {
     leases: Leases,
     /// Nodes whose verdict may have changed since it was last told.
     dirty: BTreeSet<NodeId>,
+    /// Nodes that gossip spoke of, and the view does not know.
+    strangers: BTreeSet<NodeId>,
     /// The last tick, and when the next one was asked for.
     ticked: Mono,
     wake_at: Option<Mono>,
@@ -194,6 +197,7 @@ impl Dispatch {
             report_due: None,
             leases: Leases::default(),
             dirty: BTreeSet::new(),
+            strangers: BTreeSet::new(),
             ticked: now,
             wake_at: None,
         };
@@ -201,21 +205,21 @@ impl Dispatch {
         dispatch
     }
 
-    /// Every node of the view has its presence, and is looked at.
-    fn look_at(&mut self, view: View) {
-        let started = self.started;
-        for node in view.nodes() {
-            self.nodes.entry(node.id).or_insert_with(|| Presence::since(started));
-            self.dirty.insert(node.id);
-        }
-        let gone: Vec<NodeId> = view.nodes_of_tasks().filter(|node| view.node(*node).is_none()).collect();
+    /// Every node of the view has its presence; those whose tasks or which themselves differ are looked at, and told.
+    fn look_at(&mut self, view: View) -> Touched {
+        let touched = Touched::between(&self.view, &view);
         self.view = view;
-        for node in gone {
-            if self.has_leases(node) {
-                self.presence(node);
+        let started = self.started;
+        for id in &touched.nodes {
+            if self.view.node(*id).is_some() {
+                self.nodes.entry(*id).or_insert_with(|| Presence::since(started));
+            } else if self.has_leases(*id) {
+                self.presence(*id);
             }
         }
+        self.dirty.extend(touched.nodes.iter().copied());
         self.forget_over();
+        touched
     }
 
     /// Takes one input.
@@ -252,6 +256,9 @@ impl Dispatch {
     /// To be changed: what it is now is told.
     fn presence(&mut self, node: NodeId) -> &mut Presence {
         self.dirty.insert(node);
+        if self.view.node(node).is_none() {
+            self.strangers.insert(node);
+        }
         let started = self.started;
         self.nodes.entry(node).or_insert_with(|| Presence::since(started))
     }
@@ -322,22 +329,30 @@ impl Dispatch {
     }
 
     fn committed(&mut self, now: Mono, view: View, out: &mut Effects) {
-        self.look_at(view);
+        let touched = self.look_at(view);
         let mut ended = Vec::new();
         for (id, session) in &mut self.sessions {
             if self.view.node(session.node).is_none() {
                 ended.push(*id);
-            } else if let Some(changes) = session.work.changes(&self.view) {
-                out.sends.push((*id, Message::Assign(changes)));
+                continue;
             }
+            let changes = match touched.contents || touched.nodes.contains(&session.node) {
+                true => session.work.changes(&self.view),
+                false => session.work.changes_around(&self.view),
+            };
+            out.sends.extend(changes.map(|changes| (*id, Message::Assign(changes))));
         }
         for id in ended {
             Self::dismiss(id, out);
             self.close(now, id);
         }
-        let gone = self.nodes.iter().filter(|(node, p)| p.session.is_none() && self.view.node(**node).is_none());
-        let gone: Vec<NodeId> = gone.map(|(node, _)| *node).filter(|node| !self.has_leases(*node)).collect();
-        gone.iter().for_each(|node| drop(self.nodes.remove(node)));
+        self.strangers.extend(touched.nodes);
+        for node in std::mem::take(&mut self.strangers) {
+            let session = self.nodes.get(&node).and_then(|presence| presence.session);
+            if session.is_none() && self.view.node(node).is_none() && !self.has_leases(node) {
+                self.nodes.remove(&node);
+            }
+        }
     }
 
     fn written(&mut self, now: Mono, committed: bool, out: &mut Effects) {
@@ -480,5 +495,7 @@ impl Dispatch {
     }
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ struct Bench {
     now: Mono,
 }
 
-fn node(id: NodeId) -> Object {
+pub(super) fn node(id: NodeId) -> Object {
     Object::from(Node {
         id,
         meta: Meta::default(),
@@ -25,7 +25,7 @@ fn node(id: NodeId) -> Object {
     })
 }
 
-fn task(id: u128, node: NodeId) -> Object {
+pub(super) fn task(id: u128, node: NodeId) -> Object {
     Object::Task(Arc::new(Task {
         node: Some(node),
         service_name: "web".to_owned(),
