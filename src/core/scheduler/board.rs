@@ -1,6 +1,7 @@
 //! What placing looks at: the nodes, and the tasks that wait for one, in their turn.
 
 use super::preempt::holds;
+use super::stuck::Stuck;
 use super::table::NodeTable;
 use crate::model::{Task, TaskState};
 use crate::store::{Delta, View};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 type Turn = (Reverse<i32>, u64, ServiceId, u64, TaskId);
 
 /// Follows from a snapshot alone, however it got there: by [`Board::of`] or by [`Board::follow`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Board {
     /// Log index of the snapshot.
     index: u64,
@@ -21,7 +22,18 @@ pub struct Board {
     pub(super) waiting: BTreeMap<Turn, Arc<Task>>,
     /// Told to stop, and still holding something of their nodes.
     pub(super) stopping: BTreeMap<TaskId, Arc<Task>>,
+    /// What was found out of those that wait; it spares work and changes nothing.
+    pub(super) stuck: Stuck,
 }
+
+impl PartialEq for Board {
+    fn eq(&self, other: &Self) -> bool {
+        (self.index, &self.nodes, &self.waiting, &self.stopping)
+            == (other.index, &other.nodes, &other.waiting, &other.stopping)
+    }
+}
+
+impl Eq for Board {}
 
 fn turn(task: &Task) -> Turn {
     (Reverse(task.spec.placement.priority), task.meta.created.index, task.service, task.slot, task.id)

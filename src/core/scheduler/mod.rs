@@ -18,7 +18,10 @@ mod removal;
 mod score;
 mod shelf;
 mod spread;
+mod stuck;
 mod table;
+mod tally;
+mod trail;
 
 pub use board::Board;
 pub use demand::{Demand, fits, spread_path};
@@ -40,5 +43,7 @@ mod preempt_tests;
 mod properties;
 #[cfg(test)]
 mod reference;
+#[cfg(test)]
+mod stuck_tests;
 #[cfg(test)]
 mod tests;

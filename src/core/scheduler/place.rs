@@ -2,11 +2,13 @@
 
 use super::board::Board;
 use super::demand::Demand;
-use super::filter::{self, Filter};
+use super::filter;
 use super::nodes::NodeInfo;
 use super::preempt::{Eviction, Room};
 use super::spread::{Found, Tree};
+use super::stuck::Stuck;
 use super::table::NodeTable;
+use super::tally::{NO_NODE, Tally};
 use crate::model::{Task, TaskOrigin, TaskStatus};
 use crate::store::{Change, View};
 use crate::{NodeId, WallTime};
@@ -17,8 +19,6 @@ use std::time::Duration;
 /// What the API shows of a task that got a node.
 const ASSIGNED_MESSAGE: &str = "scheduler assigned task to node";
 
-/// Begins the words of a task that fits on no node.
-const NO_NODE: &str = "no node fits: ";
 /// Amounts in the reason of a task that waits are brought up to date this often at most.
 const AMOUNTS_EVERY: Duration = Duration::from_secs(30);
 
@@ -33,23 +33,28 @@ pub fn place(
     evictions: &mut Vec<Eviction>,
 ) -> Vec<Change> {
     debug_assert_eq!(view.index(), board.index(), "the board is at the view");
-    let Board { nodes, waiting, stopping, .. } = board;
+    let Board { nodes, waiting, stopping, stuck, .. } = board;
     // What an earlier call came to was not written.
     nodes.settle();
     let binpack = view.cluster().is_some_and(|cluster| cluster.spec.binpack);
     let mut room = Room::of(view, stopping, now);
     let mut changes = Vec::new();
     let mut waiting = waiting.values().peekable();
+    let mut is_whole = true;
     'all: while let Some(first) = waiting.next() {
-        let mut run = Run::of(nodes, first, binpack, now);
+        let mut run = Run::of(nodes, stuck, first, binpack, now);
         let mut next = Some(first);
         while let Some(task) = next {
             if changes.len() >= limit {
+                is_whole = false;
                 break 'all;
             }
-            changes.extend(run.place(nodes, task, room.as_mut()));
+            changes.extend(run.place(nodes, stuck, task, room.as_mut()));
             next = waiting.next_if(|other| is_alike(first, other));
         }
+    }
+    if is_whole {
+        stuck.tidy(nodes);
     }
     evictions.extend(room.into_iter().flat_map(|room| room.evictions));
     changes
@@ -61,7 +66,7 @@ pub fn takes(info: &NodeInfo, task: &Task) -> bool {
 }
 
 /// Both ask the same of any node.
-fn is_alike(one: &Task, other: &Task) -> bool {
+pub(super) fn is_alike(one: &Task, other: &Task) -> bool {
     let same_spec = || Arc::ptr_eq(&one.spec, &other.spec) || one.spec == other.spec;
     one.service == other.service
         && one.node.is_none()
@@ -85,23 +90,28 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn of(nodes: &NodeTable, first: &'a Task, binpack: bool, now: WallTime) -> Self {
+    fn of(nodes: &mut NodeTable, stuck: &mut Stuck, first: &'a Task, binpack: bool, now: WallTime) -> Self {
         // Of a task that is bound the only node there is for it is asked.
-        let avoided = if first.node.is_some() { BTreeSet::new() } else { nodes.avoided(first.service, now) };
-        Self {
-            demand: Demand::of(first, binpack),
-            now,
-            avoided,
-            tree: None,
-            tried_avoided: false,
-            reason: None,
-            is_hopeless: false,
-        }
+        let is_bound = first.node.is_some();
+        let demand = Demand::of(first, binpack);
+        let known = demand.as_ref().ok().filter(|_| !is_bound);
+        let reason = known.and_then(|demand| stuck.reason(nodes, first, demand));
+        let avoided = match is_bound || reason.is_some() {
+            true => BTreeSet::new(),
+            false => nodes.avoided(first.service, now),
+        };
+        Self { demand, now, avoided, tree: None, tried_avoided: false, reason, is_hopeless: false }
     }
 
     /// Places one more of them; `None` when the task says already why it has to wait.
-    fn place(&mut self, nodes: &mut NodeTable, task: &Arc<Task>, room: Option<&mut Room>) -> Option<Change> {
-        match self.find(nodes) {
+    fn place(
+        &mut self,
+        nodes: &mut NodeTable,
+        stuck: &mut Stuck,
+        task: &Arc<Task>,
+        room: Option<&mut Room>,
+    ) -> Option<Change> {
+        match self.find(nodes, stuck, task) {
             Ok(found) => {
                 let task = with_units(nodes, found.node, task);
                 nodes.add(found.node, &task);
@@ -138,7 +148,7 @@ impl<'a> Run<'a> {
         Some(format!("waits for tasks to stop on {name}"))
     }
 
-    fn find(&mut self, nodes: &mut NodeTable) -> Result<Found, String> {
+    fn find(&mut self, nodes: &mut NodeTable, stuck: &mut Stuck, task: &Arc<Task>) -> Result<Found, String> {
         let demand = self.demand.as_ref().map_err(Clone::clone)?;
         if let Some(id) = demand.task.node {
             let fits = nodes.get(id).is_some_and(|info| filter::accepts(demand, info));
@@ -153,7 +163,7 @@ impl<'a> Run<'a> {
                 return Ok(found);
             }
             if self.tried_avoided || self.avoided.is_empty() {
-                let reason = why_none(nodes, demand);
+                let reason = stuck.remember(nodes, task, demand);
                 self.reason = Some(reason.clone());
                 return Err(reason);
             }
@@ -203,23 +213,8 @@ fn is_told_again_soon(task: &Task, reason: &str, now: WallTime) -> bool {
 
 /// Why no node takes a task, in words: what each filter left out, each node counted under the first.
 pub(super) fn why_none(nodes: &NodeTable, demand: &Demand) -> String {
-    let candidates: Vec<&NodeInfo> = match demand.task.node {
-        Some(bound) => nodes.get(bound).into_iter().collect(),
-        None => nodes.all().collect(),
-    };
-    let mut rejected: Vec<(Filter, Vec<&NodeInfo>)> = Filter::ALL.into_iter().map(|f| (f, Vec::new())).collect();
-    for info in &candidates {
-        if let Some((_, nodes)) = rejected.iter_mut().find(|(filter, _)| !filter.accepts(demand, info)) {
-            nodes.push(info);
-        }
+    match demand.task.node {
+        Some(bound) => Tally::of(nodes.get(bound).into_iter(), demand).words(demand),
+        None => Tally::of(nodes.all(), demand).words(demand),
     }
-    let mut reasons = Vec::new();
-    for (filter, nodes) in rejected.iter().filter(|(_, nodes)| !nodes.is_empty()) {
-        filter.explain(demand, nodes, &mut reasons);
-    }
-    if candidates.is_empty() {
-        let what = if demand.task.node.is_some() { "its node is gone" } else { "the cluster has no nodes" };
-        reasons.push(what.to_owned());
-    }
-    format!("{NO_NODE}{}", reasons.join(", "))
 }

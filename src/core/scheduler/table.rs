@@ -8,6 +8,8 @@ use super::FAILURES_TO_AVOID;
 use super::demand::SpreadKey;
 use super::nodes::NodeInfo;
 use super::shelf::Shelf;
+pub(super) use super::trail::Mark;
+use super::trail::Trail;
 use crate::model::{Node, Task, TaskState};
 use crate::store::{Changed, Delta, View};
 use crate::{NodeId, ServiceId, TaskId, WallTime};
@@ -41,6 +43,7 @@ pub struct NodeTable {
     shelves: Vec<Shelf>,
     /// Counted on their nodes, though the snapshot does not say so.
     placed: BTreeMap<TaskId, (NodeId, Arc<Task>)>,
+    trail: Trail,
 }
 
 impl Default for NodeTable {
@@ -51,6 +54,7 @@ impl Default for NodeTable {
             failures: BTreeMap::new(),
             shelves: vec![Shelf::new(Vec::new(), false)],
             placed: BTreeMap::new(),
+            trail: Trail::default(),
         }
     }
 }
@@ -132,6 +136,7 @@ impl NodeTable {
     fn change_node(&mut self, node: &Changed<Node>) {
         let Some(id) = node.both().next().map(|node| node.id) else { return };
         let mut info = self.nodes.remove(&id);
+        self.trail.note(id, info.as_ref());
         if let Some(info) = &info {
             self.shelves.iter_mut().for_each(|shelf| shelf.remove(info));
         }
@@ -165,6 +170,7 @@ impl NodeTable {
     /// Edits what is on a node, tasks of `service`, and keeps the orders true.
     fn edit(&mut self, id: NodeId, edit: impl FnOnce(&mut NodeInfo), service: ServiceId) {
         let Some(info) = self.nodes.get_mut(&id) else { return };
+        self.trail.note(id, Some(info));
         self.shelves.iter_mut().for_each(|shelf| shelf.remove(info));
         let before = info.of_service(service);
         edit(info);
@@ -199,6 +205,21 @@ impl NodeTable {
     /// Nodes with tasks of the service, by id.
     pub(super) fn of_service(&self, service: ServiceId) -> impl Iterator<Item = &NodeInfo> {
         self.by_service.get(&service).into_iter().flatten().filter_map(|id| self.nodes.get(id))
+    }
+
+    /// What the nodes are now, to ask for what changed since.
+    pub(super) fn mark(&mut self) -> Mark {
+        self.trail.mark()
+    }
+
+    /// As [`Trail::since`].
+    pub(super) fn changed_since(&self, mark: Mark) -> Option<BTreeMap<NodeId, Option<&NodeInfo>>> {
+        self.trail.since(mark)
+    }
+
+    /// As [`Trail::forget_before`].
+    pub(super) fn forget_before(&mut self, mark: Option<Mark>) {
+        self.trail.forget_before(mark);
     }
 
     /// Nodes that come after all others for the service: it failed there too often lately.

@@ -8,24 +8,25 @@ fn wanted(demand: &Demand) -> impl Iterator<Item = BoundPort> {
     demand.host_ports().iter().filter_map(BoundPort::of)
 }
 
-fn taken(node: &NodeInfo, port: &BoundPort) -> bool {
+fn is_taken(node: &NodeInfo, port: &BoundPort) -> bool {
     node.ports.iter().any(|bound| bound.collides(port))
 }
 
 pub fn accepts(demand: &Demand, node: &NodeInfo) -> bool {
-    !wanted(demand).any(|port| taken(node, &port))
+    !wanted(demand).any(|port| is_taken(node, &port))
 }
 
-pub fn explain(demand: &Demand, rejected: &[&NodeInfo], reasons: &mut Vec<String>) {
-    for port in wanted(demand) {
-        let count = rejected.iter().filter(|node| taken(node, &port)).count();
-        if count > 0 {
-            let protocol = match port.protocol {
-                Protocol::Tcp => "tcp",
-                Protocol::Udp => "udp",
-                Protocol::Sctp => "sctp",
-            };
-            reasons.push(format!("{count} have host port {}/{protocol} in use", port.port));
-        }
-    }
+/// Those of the ports that are in use on the node.
+pub fn taken(demand: &Demand, node: &NodeInfo) -> impl Iterator<Item = usize> {
+    wanted(demand).enumerate().filter(|(_, port)| is_taken(node, port)).map(|(at, _)| at)
+}
+
+pub fn words(demand: &Demand, at: usize) -> String {
+    let Some(port) = wanted(demand).nth(at) else { return String::new() };
+    let protocol = match port.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
+    };
+    format!("have host port {}/{protocol} in use", port.port)
 }

@@ -11,6 +11,6 @@ pub fn accepts(demand: &Demand, node: &NodeInfo) -> bool {
     limit(demand) == 0 || u64::from(node.of_service(demand.task.service)) < limit(demand)
 }
 
-pub fn explain(demand: &Demand, rejected: &[&NodeInfo], reasons: &mut Vec<String>) {
-    reasons.push(format!("{} have the most replicas allowed per node ({})", rejected.len(), limit(demand)));
+pub fn words(demand: &Demand) -> String {
+    format!("have the most replicas allowed per node ({})", limit(demand))
 }

@@ -7,7 +7,7 @@ pub fn accepts(demand: &Demand, node: &NodeInfo) -> bool {
     platform_matches(demand.platforms(), &node.node)
 }
 
-pub fn explain(demand: &Demand, rejected: &[&NodeInfo], reasons: &mut Vec<String>) {
+pub fn words(demand: &Demand) -> String {
     let wanted: Vec<String> = demand.platforms().iter().map(|p| format!("{}/{}", p.os, p.architecture)).collect();
-    reasons.push(format!("{} have another platform (want {})", rejected.len(), wanted.join(" or ")));
+    format!("have another platform (want {})", wanted.join(" or "))
 }

@@ -3,30 +3,43 @@
 use crate::model::{Availability, NodeState};
 use crate::scheduler::nodes::NodeInfo;
 
+/// In the order it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    Down,
+    Drained,
+    Paused,
+    Disconnected,
+    Unheard,
+}
+
+impl Obstacle {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Drained => "drained",
+            Self::Paused => "paused",
+            Self::Disconnected => "disconnected",
+            Self::Unheard => "not heard of yet",
+        }
+    }
+}
+
 /// Why a node takes nothing; `None` when it does.
-fn obstacle(node: &NodeInfo) -> Option<&'static str> {
+pub fn obstacle(node: &NodeInfo) -> Option<Obstacle> {
     match node.node.spec.availability {
-        Availability::Drain => return Some("drained"),
-        Availability::Pause => return Some("paused"),
+        Availability::Drain => return Some(Obstacle::Drained),
+        Availability::Pause => return Some(Obstacle::Paused),
         Availability::Active => {}
     }
     match node.node.status.state {
         NodeState::Ready => None,
-        NodeState::Down => Some("down"),
-        NodeState::Unknown => Some("not heard of yet"),
-        NodeState::Disconnected => Some("disconnected"),
+        NodeState::Down => Some(Obstacle::Down),
+        NodeState::Unknown => Some(Obstacle::Unheard),
+        NodeState::Disconnected => Some(Obstacle::Disconnected),
     }
 }
 
 pub fn accepts(node: &NodeInfo) -> bool {
     obstacle(node).is_none()
-}
-
-pub fn explain(rejected: &[&NodeInfo], reasons: &mut Vec<String>) {
-    for word in ["down", "drained", "paused", "disconnected", "not heard of yet"] {
-        let count = rejected.iter().filter(|node| obstacle(node) == Some(word)).count();
-        if count > 0 {
-            reasons.push(format!("{count} {word}"));
-        }
-    }
 }

@@ -2,20 +2,19 @@
 
 use crate::scheduler::demand::Demand;
 use crate::scheduler::nodes::NodeInfo;
+use crate::scheduler::tally::LeftOut;
 
 const NANO_PER_CPU: f64 = 1e9;
-/// Nodes whose free amount is told; of more nodes only those that have the most.
-const FREES_SHOWN_MAX: usize = 5;
 
 /// What of the demand a node lacks first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Lack {
+pub enum Lack {
     Cpu,
     Memory,
     Generic(String),
 }
 
-fn lack(demand: &Demand, node: &NodeInfo) -> Option<Lack> {
+pub fn lack(demand: &Demand, node: &NodeInfo) -> Option<Lack> {
     let wants = demand.reservations();
     // A task that reserves nothing fits on a node that is overcommitted because it shrank.
     if wants.nano_cpus > 0 && wants.nano_cpus > node.free_nano_cpus() {
@@ -32,39 +31,42 @@ pub fn accepts(demand: &Demand, node: &NodeInfo) -> bool {
     lack(demand, node).is_none()
 }
 
-pub fn explain(demand: &Demand, rejected: &[&NodeInfo], reasons: &mut Vec<String>) {
-    let mut kinds: Vec<Lack> = rejected.iter().filter_map(|node| lack(demand, node)).collect();
-    kinds.sort();
-    kinds.dedup();
-    for kind in kinds {
-        let those: Vec<&&NodeInfo> = rejected.iter().filter(|n| lack(demand, n).as_ref() == Some(&kind)).collect();
-        let free = |amount: &dyn Fn(&NodeInfo) -> i64| those.iter().map(|n| amount(n).max(0)).collect::<Vec<_>>();
-        let wants = demand.reservations();
-        let (name, words) = match &kind {
-            Lack::Cpu => ("CPUs", want_and_free(wants.nano_cpus, free(&|n| n.free_nano_cpus()), NANO_PER_CPU, 3, "")),
-            Lack::Memory => {
-                let (unit, bytes) = unit(wants.memory_bytes);
-                ("memory", want_and_free(wants.memory_bytes, free(&|n| n.free_memory_bytes()), bytes, 1, unit))
-            }
-            Lack::Generic(kind) => {
-                let want = wants.generic.get(kind).copied().unwrap_or(0);
-                (kind.as_str(), want_and_free(want, free(&|n| n.free_generic(kind)), 1.0, 0, ""))
-            }
-        };
-        reasons.push(format!("{} lack {name} ({words})", those.len()));
-    }
+/// What the node has of what it lacks; nothing where it is overcommitted.
+pub fn free(lack: &Lack, node: &NodeInfo) -> i64 {
+    let free = match lack {
+        Lack::Cpu => node.free_nano_cpus(),
+        Lack::Memory => node.free_memory_bytes(),
+        Lack::Generic(kind) => node.free_generic(kind),
+    };
+    free.max(0)
+}
+
+pub fn words(demand: &Demand, lack: &Lack, left_out: &LeftOut) -> String {
+    let wants = demand.reservations();
+    let (name, words) = match lack {
+        Lack::Cpu => ("CPUs", want_and_free(wants.nano_cpus, left_out, NANO_PER_CPU, 3, "")),
+        Lack::Memory => {
+            let (unit, bytes) = unit(wants.memory_bytes);
+            ("memory", want_and_free(wants.memory_bytes, left_out, bytes, 1, unit))
+        }
+        Lack::Generic(kind) => {
+            let want = wants.generic.get(kind).copied().unwrap_or(0);
+            (kind.as_str(), want_and_free(want, left_out, 1.0, 0, ""))
+        }
+    };
+    format!("lack {name} ({words})")
 }
 
 /// `want 2 GiB, free 0.4, 0.9`: what is wanted and what the nodes have, in the unit of what is wanted, the most last.
 /// Rounded down, so that no node seems to have enough.
-fn want_and_free(want: i64, mut free: Vec<i64>, unit: f64, decimals: i32, name: &str) -> String {
+fn want_and_free(want: i64, left_out: &LeftOut, unit: f64, decimals: i32, name: &str) -> String {
     let scale = 10f64.powi(decimals);
     let want = (want as f64 / unit * scale).ceil() / scale;
-    free.sort_unstable();
-    let shown = free.len().saturating_sub(FREES_SHOWN_MAX);
-    let less = if shown > 0 { " and less" } else { "" };
+    let mut told: Vec<i64> = left_out.told().collect();
+    let less = if left_out.nodes > told.len() { " and less" } else { "" };
+    told.reverse();
     let list: Vec<String> =
-        free[shown..].iter().map(|free| ((*free as f64 / unit * scale).floor() / scale).to_string()).collect();
+        told.iter().map(|free| ((*free as f64 / unit * scale).floor() / scale).to_string()).collect();
     let space = if name.is_empty() { "" } else { " " };
     format!("want {want}{space}{name}, free {}{less}", list.join(", "))
 }
