@@ -1,4 +1,5 @@
-//! Time as an argument. `Mono` is for decisions, `WallTime` only for display and certificates.
+//! Time as an argument. `Mono` is for decisions of one process; `WallTime` for display, for certificates, and for what
+//! the next leader has to know, by the leaders' time (`leader::Clock`).
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -85,7 +85,7 @@ impl Ledger {
         Self { dirty: services, ..ledger }
     }
 
-    /// What is to be done about `view` at `now`, the leader's wall clock; `rng` is used for ids only. The
+    /// What is to be done about `view` at `now`, the leaders' time; `rng` is used for ids only. The
     /// first step looks at everything, each one after it at what changed.
     pub fn step<R: RngCore>(&mut self, view: &View, now: WallTime, rng: &mut R) -> Step {
         self.follow(view);

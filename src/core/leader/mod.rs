@@ -47,7 +47,7 @@ pub struct Step {
     pub wake_at: Option<WallTime>,
 }
 
-/// Decides what is to be done about `view` at `now`, the leader's wall clock; `rng` is used for ids only.
+/// Decides what is to be done about `view` at `now`, the leaders' time ([`Clock`]); `rng` is used for ids only.
 /// For whoever has no [`Ledger`]: it reads everything.
 pub fn step<R: RngCore>(view: &View, now: WallTime, scope: &Scope, rng: &mut R) -> Step {
     let services = match scope {

@@ -4,7 +4,7 @@
 //! What waits is in the service's `UpdateStatus`, so that a new leader waits on. An update that is not promoted goes no
 //! further whatever happens to tasks and nodes; slots added meanwhile get what ran before (`task::added`).
 //!
-//! How long they have been up is told by the clocks of the leaders: one that is ahead promotes earlier by that much.
+//! How long they have been up is told by the leaders' time, which goes on from one to the next (`leader::Clock`).
 
 use super::Plan;
 use super::update::Progress;

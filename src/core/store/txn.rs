@@ -132,7 +132,7 @@ pub enum Change {
 pub struct Txn {
     /// Fence: the Raft term of the leader that decided this; `None` for what users ask for.
     pub term: Option<u64>,
-    /// Wall clock of the proposer, for display.
+    /// Of a leader, the leaders' time; else the wall clock of the proposer, for display.
     pub wall: WallTime,
     pub preconditions: Vec<Precondition>,
     pub changes: Vec<Change>,
