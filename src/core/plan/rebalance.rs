@@ -105,7 +105,7 @@ pub fn rebalance(view: &View, board: &Board, now: WallTime, limit: usize) -> Vec
     while shifts.len() < limit
         && let Some((task, from, to)) = census.best(board, now)
     {
-        shifts.push(census.carry_out(view, board, task, from, to));
+        shifts.push(census.carry_out(view, board, &task, from, to));
     }
     shifts
 }
@@ -114,8 +114,8 @@ pub fn rebalance(view: &View, board: &Board, now: WallTime, limit: usize) -> Vec
 struct Census<'a> {
     totals: BTreeMap<NodeId, u64>,
     of_service: BTreeMap<(ServiceId, NodeId), u64>,
-    /// Tasks that may be moved, by node.
-    movable: BTreeMap<NodeId, Vec<&'a Arc<Task>>>,
+    /// Tasks that may be moved, by node; each as its follower will be.
+    movable: BTreeMap<NodeId, Vec<Arc<Task>>>,
     services: BTreeMap<ServiceId, Movable<'a>>,
     /// Nodes that get something, with it.
     filled: BTreeMap<NodeId, NodeInfo>,
@@ -123,12 +123,21 @@ struct Census<'a> {
 
 /// A service whose tasks may be moved.
 struct Movable<'a> {
-    /// What its new tasks ask of a node; those that run may be of an older spec that asks for less.
     placement: &'a Placement,
     /// How many more at once.
     budget: u64,
     /// The values of the labels it is spread over, by node.
     paths: BTreeMap<NodeId, Vec<String>>,
+}
+
+/// `task` with what its service asks of a node now: it may be of an older spec, with another placement.
+fn follower(service: &Service, task: &Arc<Task>) -> Arc<Task> {
+    if task.spec.placement == service.spec.task.placement {
+        return Arc::clone(task);
+    }
+    let mut spec = (*task.spec).clone();
+    spec.placement.clone_from(&service.spec.task.placement);
+    Arc::new(Task { spec: Arc::new(spec), ..(**task).clone() })
 }
 
 impl<'a> Census<'a> {
@@ -179,7 +188,7 @@ impl<'a> Census<'a> {
                 && is_current(view, service, task)
                 && !slot.tasks.iter().any(|task| was_vain(task, now))
             {
-                self.movable.entry(node).or_default().push(task);
+                self.movable.entry(node).or_default().push(follower(service, task));
             }
         }
         let path = |node: &Node| scheduler::spread_path(&service.spec.task.placement, node);
@@ -189,7 +198,7 @@ impl<'a> Census<'a> {
     }
 
     /// The best move there is.
-    fn best(&self, board: &Board, now: WallTime) -> Option<(&'a Arc<Task>, NodeId, NodeId)> {
+    fn best(&self, board: &Board, now: WallTime) -> Option<(Arc<Task>, NodeId, NodeId)> {
         let mut from: Vec<(NodeId, u64)> = self.movable.keys().map(|id| (*id, self.total(*id))).collect();
         from.sort_by_key(|(id, total)| (Reverse(*total), *id));
         let open = board.nodes().all().filter(|info| scheduler::takes_tasks(info));
@@ -199,19 +208,16 @@ impl<'a> Census<'a> {
         for (from, _) in from.into_iter().take(FROM_NODES_MAX) {
             for (to, _) in to.iter().filter(|(to, _)| *to != from) {
                 let tasks = self.movable.get(&from).into_iter().flatten();
-                let gains = tasks.filter_map(|task| Some((self.gain(task.service, from, *to)?, *task)));
+                let gains = tasks.filter_map(|task| Some((self.gain(task.service, from, *to)?, task)));
                 let mut gains: Vec<_> = gains.collect();
                 gains.sort_by_key(|(gain, task)| (Reverse(*gain), task.service, Reverse(task.slot)));
                 let takes = |task: &Task| {
                     let info = self.filled.get(to).or_else(|| board.nodes().get(*to));
                     let avoided = || board.nodes().avoided(task.service, now).contains(to);
-                    let placement = self.services.get(&task.service).map(|movable| movable.placement);
-                    let fits =
-                        |info: &NodeInfo| placement.is_none_or(|placement| scheduler::fits(placement, &info.node));
-                    info.is_some_and(|info| scheduler::takes(info, task) && fits(info)) && !avoided()
+                    info.is_some_and(|info| scheduler::takes(info, task)) && !avoided()
                 };
                 if let Some((_, task)) = gains.into_iter().find(|(_, task)| takes(task)) {
-                    return Some((task, from, *to));
+                    return Some((Arc::clone(task), from, *to));
                 }
             }
         }
@@ -281,7 +287,7 @@ impl<'a> Census<'a> {
         }
     }
 
-    fn carry_out(&mut self, view: &View, board: &Board, task: &'a Task, from: NodeId, to: NodeId) -> Shift {
+    fn carry_out(&mut self, view: &View, board: &Board, task: &Task, from: NodeId, to: NodeId) -> Shift {
         let service = task.service;
         let name = |id: NodeId| view.node(id).map_or_else(|| id.to_string(), |node| node.display_name());
         let load = |id: NodeId| format!("{} has {} tasks ({} of it)", name(id), self.total(id), self.on(service, id));

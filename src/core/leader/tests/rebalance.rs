@@ -200,6 +200,18 @@ fn a_task_older_than_a_new_constraint_is_not_moved_to_where_its_follower_may_not
 }
 
 #[test]
+fn a_task_older_than_the_end_of_a_constraint_is_moved_to_where_its_follower_may_be() {
+    let mut world = world(2, 0);
+    let mut spec = start_first("web", 4);
+    spec.task.placement.constraints = vec!["node.hostname==host1".into()];
+    let web = up(&mut world, spec);
+    world.update(web, |spec| spec.task.placement.constraints = Vec::new());
+    world.settle();
+    assert_eq!(world.spread(web), [(1, 4)].into(), "none was replaced");
+    assert_eq!(shifts(&world).len(), 2);
+}
+
+#[test]
 fn a_move_for_which_there_are_no_addresses_is_given_up_and_the_leader_comes_to_rest() {
     let mut world = world(1, 100);
     world.settings(|spec| spec.task_history_limit = 1);
