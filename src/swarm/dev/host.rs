@@ -24,12 +24,16 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// How much of the end of a log is read for the last line.
 const LOG_TAIL_BYTES: u64 = 4096;
 
-/// Starts the daemon of host `index` and records it. Does not wait for it to answer.
-pub(super) fn start(cluster: &mut Cluster, index: u8) -> Result<(), DevError> {
-    let host = cluster.host(index)?;
-    if let Some(p) = host.daemon.filter(|p| p.is_alive()) {
+/// Starts the daemon of host `index` and records it, with other options when some are given. Does not wait for it to
+/// answer.
+pub(super) fn start(cluster: &mut Cluster, index: u8, options: Option<Vec<String>>) -> Result<(), DevError> {
+    if let Some(p) = cluster.host(index)?.daemon.filter(|p| p.is_alive()) {
         return Err(DevError::Running(index, p.pid));
     }
+    if let Some(options) = options {
+        cluster.host_mut(index)?.daemon_options = options;
+    }
+    let host = cluster.host(index)?;
     let failed = || format!("host {index}: cannot start its daemon");
     for dir in [&host.run_dir, &host.data_dir] {
         fs::create_dir_all(dir).map_err(DevError::io(dir.display().to_string()))?;
@@ -45,6 +49,7 @@ pub(super) fn start(cluster: &mut Cluster, index: u8) -> Result<(), DevError> {
         .arg(&host.run_dir)
         .arg("-H")
         .arg(format!("unix://{}", host.socket.display()))
+        .args(&host.daemon_options)
         .env(MARK, cluster.state.name.mark())
         .env_remove("DOCKER_HOST")
         .env_remove("SWARM_HOST")

@@ -57,7 +57,7 @@ enum DevCommand {
     /// Kill the daemon of a host (SIGKILL); its containers go on
     Kill(HostArgs),
     /// Start the daemon of a host again
-    Start(HostArgs),
+    Start(StartArgs),
     /// Cut a host off from the others
     Partition(HostArgs),
     /// Mend every cut
@@ -90,6 +90,9 @@ struct UpArgs {
     /// The swarm binary that the hosts run [default: this one]
     #[arg(long, hide = true)]
     swarm: Option<PathBuf>,
+    /// Options of every host's daemon, for example --node-generic-resource gpu=2
+    #[arg(last = true, value_name = "DAEMON-OPTION")]
+    daemon: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -114,6 +117,15 @@ struct HostArgs {
     /// Index of the host, from 1
     #[arg(value_name = "HOST")]
     index: u8,
+}
+
+#[derive(Debug, Args)]
+struct StartArgs {
+    #[command(flatten)]
+    host: HostArgs,
+    /// Options of its daemon from now on, instead of those it had
+    #[arg(last = true, value_name = "DAEMON-OPTION")]
+    daemon: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -225,9 +237,10 @@ pub fn run(args: DevArgs) -> Result<ExitCode, DevError> {
             host::kill(cluster.host(a.index)?, cluster.state.name.as_str())?;
         }
         DevCommand::Start(a) => {
-            let (_lock, mut cluster) = locked(&a.name.name)?;
-            host::start(&mut cluster, a.index)?;
-            host::wait_ready(cluster.host(a.index)?)?;
+            let (_lock, mut cluster) = locked(&a.host.name.name)?;
+            let index = a.host.index;
+            host::start(&mut cluster, index, Some(a.daemon).filter(|options| !options.is_empty()))?;
+            host::wait_ready(cluster.host(index)?)?;
         }
         DevCommand::Partition(a) => {
             let (_lock, mut cluster) = locked(&a.name.name)?;

@@ -109,6 +109,9 @@ pub(super) struct Host {
     pub(super) socket: PathBuf,
     /// The daemon, once started; it may have ended since.
     pub(super) daemon: Option<Process>,
+    /// What its daemon is told beyond where its things are.
+    #[serde(default)]
+    pub(super) daemon_options: Vec<String>,
     /// Cut off from the others.
     pub(super) cut: bool,
 }

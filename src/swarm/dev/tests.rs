@@ -77,8 +77,8 @@ impl Rig {
         let rig = Self { name: name.parse().expect("a good name"), dir, data_root };
         let script = format!(
             "#!/bin/sh\ncase $1 in\n\
-             daemon) shift; while [ $# -gt 0 ]; do case $1 in -H) socket=${{2#unix://}} ;; --data-dir) data=$2 ;; esac; shift; done\n\
-               rm -f \"$socket\"; STAND_IN_SOCKET=$socket STAND_IN_DATA=$data exec {exe} --exact dev::tests::stand_in_daemon ;;\n\
+             daemon) shift; said=$*; while [ $# -gt 0 ]; do case $1 in -H) socket=${{2#unix://}} ;; --data-dir) data=$2 ;; esac; shift; done\n\
+               echo \"$said\" > \"$data/said\"; rm -f \"$socket\"; STAND_IN_SOCKET=$socket STAND_IN_DATA=$data exec {exe} --exact dev::tests::stand_in_daemon ;;\n\
              *) shift 2; echo \"$@\" >> {calls}; case $1 in join-token) echo SWMTKN-1-of-{name} ;; node) for i in $(seq $(grep -c 'init\\|join ' {calls})); do echo Ready Reachable; done ;; esac ;;\nesac\n",
             exe = std::env::current_exe().expect("a test has a binary").display(),
             calls = rig.calls().display(),
@@ -102,6 +102,10 @@ impl Rig {
     }
 
     fn up(&self, nodes: u8) -> Result<Cluster, DevError> {
+        self.up_with(nodes, &[])
+    }
+
+    fn up_with(&self, nodes: u8, options: &[&str]) -> Result<Cluster, DevError> {
         up::up(&UpArgs {
             name: self.arg(),
             nodes,
@@ -109,6 +113,7 @@ impl Rig {
             data_root: self.data_root.clone(),
             no_join: false,
             swarm: Some(self.swarm()),
+            daemon: options.iter().map(|o| (*o).to_owned()).collect(),
         })
     }
 
@@ -243,6 +248,7 @@ fn kernel_down_removes_what_is_there_after_any_step_of_up() {
             data_root: rig.data_root.clone(),
             no_join: true,
             swarm: Some(rig.swarm()),
+            daemon: Vec::new(),
         };
         let mut cluster = up::plan(&args).expect("planned");
         cluster.save().expect("recorded");
@@ -253,7 +259,7 @@ fn kernel_down_removes_what_is_there_after_any_step_of_up() {
             fabric::make_host(&cluster, cluster.host(1).expect("host 1")).expect("a host is made");
         }
         if steps >= 4 {
-            host::start(&mut cluster, 1).expect("a daemon starts");
+            host::start(&mut cluster, 1, None).expect("a daemon starts");
         }
         assert!(matches!(rig.up(2), Err(DevError::Exists { how: "half made", .. })), "step {steps}");
         rig.down().expect("down works");
@@ -272,9 +278,29 @@ fn kernel_a_killed_daemon_starts_again_and_its_children_live_on() {
     assert!(!killed.is_alive());
     assert!(before.iter().filter(|p| **p != killed).all(|p| p.is_alive()), "only the daemon is dead");
     assert!(matches!(host::kill(cluster.host(2).expect("host 2"), "t-kill"), Err(DevError::NotRunning(2, _))));
-    assert!(matches!(host::start(&mut cluster, 1), Err(DevError::Running(1, _))));
-    host::start(&mut cluster, 2).expect("it starts again");
+    assert!(matches!(host::start(&mut cluster, 1, None), Err(DevError::Running(1, _))));
+    host::start(&mut cluster, 2, None).expect("it starts again");
     host::wait_ready(cluster.host(2).expect("host 2")).expect("it answers");
+}
+
+#[test]
+fn kernel_a_daemon_keeps_the_options_it_was_given_until_it_is_given_others() {
+    let rig = Rig::new("t-options");
+    let mut cluster = rig.up_with(2, &["--label", "a=b"]).expect("up works");
+    let said = |cluster: &Cluster, index| {
+        let host = cluster.host(index).expect("two hosts");
+        fs::read_to_string(host.data_dir.join("said")).expect("it said what it was told").trim().to_owned()
+    };
+    let mut again = |index, options: Option<&[&str]>| {
+        host::kill(cluster.host(index).expect("two hosts"), "t-options").expect("killed");
+        let options = options.map(|o| o.iter().map(|o| (*o).to_owned()).collect());
+        host::start(&mut cluster, index, options).expect("started");
+        host::wait_ready(cluster.host(index).expect("two hosts")).expect("it answers");
+        said(&cluster, index)
+    };
+    assert!(again(1, None).ends_with("swarm.sock --label a=b"));
+    assert!(again(2, Some(&["--label", "c=d"])).ends_with("swarm.sock --label c=d"));
+    assert!(again(2, None).ends_with("swarm.sock --label c=d"));
 }
 
 #[test]
@@ -313,6 +339,7 @@ fn kernel_a_subnet_in_use_is_refused_and_nothing_is_made() {
         data_root: two.data_root.clone(),
         no_join: true,
         swarm: Some(two.swarm()),
+        daemon: Vec::new(),
     };
     assert!(matches!(up::up(&args), Err(DevError::Subnet { .. })));
     assert_eq!(two.traces(), Vec::<String>::new());

@@ -30,7 +30,7 @@ pub(super) fn up(args: &UpArgs) -> Result<Cluster, DevError> {
     drop(lock);
     let indexes: Vec<u8> = cluster.state.hosts.iter().map(|h| h.index).collect();
     for index in &indexes {
-        host::start(&mut cluster, *index)?;
+        host::start(&mut cluster, *index, None)?;
     }
     for host in &cluster.state.hosts {
         host::wait_ready(host)?;
@@ -76,6 +76,7 @@ pub(super) fn plan(args: &UpArgs) -> Result<Cluster, DevError> {
                 socket: run_dir.join("swarm.sock"),
                 run_dir,
                 daemon: None,
+                daemon_options: args.daemon.clone(),
                 cut: false,
             }
         })
