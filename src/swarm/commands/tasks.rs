@@ -14,6 +14,10 @@ use time::OffsetDateTime;
 
 /// Characters of an error in a table.
 const ERROR_WIDTH: usize = 30;
+/// Errors that are told in full below the table; more would bury it.
+const WHOLE_ERRORS_MAX: usize = 10;
+/// Tasks named with an error that several have.
+const NAMES_MAX: usize = 3;
 
 const TASKS: Table = Table {
     headers: &[
@@ -92,18 +96,55 @@ pub fn slot(task: &Value) -> i64 {
 /// Prints tasks, those of one slot together, the newest first.
 pub async fn print(client: &Client, tasks: Vec<Value>, args: &TaskListArgs) -> Result<()> {
     let names = if args.no_resolve || args.quiet { Names::default() } else { Names::fetch(client).await? };
-    let rows = rows(tasks, &names, args.no_trunc || args.quiet, OffsetDateTime::now_utc());
-    TASKS.print(&rows, &Output { quiet: args.quiet, format: args.format.as_deref() })
+    let rows = rows(&tasks, &names, args.no_trunc || args.quiet, OffsetDateTime::now_utc());
+    TASKS.print(&rows, &Output { quiet: args.quiet, format: args.format.as_deref() })?;
+    if !args.no_trunc && !args.quiet && args.format.is_none() {
+        whole_errors(&sorted(&tasks, &names)).iter().for_each(|line| eprintln!("{line}"));
+    }
+    Ok(())
 }
 
-fn rows(tasks: Vec<Value>, names: &Names, whole: bool, now: OffsetDateTime) -> Vec<Value> {
-    let mut named: Vec<(String, Value)> = tasks.into_iter().map(|task| (names.task(&task), task)).collect();
+/// What the table cuts off of the newest task of each slot: what a slot waits for is of use only as a whole.
+fn whole_errors(sorted: &[(String, &Value)]) -> Vec<String> {
+    let mut told: Vec<(&str, Vec<&str>)> = Vec::new();
+    let mut previous = "";
+    for (name, task) in sorted {
+        let (is_newest, error) = (name != previous, obstacle(task));
+        previous = name;
+        if !is_newest || ellipsis(error, ERROR_WIDTH) == error {
+            continue;
+        }
+        match told.iter_mut().find(|(known, _)| *known == error) {
+            Some((_, names)) => names.push(name),
+            None => told.push((error, vec![name])),
+        }
+    }
+    let line = |(error, names): &(&str, Vec<&str>)| {
+        let named = names.iter().take(NAMES_MAX).copied().collect::<Vec<_>>().join(", ");
+        let more = names.len().saturating_sub(NAMES_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{named}{more}: {error}")
+    };
+    let mut lines: Vec<String> = told.iter().take(WHOLE_ERRORS_MAX).map(line).collect();
+    if told.len() > WHOLE_ERRORS_MAX {
+        lines.push(format!("{} more errors: --no-trunc shows them", told.len() - WHOLE_ERRORS_MAX));
+    }
+    lines
+}
+
+/// Tasks with their names, those of one slot together, the newest first.
+fn sorted<'a>(tasks: &'a [Value], names: &Names) -> Vec<(String, &'a Value)> {
+    let mut named: Vec<(String, &Value)> = tasks.iter().map(|task| (names.task(task), task)).collect();
     named.sort_by(|(a, x), (b, y)| natural(a, b).then_with(|| text(y, "/CreatedAt").cmp(text(x, "/CreatedAt"))));
+    named
+}
+
+fn rows(tasks: &[Value], names: &Names, whole: bool, now: OffsetDateTime) -> Vec<Value> {
     let mut previous = String::new();
-    let mut rows = Vec::with_capacity(named.len());
-    for (name, task) in named {
+    let mut rows = Vec::with_capacity(tasks.len());
+    for (name, task) in sorted(tasks, names) {
         let shown = if name == previous { format!(" \\_ {name}") } else { name.clone() };
-        rows.push(row(&task, &shown, names, whole, now));
+        rows.push(row(task, &shown, names, whole, now));
         previous = name;
     }
     rows
@@ -174,6 +215,29 @@ mod tests {
     }
 
     #[test]
+    fn an_error_that_is_cut_is_told_in_full_once_and_not_of_what_is_over() {
+        let names = Names { services: [("s1".to_owned(), "web".to_owned())].into(), ..Names::default() };
+        let full = "no node fits: 3 lack memory (want 2 GiB, free 0.4, 0.9, 1.1)";
+        let waits = |slot, error: &str| task("a", slot, "2024-05-01T09:00:00Z", "pending", error);
+        let mut tasks: Vec<Value> = (1..=5).map(|slot| waits(slot, full)).collect();
+        tasks.push(waits(6, "short"));
+        tasks.push(waits(7, "waits for web.1.0123456789 to stop, 5 s at the most"));
+        tasks.push(task("b", 1, "2024-05-01T08:00:00Z", "failed", "an error of long ago that nobody waits for"));
+        let lines = whole_errors(&sorted(&tasks, &names));
+        assert_eq!(
+            lines,
+            [
+                format!("web.1, web.2, web.3 and 2 more: {full}"),
+                "web.7: waits for web.1.0123456789 to stop, 5 s at the most".to_owned()
+            ]
+        );
+        let many: Vec<Value> =
+            (1..=12).map(|slot| waits(slot, &format!("the image of task {slot} is nowhere to be found"))).collect();
+        let lines = whole_errors(&sorted(&many, &names));
+        assert_eq!(lines.last().map(String::as_str), Some("2 more errors: --no-trunc shows them"));
+    }
+
+    #[test]
     fn tasks_of_a_slot_stand_under_the_newest_one() {
         let names = Names {
             services: [("s1".to_owned(), "shop_web".to_owned())].into(),
@@ -185,7 +249,7 @@ mod tests {
             task("a", 2, "2024-05-01T08:00:00Z", "failed", "task: non-zero exit (137): out of memory"),
             task("b", 2, "2024-05-01T09:30:00Z", "running", ""),
         ];
-        let rows = rows(tasks, &names, false, now);
+        let rows = rows(&tasks, &names, false, now);
         let table = TASKS.render(&rows, &Output::default()).unwrap_or_default();
         let expected = "\
 ID             NAME             IMAGE     NODE      DESIRED STATE   CURRENT STATE           ERROR                              PORTS
