@@ -347,7 +347,10 @@ async fn an_autoscaled_service_shows_how_many_tasks_it_wants_and_why() {
     spec["Swarm"] = json!({ "Autoscale": { "Max": 5, "CPUPercent": 70 } });
     let id = world.create("/services/create", spec).await;
     let shown = world.get("/services/web").await.json();
-    assert_eq!(shown["Scaled"], json!({ "Replicas": 1, "Reason": "no decision yet" }));
+    assert_eq!(
+        shown["Scaled"],
+        json!({ "Replicas": 1, "Reason": "no decision yet: the load of a whole window is needed" })
+    );
     let autoscale = &shown["Spec"]["Swarm"]["Autoscale"];
     assert_eq!((&autoscale["Min"], &autoscale["Window"]), (&json!(1), &json!(60_000_000_000i64)));
 

@@ -67,26 +67,27 @@ impl<'a> PortTable<'a> {
     fn check(&self, service: ServiceId, port: &PortConfig) -> Result<(), String> {
         match self.holder(service, port) {
             None => Ok(()),
-            Some(name) => Err(format!(
-                "port {}/{} is already published by service \"{name}\"",
+            Some(holder) => Err(format!(
+                "port {}/{} is already published by {holder}",
                 port.published_port,
                 protocol(port.protocol)
             )),
         }
     }
 
-    /// Name of another service that holds the port.
-    fn holder(&self, service: ServiceId, port: &PortConfig) -> Option<&str> {
+    /// Another service that holds the port, in words.
+    fn holder(&self, service: ServiceId, port: &PortConfig) -> Option<String> {
         let collides = |ports: &[PortConfig]| ports.iter().any(|held| collide(held, port));
         let before = self.view.publishers(port.protocol, port.published_port);
         let before = before.filter(|other| other.id != service && !self.served.contains_key(&other.id));
         let mut before = before.filter(|other| collides(&other.endpoint.ports));
         if let Some(other) = before.next() {
-            return Some(&other.spec.name);
+            let end = if other.removing { ", which is being removed" } else { "" };
+            return Some(format!("service \"{}\"{end}", other.spec.name));
         }
         let now = self.by_number.get(&(port.protocol, port.published_port)).into_iter().flatten();
         let mut now = now.filter(|other| **other != service).filter_map(|other| self.served.get(other));
-        now.find(|(_, ports)| collides(ports)).map(|(name, _)| name.as_str())
+        now.find(|(_, ports)| collides(ports)).map(|(name, _)| format!("service \"{name}\""))
     }
 
     fn number_for(

@@ -27,6 +27,8 @@ pub fn waiting_reason(view: &View, task: &Task, now: WallTime) -> Option<String>
         TaskState::Ready => Some(at_node(task, node, "to start it")),
         TaskState::Accepted | TaskState::Preparing | TaskState::Starting => Some(at_work(task, node)),
         TaskState::Running => Some("runs, and is not healthy or ready yet".to_owned()),
+        // A job's is done.
+        TaskState::Complete if task.job_iteration.is_some() => None,
         TaskState::Complete | TaskState::Shutdown | TaskState::Failed | TaskState::Rejected => {
             Some("ended; the managers have not come to it yet".to_owned())
         }

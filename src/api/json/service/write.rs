@@ -86,7 +86,10 @@ fn write_scaled(service: &Service) -> Value {
     Fields::new()
         .set("Replicas", service.wanted_replicas())
         .opt("At", scaled.map(|scaled| rfc3339_ms(scaled.at)))
-        .set("Reason", scaled.map_or("no decision yet", |scaled| scaled.reason.as_str()))
+        .set(
+            "Reason",
+            scaled.map_or("no decision yet: the load of a whole window is needed", |scaled| scaled.reason.as_str()),
+        )
         .into()
 }
 

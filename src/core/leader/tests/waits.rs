@@ -179,6 +179,35 @@ fn an_ended_task_that_nobody_looked_at_says_so() {
 }
 
 #[test]
+fn a_task_of_a_job_that_completed_waits_for_nothing() {
+    let mut world = World::new(1);
+    let mode = ServiceMode::ReplicatedJob { max_concurrent: 1, total_completions: 1 };
+    let mut spec = ServiceSpec { mode, ..replicated("work", "work:1", 0) };
+    spec.task.restart.condition = RestartCondition::OnFailure;
+    let work = world.create(spec);
+    world.settle();
+    report(&mut world, work, TaskState::Complete, "finished");
+    assert_eq!(reasons(&world, work), Vec::<String>::new());
+}
+
+#[test]
+fn a_port_of_a_service_that_is_being_removed_is_waited_for_with_these_words() {
+    let mut world = World::new(1);
+    world.stop_time = Duration::from_secs(3);
+    let mut spec = replicated("web", "web:1", 1);
+    spec.endpoint.ports = vec![PortConfig { target_port: 80, published_port: 8080, ..PortConfig::default() }];
+    let old = world.create(spec.clone());
+    world.settle();
+    world.remove(old);
+    let new = world.create(spec);
+    world.lead();
+    let words = "port 8080/tcp is already published by service \"web\", which is being removed";
+    assert_says(&world, new, words);
+    world.pass(10 * SECOND);
+    assert_eq!(world.running(new).len(), 1);
+}
+
+#[test]
 fn a_paused_update_is_the_services_reason() {
     let mut world = World::new(1);
     world.fate("web:2", Fate::FailsAfter(SECOND));
