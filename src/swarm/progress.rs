@@ -65,6 +65,14 @@ impl Board {
         }
     }
 
+    /// As `set`; where lines pile up, one that differs in its numbers alone, as a time that is left, is not repeated.
+    pub fn set_words(&mut self, name: &str, text: &str) {
+        let said = self.lines.get(name).filter(|_| !self.is_live());
+        if said.is_none_or(|line| words(&line.text) != words(text)) {
+            self.set(name, text);
+        }
+    }
+
     /// Leaves the lines as they are.
     pub fn finish(self) {
         for line in self.lines.into_values() {
@@ -73,6 +81,11 @@ impl Board {
             }
         }
     }
+}
+
+/// The text without its numbers.
+fn words(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 fn style() -> ProgressStyle {
@@ -91,6 +104,15 @@ pub fn bar(done: u64, total: u64, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_countdown_differs_in_its_numbers_alone() {
+        assert_eq!(
+            words("waits for web.1.x7 to stop, 10 s at the most"),
+            words("waits for web.1.x7 to stop, 9 s at the most")
+        );
+        assert_ne!(words("1/3: preparing"), words("1/3: running"));
+    }
 
     #[test]
     fn a_bar_is_as_full_as_its_share() {

@@ -94,10 +94,19 @@ impl View<'_> {
     }
 
     fn set(&self, line: &str, text: &str) {
+        self.with(line, text, Board::set);
+    }
+
+    /// What may count down.
+    fn set_words(&self, line: &str, text: &str) {
+        self.with(line, text, Board::set_words);
+    }
+
+    fn with(&self, line: &str, text: &str, set: impl Fn(&mut Board, &str, &str)) {
         let Some(board) = self.board else { return };
         match self.name {
-            Some(name) => board.borrow_mut().set(&format!("{name} {line}"), &format!("{name}: {text}")),
-            None => board.borrow_mut().set(line, text),
+            Some(name) => set(&mut board.borrow_mut(), &format!("{name} {line}"), &format!("{name}: {text}")),
+            None => set(&mut board.borrow_mut(), line, text),
         }
     }
 }
@@ -164,6 +173,11 @@ impl<'a> Watch<'a> {
                     verify(text(&service, "/UpdateStatus/Message"));
                     return Ok(());
                 }
+                // A job that is done stays so.
+                (true, None) if mode(&service).ends_with("job") => {
+                    verify("job complete");
+                    return Ok(());
+                }
                 (true, None) => self.since = Some(Instant::now()),
                 (true, Some(since)) if since.elapsed() >= monitor => {
                     verify(&format!("Service {} converged", self.id));
@@ -186,9 +200,6 @@ impl<'a> Watch<'a> {
     }
 
     fn monitor(&self, service: &Value) -> Duration {
-        if mode(service).ends_with("job") {
-            return Duration::ZERO;
-        }
         let section = if self.rollback { "RollbackConfig" } else { "UpdateConfig" };
         match int(service, &format!("/Spec/{section}/Monitor")) {
             ns if ns > 0 => Duration::from_nanos(ns.unsigned_abs()),
@@ -295,7 +306,7 @@ fn show(view: &View<'_>, progress: &Progress, rollback: bool) {
     for (name, (state, error)) in &progress.places {
         let reached = STATES.iter().position(|known| known == state).unwrap_or(0) as u64;
         match (error.is_empty(), view.name, view.is_live()) {
-            (false, _, _) => view.set(name, &format!("{name}: {error}")),
+            (false, _, _) => view.set_words(name, &format!("{name}: {error}")),
             // Only to take an error back that stands there.
             (true, Some(_), _) => view.replace(name, &format!("{name}: {state}")),
             (true, None, true) => view.set(name, &format!("{name}: {state:<9} {}", bar(reached, last, BAR_WIDTH))),
