@@ -3,6 +3,8 @@
 //!
 //! Nothing here waits for a time to pass: every wait is for a condition, with a limit that fails.
 
+mod canary;
+mod contents;
 mod daemon_kill;
 mod deploy;
 mod dev;
@@ -10,6 +12,8 @@ mod docker;
 mod encryption;
 mod harness;
 mod leader_kill;
+mod lease;
 mod partition;
+mod ready;
 mod rejoin;
 mod update;

@@ -54,12 +54,19 @@ pub struct Cluster {
 impl Cluster {
     /// Brings up `nodes` managers, named after the scenario.
     pub fn up(scenario: &str, nodes: u8) -> Self {
+        Self::up_with(scenario, nodes, &[])
+    }
+
+    /// The same, with more options of their daemons.
+    pub fn up_with(scenario: &str, nodes: u8, daemon: &[&str]) -> Self {
         assert!(nix::unistd::geteuid().is_root(), "these tests make network namespaces: run them as root");
         // The process id keeps runs of several checkouts apart.
         let name = format!("{scenario}-{}", std::process::id());
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut cluster = Self { name, hosts: Vec::new(), dir };
-        let output = cluster.try_dev(&["up", "--nodes", &nodes.to_string()]);
+        let nodes_word = nodes.to_string();
+        let up: Vec<&str> = ["up", "--nodes", &nodes_word, "--"].iter().chain(daemon).copied().collect();
+        let output = cluster.try_dev(&up);
         // Read the hosts even of a half made cluster: their logs say why.
         cluster.hosts = cluster.read_hosts();
         assert_success("swarm dev up", &output);

@@ -15,6 +15,7 @@ pub struct Task {
     pub id: String,
     pub node: String,
     pub service: String,
+    pub image: String,
     pub state: String,
     pub desired: String,
     pub pid: u32,
@@ -90,6 +91,7 @@ pub trait Probe {
             id: text(v, "/ID"),
             node: text(v, "/NodeID"),
             service: text(v, "/ServiceID"),
+            image: text(v, "/Spec/ContainerSpec/Image"),
             state: text(v, "/Status/State"),
             desired: text(v, "/DesiredState"),
             pid: v.pointer("/Status/ContainerStatus/PID").and_then(Value::as_u64).unwrap_or(0) as u32,
@@ -97,6 +99,26 @@ pub trait Probe {
             error: text(v, "/Status/Err"),
         };
         Some(get("/tasks")?.iter().map(task).filter(|t| t.service == id).collect())
+    }
+
+    /// State and message of a service's update; none while the host has no answer or there was no update.
+    fn update(&self, host: u8, service: &str) -> Option<(String, String)> {
+        let response = self.try_api(host, "GET", &format!("/services/{service}"), None).ok();
+        let service = response.filter(|r| r.status == 200)?.json();
+        Some((service.pointer("/UpdateStatus/State")?.as_str()?.to_owned(), text(&service, "/UpdateStatus/Message")))
+    }
+
+    /// Waits until a service's update or rollback is in a state.
+    fn wait_update(&self, host: u8, service: &str, state: &str) {
+        let mut seen = None;
+        super::wait_until(&format!("the update of {service} is {state}"), SOON, || {
+            let now = self.update(host, service);
+            if now != seen {
+                println!("{service}: {now:?}");
+                seen = now;
+            }
+            seen.as_ref().is_some_and(|(seen, _)| seen == state)
+        });
     }
 
     /// The tasks that run and are meant to.
