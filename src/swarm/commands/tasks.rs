@@ -59,13 +59,15 @@ pub struct TaskListArgs {
 pub struct Names {
     pub services: BTreeMap<String, String>,
     pub nodes: BTreeMap<String, String>,
+    /// Whether names are wanted where there are some.
+    resolves: bool,
 }
 
 impl Names {
     pub async fn fetch(client: &Client) -> Result<Self> {
         let services = client.list("/services", &[]).await?;
         let pair = |service: &Value| (text(service, "/ID").to_owned(), text(service, "/Spec/Name").to_owned());
-        Ok(Self { services: services.iter().map(pair).collect(), nodes: node::names(client).await? })
+        Ok(Self { services: services.iter().map(pair).collect(), nodes: node::names(client).await?, resolves: true })
     }
 
     pub fn node<'a>(&'a self, id: &'a str) -> &'a str {
@@ -75,6 +77,13 @@ impl Names {
     /// `web.3`, or `web.NODE` for a task of a global service.
     pub fn task(&self, task: &Value) -> String {
         let service = text(task, "/ServiceID");
+        // Of a service that is gone the task remembers the name.
+        if self.resolves
+            && !self.services.contains_key(service)
+            && let Some(own) = own_name(task)
+        {
+            return own.to_owned();
+        }
         let service = self.services.get(service).map_or(service, String::as_str);
         match slot(task) {
             0 => format!("{service}.{}", text(task, "/NodeID")),
@@ -89,8 +98,12 @@ pub fn slot(task: &Value) -> i64 {
     if object(task, "/JobIteration").is_none() {
         return int(task, "/Slot");
     }
-    let own = text(task, "/Name").strip_suffix(text(task, "/ID")).and_then(|name| name.strip_suffix('.'));
-    own.and_then(|name| name.rsplit_once('.')?.1.parse().ok()).unwrap_or(0)
+    own_name(task).and_then(|name| name.rsplit_once('.')?.1.parse().ok()).unwrap_or(0)
+}
+
+/// The task's name without its id: `web.3`.
+fn own_name(task: &Value) -> Option<&str> {
+    text(task, "/Name").strip_suffix(text(task, "/ID"))?.strip_suffix('.')
 }
 
 /// Prints tasks, those of one slot together, the newest first.
@@ -238,10 +251,19 @@ mod tests {
     }
 
     #[test]
+    fn a_task_of_a_service_that_is_gone_keeps_its_name() {
+        let task = json!({"ID": "x", "Name": "web.3.x", "ServiceID": "s9", "Slot": 3});
+        let names = Names { resolves: true, ..Names::default() };
+        assert_eq!(names.task(&task), "web.3");
+        assert_eq!(Names::default().task(&task), "s9.3", "when ids are asked for");
+    }
+
+    #[test]
     fn tasks_of_a_slot_stand_under_the_newest_one() {
         let names = Names {
             services: [("s1".to_owned(), "shop_web".to_owned())].into(),
             nodes: [("n1".to_owned(), "host1".to_owned())].into(),
+            ..Names::default()
         };
         let now = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_714_557_600 + 125);
         let tasks = vec![
