@@ -238,6 +238,7 @@ fn write_outlook(outlook: &Outlook) -> Value {
         "Name": outlook.service.spec.name,
         "Up": outlook.up,
         "Wanted": outlook.wanted,
+        "Job": outlook.service.job.is_some(),
         "Message": outlook.message,
     })
 }

@@ -281,7 +281,9 @@ impl Normal<'_> {
 
     fn unknown(&mut self, keys: &[Key], name: &str, pos: Pos, path: &str) {
         let names = keys.iter().filter(|key| !matches!(key.standing, Standing::Refused(_))).map(|key| key.name);
-        let message = match closest(name, names) {
+        // A word of several, as `cpu` of `cpu_percent`, is no slip of the keyboard.
+        let longer = names.clone().find(|known| known.strip_prefix(name).is_some_and(|rest| rest.starts_with('_')));
+        let message = match closest(name, names).or(longer) {
             Some(meant) => format!("unknown key (did you mean {meant}?)"),
             None => "unknown key; remove it, or begin its name with x-".to_owned(),
         };

@@ -66,7 +66,7 @@ impl RngCore for Ids {
 pub struct Outlook {
     /// As it would be; as it was, when it would be gone.
     pub service: Arc<Service>,
-    /// Tasks that would be up, and those wanted.
+    /// Tasks that would be up, of a job those that would have completed, and how many are wanted.
     pub up: u64,
     pub wanted: u64,
     /// What its update would say.
@@ -273,15 +273,37 @@ fn rests(view: &View, touched: &BTreeSet<ServiceId>) -> bool {
     })
 }
 
+/// Up or, of a job, completed, and wanted.
+fn counts(service: &Service, view: &View) -> (u64, u64) {
+    let tasks = view.tasks_of_service(service.id);
+    let Some(job) = service.job else {
+        let (mut up, mut count) = (0, 0);
+        for task in tasks.filter(|task| task.is_wanted()) {
+            count += 1;
+            up += u64::from(task.is_up());
+        }
+        return (up, service.wanted_replicas().unwrap_or(count));
+    };
+    let (mut completed, mut places) = (BTreeSet::new(), BTreeSet::new());
+    for task in tasks.filter(|task| task.job_iteration == Some(job.iteration)) {
+        let place = (task.slot, task.node.filter(|_| task.slot == 0));
+        if task.status.state == TaskState::Complete {
+            completed.insert(place);
+        }
+        if task.status.state == TaskState::Complete || task.is_wanted() {
+            places.insert(place);
+        }
+    }
+    let wanted = match service.spec.mode {
+        ServiceMode::ReplicatedJob { total_completions, .. } => total_completions,
+        ServiceMode::Replicated { .. } | ServiceMode::Global | ServiceMode::GlobalJob => places.len() as u64,
+    };
+    (completed.len() as u64, wanted)
+}
+
 fn outlook(service: &Arc<Service>, view: &View) -> Option<Outlook> {
     let is_there = view.service(service.id).is_some_and(|service| !service.removing);
-    let tasks = view.tasks_of_service(service.id).filter(|task| is_there && task.is_wanted());
-    let (mut up, mut count) = (0, 0);
-    for task in tasks {
-        count += 1;
-        up += u64::from(task.is_up());
-    }
-    let wanted = service.wanted_replicas().filter(|_| is_there).unwrap_or(count);
+    let (up, wanted) = if is_there { counts(service, view) } else { (0, 0) };
     let told = service.update_status.as_ref().map(|status| status.message.clone());
     let message = if is_there { told.unwrap_or_default() } else { "removed".to_owned() };
     Some(Outlook { service: Arc::clone(service), up, wanted, message })

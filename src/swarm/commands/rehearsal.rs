@@ -79,7 +79,9 @@ fn page(told: &Value) -> Result<String> {
     }
     for service in list(told, "/Services") {
         let (name, message) = (text(service, "/Name"), text(service, "/Message"));
-        let counts = format!("{name}: {} of {} tasks up in the end", int(service, "/Up"), int(service, "/Wanted"));
+        let state = if flag(service, "/Job") { "completed" } else { "up" };
+        let (up, wanted) = (int(service, "/Up"), int(service, "/Wanted"));
+        let counts = format!("{name}: {up} of {wanted} tasks {state} in the end");
         out += &match message {
             "removed" => format!("{name}: removed in the end\n"),
             "" => format!("{counts}\n"),
@@ -150,7 +152,10 @@ mod tests {
                 {"Step": 2, "After": 10_000_000_000i64, "Service": "web", "Slot": 2, "Action": "start", "ToHostname": "host1"},
                 {"Step": 3, "After": 0, "Service": "web", "Slot": 3, "Action": "wait", "Reason": "no suitable node"},
             ],
-            "Services": [{"Name": "web", "Up": 2, "Wanted": 3, "Message": "update completed"}],
+            "Services": [
+                {"Name": "load", "Up": 5, "Wanted": 5, "Message": "", "Job": true},
+                {"Name": "web", "Up": 2, "Wanted": 3, "Message": "update completed"},
+            ],
         });
         let expected = "\
 + network shop_back
@@ -160,6 +165,7 @@ STEP AFTER TASK ACTION NODE
 1 0s web.1 replace host1 -> host2
 2 10s web.2 start host1
 - - web.3 wait no suitable node
+load: 5 of 5 tasks completed in the end
 web: 2 of 3 tasks up in the end; update completed
 ";
         let page = page(&told).unwrap_or_default();

@@ -267,6 +267,6 @@ fn limits_of_autoscaling_that_cannot_be_kept_are_refused_at_their_service() {
     );
     service_error(
         "deploy: {x-autoscale: {max: 2, cpu: 70}}",
-        "36: services.web.deploy.x-autoscale.cpu: unknown key; remove it, or begin its name with x-",
+        "36: services.web.deploy.x-autoscale.cpu: unknown key (did you mean cpu_percent?)",
     );
 }

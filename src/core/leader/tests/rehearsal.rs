@@ -277,3 +277,18 @@ fn a_stack_is_rehearsed_part_by_part() {
     assert_eq!(lines(&told), ["1 0s web.1 start 1"]);
     assert!(world.view().service(web).is_none());
 }
+
+#[test]
+fn of_a_job_it_is_told_how_much_would_be_completed() {
+    let mut world = World::new(2);
+    let mode = ServiceMode::ReplicatedJob { max_concurrent: 2, total_completions: 5 };
+    let mut spec = ServiceSpec { mode, ..replicated("load", "load:1", 0) };
+    spec.task.restart.condition = RestartCondition::OnFailure;
+    world.fate("load:1", Fate::CompletesAfter(SECOND));
+    let load = world.create(spec);
+    world.pass(10 * SECOND);
+    let told = update(&world, load, |spec| spec.task.container.image = "load:2".into());
+    assert_eq!((told.services[0].up, told.services[0].wanted), (5, 5));
+    let told = update(&world, load, |spec| spec.labels = [("a".to_owned(), "b".to_owned())].into());
+    assert_eq!((told.services[0].up, told.services[0].wanted), (5, 5), "also of one that does not run again");
+}
