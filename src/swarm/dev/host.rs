@@ -74,6 +74,19 @@ pub(super) fn start(cluster: &mut Cluster, index: u8, options: Option<Vec<String
     cluster.save()
 }
 
+/// Starts the daemon of host `index` and waits until it answers. Options it does not come up with are forgotten.
+pub(super) fn start_ready(cluster: &mut Cluster, index: u8, options: Option<Vec<String>>) -> Result<(), DevError> {
+    let before = cluster.host(index)?.daemon_options.clone();
+    start(cluster, index, options)?;
+    wait_ready(cluster.host(index)?).inspect_err(|_| {
+        if let Ok(host) = cluster.host_mut(index) {
+            host.daemon_options = before;
+            // The error that is told is the daemon's.
+            let _ = cluster.save();
+        }
+    })
+}
+
 /// Waits until the daemon answers a ping on its socket.
 pub(super) fn wait_ready(host: &Host) -> Result<(), DevError> {
     let until = Instant::now() + READY_LIMIT;

@@ -238,9 +238,7 @@ pub fn run(args: DevArgs) -> Result<ExitCode, DevError> {
         }
         DevCommand::Start(a) => {
             let (_lock, mut cluster) = locked(&a.host.name.name)?;
-            let index = a.host.index;
-            host::start(&mut cluster, index, Some(a.daemon).filter(|options| !options.is_empty()))?;
-            host::wait_ready(cluster.host(index)?)?;
+            host::start_ready(&mut cluster, a.host.index, Some(a.daemon).filter(|options| !options.is_empty()))?;
         }
         DevCommand::Partition(a) => {
             let (_lock, mut cluster) = locked(&a.name.name)?;

@@ -77,7 +77,7 @@ impl Rig {
         let rig = Self { name: name.parse().expect("a good name"), dir, data_root };
         let script = format!(
             "#!/bin/sh\ncase $1 in\n\
-             daemon) shift; said=$*; while [ $# -gt 0 ]; do case $1 in -H) socket=${{2#unix://}} ;; --data-dir) data=$2 ;; esac; shift; done\n\
+             daemon) shift; said=$*; case $said in *--wrong) exit 1 ;; esac; while [ $# -gt 0 ]; do case $1 in -H) socket=${{2#unix://}} ;; --data-dir) data=$2 ;; esac; shift; done\n\
                echo \"$said\" > \"$data/said\"; rm -f \"$socket\"; STAND_IN_SOCKET=$socket STAND_IN_DATA=$data exec {exe} --exact dev::tests::stand_in_daemon ;;\n\
              *) shift 2; echo \"$@\" >> {calls}; case $1 in join-token) echo SWMTKN-1-of-{name} ;; node) for i in $(seq $(grep -c 'init\\|join ' {calls})); do echo Ready Reachable; done ;; esac ;;\nesac\n",
             exe = std::env::current_exe().expect("a test has a binary").display(),
@@ -301,6 +301,10 @@ fn kernel_a_daemon_keeps_the_options_it_was_given_until_it_is_given_others() {
     assert!(again(1, None).ends_with("swarm.sock --label a=b"));
     assert!(again(2, Some(&["--label", "c=d"])).ends_with("swarm.sock --label c=d"));
     assert!(again(2, None).ends_with("swarm.sock --label c=d"));
+    host::kill(cluster.host(2).expect("two hosts"), "t-options").expect("killed");
+    assert!(host::start_ready(&mut cluster, 2, Some(vec!["--wrong".to_owned()])).is_err());
+    host::start_ready(&mut cluster, 2, None).expect("with what it had before");
+    assert!(said(&cluster, 2).ends_with("swarm.sock --label c=d"));
 }
 
 #[test]
