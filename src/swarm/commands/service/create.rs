@@ -43,7 +43,8 @@ pub struct CreateArgs {
     /// How tasks are spread, such as spread=node.labels.zone (may be repeated)
     #[arg(long = "placement-pref", value_name = "PREFERENCE")]
     preferences: Vec<String>,
-    /// Generic resource kept for each task, KIND=AMOUNT (may be repeated)
+    /// Generic resource kept for each task, KIND=AMOUNT, of what `swarm daemon --node-generic-resource` gives a node
+    /// (may be repeated)
     #[arg(long = "generic-resource", value_name = "KIND=AMOUNT")]
     generic_resources: Vec<String>,
     /// Port reached from outside, [PUBLISHED:]TARGET[/PROTOCOL] or published=..,target=..,mode=.. (may be repeated)
