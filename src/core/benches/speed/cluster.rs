@@ -33,16 +33,19 @@ fn node(number: u128) -> Node {
     }
 }
 
-fn spec(name: &str, replicas: u64) -> ServiceSpec {
+/// Reserves `memory_bytes` for each task.
+fn spec(name: &str, replicas: u64, memory_bytes: i64) -> ServiceSpec {
     let container = ContainerSpec {
         image: "example/shop/web:1.2.3".into(),
         env: (0..10).map(|n| format!("VARIABLE_{n}=a value of the usual length {n}")).collect(),
         ..ContainerSpec::default()
     };
+    let reservations = Resources { memory_bytes, ..Resources::default() };
+    let resources = ResourceRequirements { reservations, ..ResourceRequirements::default() };
     ServiceSpec {
         name: name.to_owned(),
         labels: Labels::from([("com.docker.stack.namespace".to_owned(), "shop".to_owned())]),
-        task: TaskSpec { container, ..TaskSpec::default() },
+        task: TaskSpec { container, resources, ..TaskSpec::default() },
         mode: ServiceMode::Replicated { replicas },
         update: None,
         rollback: None,
@@ -61,8 +64,8 @@ fn created(txn: Result<Txn, Refusal>) -> Object {
 }
 
 /// As it is when its user has made it.
-pub fn service(id: ServiceId, name: &str, replicas: u64) -> Object {
-    created(control::create_service(&Store::new().view(), spec(name, replicas), id, WallTime(0)))
+pub fn service(id: ServiceId, name: &str, replicas: u64, memory_bytes: i64) -> Object {
+    created(control::create_service(&Store::new().view(), spec(name, replicas, memory_bytes), id, WallTime(0)))
 }
 
 /// A network that nothing uses.
@@ -88,11 +91,16 @@ fn first_task(service: &Object, id: ServiceId) -> Task {
 
 /// `nodes`, and `services` whose `tasks` are as `edit` leaves them, by their number.
 fn cluster(tasks: u128, services: u128, nodes: u128, edit: impl Fn(u128, &mut Task)) -> Store {
+    Store::restore(1, objects(tasks, services, nodes, 0, edit))
+}
+
+fn objects(tasks: u128, services: u128, nodes: u128, memory_bytes: i64, edit: impl Fn(u128, &mut Task)) -> Vec<Object> {
     let mut objects: Vec<Object> = (1..=nodes).map(|number| Object::from(node(number))).collect();
     let replicas = tasks / services;
     for number in 0..services {
         let id = ServiceId(scatter(number + 1));
-        let service = service(id, &format!("service{number}"), u64::try_from(replicas).expect("replicas"));
+        let wanted = u64::try_from(replicas).expect("replicas");
+        let service = service(id, &format!("service{number}"), wanted, memory_bytes);
         let first = first_task(&service, id);
         objects.push(service);
         objects.extend((1..=replicas).map(|slot| {
@@ -103,7 +111,7 @@ fn cluster(tasks: u128, services: u128, nodes: u128, edit: impl Fn(u128, &mut Ta
             Object::Task(Arc::new(task))
         }));
     }
-    Store::restore(1, objects)
+    objects
 }
 
 /// Empty nodes, and one service whose tasks wait for one.
@@ -116,12 +124,47 @@ pub fn waiting(tasks: u128, nodes: u128) -> Store {
 
 /// All tasks run, evenly on the nodes.
 pub fn running(tasks: u128, services: u128, nodes: u128) -> Store {
-    cluster(tasks, services, nodes, |number, task| {
-        task.node = Some(NodeId(scatter(number * 7919 % nodes + 1)));
-        task.status.state = TaskState::Running;
-        task.status.message = "started".into();
-        task.status.container =
-            Some(ContainerStatus { container_id: format!("{number:064x}"), pid: 4711, ..ContainerStatus::default() });
-        task.up_since = Some(WallTime(0));
-    })
+    cluster(tasks, services, nodes, |number, task| run(number, nodes, task))
 }
+
+fn run(number: u128, nodes: u128, task: &mut Task) {
+    task.node = Some(NodeId(scatter(number * 7919 % nodes + 1)));
+    task.status.state = TaskState::Running;
+    task.status.message = "started".into();
+    task.status.container =
+        Some(ContainerStatus { container_id: format!("{number:064x}"), pid: 4711, ..ContainerStatus::default() });
+    task.up_since = Some(WallTime(0));
+}
+
+/// As `running`, each task reserving memory, and besides services with a task each that no node has the memory for.
+pub fn stuck(tasks: u128, services: u128, nodes: u128, stuck: u128) -> Store {
+    let mut objects = objects(tasks, services, nodes, 1 << 30, |number, task| run(number, nodes, task));
+    for number in 0..stuck {
+        let id = ServiceId(scatter(services + number + 1));
+        let service = service(id, &format!("stuck{number}"), 1, 1 << 40);
+        let mut task = Task { id: TaskId(scatter(tasks + number + 1)), ..first_task(&service, id) };
+        task.status.state = TaskState::Pending;
+        objects.extend([service, Object::Task(Arc::new(task))]);
+    }
+    Store::restore(1, objects)
+}
+
+/// As `running`, all on one network that carries published ports.
+pub fn networked(tasks: u128, services: u128, nodes: u128) -> Store {
+    let mut objects = objects(tasks, services, nodes, 0, |number, task| {
+        run(number, nodes, task);
+        let addr = std::net::Ipv4Addr::from_bits(0x0a00_0002 + u32::try_from(number).expect("an address"));
+        let attachment = TaskAttachment { network: NETWORK, addr: addr.into(), aliases: Vec::new() };
+        task.attachments = vec![attachment];
+    });
+    let Object::Network(mut shop) = network(NETWORK) else { panic!("a network") };
+    Arc::make_mut(&mut shop).allocation = Some(NetworkAllocation {
+        subnet: "10.0.0.0/8".parse().expect("a subnet"),
+        gateway: "10.0.0.1".parse().expect("an address"),
+        overlay_id: 9,
+    });
+    objects.push(Object::Network(shop));
+    Store::restore(1, objects)
+}
+
+const NETWORK: NetworkId = NetworkId(7);

@@ -8,12 +8,14 @@ mod cluster;
 use divan::Bencher;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use swarm_core::dispatch::{Dispatch, Effects, Input, SessionId};
+use swarm_core::fabric;
 use swarm_core::leader::Ledger;
 use swarm_core::model::{TaskState, TaskStatus};
 use swarm_core::plan::{self, Memo, Phase};
 use swarm_core::scheduler::{Board, place};
 use swarm_core::store::{Change, Delta, ObjectRef, Store, Txn};
-use swarm_core::{NetworkId, ServiceId, WallTime};
+use swarm_core::{Mono, NetworkId, ServiceId, WallTime};
 
 fn main() {
     divan::main();
@@ -100,6 +102,69 @@ fn one_task_of_100_000_fails(bencher: Bencher, (services, nodes): (u128, u128)) 
     });
 }
 
+/// The same among 20,000 tasks on 10,000 nodes, while services wait that fit on none: so many.
+#[divan::bench(args = [0, 100], sample_count = 200, sample_size = 1)]
+fn one_task_fails_while_others_fit_nowhere(bencher: Bencher, stuck: u128) {
+    let mut store = cluster::stuck(20_000, 1_000, 10_000, stuck);
+    let (mut ledger, mut rng, now) = (Ledger::default(), StdRng::seed_from_u64(7), WallTime(0));
+    assert_eq!(settle(&mut store, &mut ledger, now, &mut rng) as u128, stuck, "each says why");
+    let running = store.view().tasks().filter(|task| task.node.is_some()).map(|task| task.id).collect::<Vec<_>>();
+    let mut next = running.into_iter().step_by(97);
+    bencher.bench_local(move || {
+        let task = next.next().expect("enough tasks");
+        let status = TaskStatus { state: TaskState::Failed, ..TaskStatus::default() };
+        apply(&mut store, &Txn { changes: vec![Change::TaskStatus { task, status }], ..Txn::default() });
+        assert!(settle(&mut store, &mut ledger, now, &mut rng) >= 3, "stopped, made, allocated, placed");
+    });
+}
+
+/// A task among 20,000 on 1,000 nodes, all with a session, changes its status: what dispatch does about it. What each
+/// node's network must look like is most of it: see below.
+#[divan::bench(sample_count = 3, sample_size = 1)]
+fn dispatch_one_change(bencher: Bencher) {
+    let mut store = cluster::running(20_000, 1_000, 1_000);
+    let view = store.view();
+    let mut dispatch = Dispatch::new(Mono(0), view.clone());
+    let mut give = move |input| {
+        let mut out = Effects::default();
+        dispatch.input(Mono(0), WallTime(0), input, &mut out);
+        out
+    };
+    let mut write = None;
+    for (number, node) in (1..).zip(view.nodes()) {
+        let addr = "192.0.2.1".parse().expect("an address");
+        let description = node.description.clone().unwrap_or_default();
+        let out = give(Input::Opened { session: SessionId(number), node: node.id, addr, description });
+        write = write.or(out.write);
+    }
+    while let Some(changes) = write {
+        apply(&mut store, &Txn { changes, ..Txn::default() });
+        give(Input::Committed(store.view()));
+        write = give(Input::Written { committed: true }).write;
+    }
+    let mut next = view.tasks().map(|task| task.id).collect::<Vec<_>>().into_iter().step_by(97);
+    bencher.bench_local(move || {
+        let task = next.next().expect("enough tasks");
+        let status = TaskStatus { state: TaskState::Failed, ..TaskStatus::default() };
+        apply(&mut store, &Txn { changes: vec![Change::TaskStatus { task, status }], ..Txn::default() });
+        give(Input::Committed(store.view()))
+    });
+}
+
+/// What the network of one of 1,000 nodes must look like, with 20,000 tasks on none or on one network. Dispatch asks for
+/// each node after each commit.
+#[divan::bench(args = [false, true], sample_count = 20, sample_size = 1)]
+fn derive_the_fabric_of_a_node(bencher: Bencher, networks: bool) {
+    let (tasks, services, nodes) = (20_000, 1_000, 1_000);
+    let store = match networks {
+        true => cluster::networked(tasks, services, nodes),
+        false => cluster::running(tasks, services, nodes),
+    };
+    let view = store.view();
+    let node = view.nodes().next().expect("a node").id;
+    bencher.bench_local(|| fabric::derive(&view, node));
+}
+
 /// A leader begins in a cluster of 100,000 tasks: it looks at everything once.
 #[divan::bench(sample_count = 5, sample_size = 1)]
 fn a_leader_begins(bencher: Bencher) {
@@ -134,7 +199,7 @@ fn writes(bencher: Bencher, services: u128) {
     let service = ServiceId(1);
     let txns = [
         vec![Change::Create(cluster::network(network))],
-        vec![Change::Create(cluster::service(service, "new", 1))],
+        vec![Change::Create(cluster::service(service, "new", 1, 0))],
         vec![Change::Delete(ObjectRef::Network(network))],
         vec![Change::Delete(ObjectRef::Service(service))],
     ];
