@@ -94,7 +94,9 @@ impl Ledger {
         let mut is_evened = false;
         for _ in 0..ROUNDS_MAX {
             let before = draft.changes;
-            self.round(&mut draft, now, rng);
+            if self.round(&mut draft, now, rng) {
+                return Step { txns: draft.txns, wake_at: None };
+            }
             // Looks at everything: once, when the rest is done.
             if draft.changes == before && !is_evened {
                 is_evened = true;
@@ -166,14 +168,22 @@ impl Ledger {
         after.chain(self.dirty.range(..=last)).copied().collect()
     }
 
-    /// One pass, each decision on the result of the last.
-    fn round<R: RngCore>(&mut self, draft: &mut Draft, now: WallTime, rng: &mut R) {
+    /// One pass, each decision on the result of the last. True when the step is to end: a service takes new contents.
+    ///
+    /// Which contents, and as which version, is known only when that is written: users may write the service or the
+    /// contents before. A task decided on what they are here could have the number of another version.
+    fn round<R: RngCore>(&mut self, draft: &mut Draft, now: WallTime, rng: &mut R) -> bool {
+        let mut is_raised = false;
         for service in self.turns() {
             if draft.changes >= RECONCILE_CHANGES_MAX {
                 break;
             }
-            self.reconcile(draft, service, now, rng);
+            is_raised |= self.reconcile(draft, service, now, rng);
             self.reconciled = Some(service);
+        }
+        if is_raised {
+            self.follow(&draft.view);
+            return true;
         }
         if draft.changes < RECONCILE_CHANGES_MAX {
             self.reconciled = None;
@@ -200,6 +210,7 @@ impl Ledger {
             draft.take(vec![changes]);
         }
         self.follow(&draft.view);
+        false
     }
 
     fn even_out<R: RngCore>(&mut self, draft: &mut Draft, now: WallTime, rng: &mut R) {
@@ -209,24 +220,29 @@ impl Ledger {
         self.follow(&draft.view);
     }
 
-    /// All phases of one service. It need not be looked at again when none of them wanted anything.
-    fn reconcile<R: RngCore>(&mut self, draft: &mut Draft, service: ServiceId, now: WallTime, rng: &mut R) {
+    /// All phases of one service, or the first alone when it takes new contents: true then. It need not be looked at
+    /// again when none of them wanted anything.
+    fn reconcile<R: RngCore>(&mut self, draft: &mut Draft, service: ServiceId, now: WallTime, rng: &mut R) -> bool {
         let mut wake_at: Option<WallTime> = None;
         let mut is_settled = true;
         let mut memo = Memo::default();
         for phase in Phase::ALL {
             if draft.room() == 0 {
-                return;
+                return false;
             }
             let plan = plan::reconcile(&draft.view, service, phase, now, rng, &mut memo);
             wake_at = wake_at.into_iter().chain(plan.wake_at).min();
             is_settled &= plan.is_empty();
             draft.take(plan.groups);
+            if phase == Phase::Contents && !is_settled {
+                return true;
+            }
         }
         self.wakes.set(Some(service), wake_at);
         if is_settled {
             self.dirty.remove(&service);
         }
+        false
     }
 }
 

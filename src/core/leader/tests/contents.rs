@@ -3,9 +3,12 @@
 use super::world::*;
 use crate::audit::{audit, audit_settled};
 use crate::control;
+use crate::leader::{Scope, step};
 use crate::model::*;
-use crate::store::{Change, View};
+use crate::store::{Change, Txn, View};
 use crate::{SecretId, ServiceId};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -57,6 +60,42 @@ fn a_new_content_rolls_the_services_that_use_it_by_their_update_policy() {
     assert!(world.wait(60 * SECOND, |view| state(view, web) == Some(UpdateState::Completed)));
     assert_eq!(versions(&world, web), [2, 2, 2]);
     assert!(world.tasks(other).len() == 1 && world.service(other).update_status.is_none(), "it does not use it");
+    check(&world);
+}
+
+/// What a leader decides on the view as it is, not written yet.
+fn decided(world: &World) -> Vec<Txn> {
+    let mut rng = StdRng::seed_from_u64(9);
+    step(&world.view(), world.now, &Scope::All, &mut rng).txns
+}
+
+#[test]
+fn an_update_written_while_the_leader_takes_a_new_content_is_what_runs() {
+    let mut world = World::new(2);
+    let (_, web) = running(&mut world, UpdateConfig::default());
+    world.secret("key", "two");
+    let late = decided(&world);
+    world.update(web, |spec| {
+        spec.task.container.image = "web:2".to_owned();
+        spec.task.container.secrets[0].version = 0;
+    });
+    late.iter().for_each(|txn| world.apply(txn));
+    world.pass(60 * SECOND);
+    let images: Vec<String> = world.running(web).iter().map(|task| task.spec.container.image.clone()).collect();
+    assert_eq!((images, versions(&world, web)), (vec!["web:2".to_owned(); 3], vec![2, 2, 2]));
+    check(&world);
+}
+
+#[test]
+fn of_two_contents_written_at_once_the_newest_is_what_runs() {
+    let mut world = World::new(2);
+    let (_, web) = running(&mut world, UpdateConfig::default());
+    world.secret("key", "two");
+    let late = decided(&world);
+    world.secret("key", "three");
+    late.iter().for_each(|txn| world.apply(txn));
+    world.pass(60 * SECOND);
+    assert_eq!(versions(&world, web), [3, 3, 3]);
     check(&world);
 }
 
