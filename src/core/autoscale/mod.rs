@@ -94,6 +94,8 @@ struct Watched {
     window: Duration,
     since: Mono,
     tasks: BTreeMap<TaskId, Series>,
+    /// Since when its tasks were seen to have come up: what is stored of that is by the clock of an earlier leader.
+    up: BTreeMap<TaskId, Mono>,
     connections: BTreeMap<NodeId, Series>,
     /// What was advised, of which only what nothing later outdid is kept: falling, and the first is the highest.
     peaks: VecDeque<(Mono, u64)>,
@@ -156,7 +158,7 @@ impl Autoscaler {
             if watched.written != service.spec_written.index {
                 *watched = Watched::new(now, service, autoscale);
             }
-            watched.keep_to(&view, service);
+            watched.keep_to(now, &view, service);
             watched.decide(now, wall, &view, service, autoscale, out);
         }
         self.services.retain(|id, _| sampling.services.contains(id));
@@ -180,6 +182,7 @@ impl Watched {
             window: autoscale.window.max(AUTOSCALE_WINDOW_MIN),
             since: now,
             tasks: BTreeMap::new(),
+            up: BTreeMap::new(),
             connections: BTreeMap::new(),
             peaks: VecDeque::new(),
             stepped: None,
@@ -187,10 +190,14 @@ impl Watched {
         }
     }
 
-    /// Forgets what is gone.
-    fn keep_to(&mut self, view: &View, service: &Service) {
+    /// Notes what came up, and forgets what is gone.
+    fn keep_to(&mut self, now: Mono, view: &View, service: &Service) {
         let wanted = |id: &TaskId| view.task(*id).is_some_and(|task| task.is_wanted() && task.service == service.id);
         self.tasks.retain(|id, _| wanted(id));
+        self.up.retain(|id, _| wanted(id));
+        for task in view.tasks_of_service(service.id).filter(|task| task.is_wanted() && task.up_since.is_some()) {
+            self.up.entry(task.id).or_insert(now);
+        }
         self.connections.retain(|id, _| view.node(*id).is_some());
     }
 
@@ -205,7 +212,7 @@ impl Watched {
     ) {
         let watched_for = now.since(self.since);
         let Some(current) = service.wanted_replicas().filter(|_| watched_for >= self.window) else { return };
-        let figures = self.figures(now, wall, view, service, autoscale);
+        let figures = self.figures(now, view, service, autoscale);
         let advice = advise(&service.spec, autoscale, current, &figures);
         // A step down moves load to the tasks that stay, which is seen in full only after a window.
         let quiet = autoscale.scale_down_delay.max(self.window);
@@ -260,10 +267,10 @@ impl Watched {
         out.changes.push(Change::ServiceScaled { service: service.id, spec_written: self.written, scaled });
     }
 
-    fn figures(&self, now: Mono, wall: WallTime, view: &View, service: &Service, autoscale: &Autoscale) -> Figures {
+    fn figures(&self, now: Mono, view: &View, service: &Service, autoscale: &Autoscale) -> Figures {
         let mut figures = Figures::default();
         for task in view.tasks_of_service(service.id).filter(|task| carries(task)) {
-            let old = task.up_since.is_some_and(|up| wall.since(up) >= self.window);
+            let old = self.up.get(&task.id).is_some_and(|since| now.since(*since) >= self.window);
             match self.tasks.get(&task.id).and_then(|series| series.means(now, self.window)) {
                 _ if !old || !task.is_up() => figures.fresh += 1,
                 None => figures.silent += 1,

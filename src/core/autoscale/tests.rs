@@ -12,6 +12,8 @@ struct Bench {
     store: Store,
     scaler: Autoscaler,
     now: Mono,
+    /// Of the leader's wall clock.
+    behind_ms: i64,
     /// All the service has to do, in billionths of a core, shared by the tasks that are up.
     load: u64,
     /// Slots whose tasks are not told of.
@@ -70,6 +72,7 @@ impl Bench {
             store: Store::new(),
             scaler: Autoscaler::new(),
             now: Mono(1_000_000),
+            behind_ms: 0,
             load: 0,
             silent: BTreeSet::new(),
             start: Duration::from_secs(5),
@@ -87,7 +90,7 @@ impl Bench {
     }
 
     fn wall(&self) -> WallTime {
-        WallTime(self.now.0 as i64)
+        WallTime(self.now.0 as i64 - self.behind_ms)
     }
 
     fn write(&mut self, changes: Vec<Change>) {
@@ -282,6 +285,16 @@ fn a_new_leader_decides_nothing_before_a_window_and_no_less_before_the_delay() {
     assert_eq!(bench.wanted(), 4, "{:?}", bench.course);
     bench.pass(60);
     assert_eq!(bench.wanted(), 1);
+}
+
+#[test]
+fn a_new_leader_whose_clock_is_behind_sees_the_load_of_tasks_that_were_up_before() {
+    let mut bench = Bench::new(1, autoscale());
+    bench.pass(120);
+    (bench.scaler, bench.behind_ms) = (Autoscaler::new(), 900_000);
+    bench.load = 4 * CORE;
+    bench.pass(90);
+    assert_eq!(bench.steps()[..2], [1, 5], "{:?}", bench.course);
 }
 
 #[test]
