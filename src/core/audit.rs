@@ -1,6 +1,8 @@
 //! Named invariants over a view: what must hold whatever happened. Used by tests, the simulator and for
 //! finding out what is wrong in a cluster. It repeats no decision: it looks only at results.
 
+mod updates;
+
 use crate::model::*;
 use crate::store::View;
 use crate::{NetworkId, NodeId, ServiceId, TaskId, scheduler};
@@ -35,10 +37,10 @@ const ALWAYS: &[(&str, Check)] = &[
     ("a slot runs once, or twice while an update starts first", one_running_per_slot),
     ("of a service that is to run once at most, no two tasks may run", one_at_most),
     ("a job runs no more at once than it may", jobs_within_concurrency),
-    ("an update keeps to its parallelism", updates_within_parallelism),
+    ("an update keeps to its parallelism", updates::within_parallelism),
     ("moves keep to the parallelism of updates", moves_within_parallelism),
-    ("an update stops at its failure ratio", updates_within_failure_ratio),
-    ("an update that is not promoted stays with its canaries", updates_within_canaries),
+    ("an update stops at its failure ratio", updates::within_failure_ratio),
+    ("an update that is not promoted stays with its canaries", updates::within_canaries),
     ("a task that was given a node has one, and one that ended says when", tasks_are_whole),
     ("the autoscaler keeps to its limits, and to services that ask for it", scaled_within_limits),
     ("the contents a service is made of are there", contents_are_there),
@@ -229,81 +231,6 @@ fn moves_within_parallelism(view: &View, found: &mut Vec<String>) {
         let moving = slots.values().filter(|slot| slot.iter().any(|task| is_moving(task, slot) && begun(task))).count();
         if moving as u64 > config.parallelism {
             found.push(format!("service {}: {moving} slots, {} allowed", service.spec.name, config.parallelism));
-        }
-    }
-}
-
-/// The update that goes on, and its settings.
-fn going_on(service: &Service) -> Option<(&UpdateStatus, UpdateConfig)> {
-    let status = service.update_status.as_ref()?;
-    let config = match status.state {
-        UpdateState::Updating | UpdateState::Paused => &service.spec.update,
-        UpdateState::RollbackStarted | UpdateState::RollbackPaused => &service.spec.rollback,
-        UpdateState::Completed | UpdateState::RollbackCompleted => return None,
-    };
-    Some((status, config.clone().unwrap_or_default()))
-}
-
-/// Counts what was begun since the settings were last written: they may have been wider before. The
-/// update of a global service goes on without a node that is away.
-fn updates_within_parallelism(view: &View, found: &mut Vec<String>) {
-    for service in view.services().filter(|service| !service.removing) {
-        let Some((_, config)) = going_on(service).filter(|(_, config)| config.parallelism > 0) else { continue };
-        let coming_up = |task: &&Arc<Task>| {
-            task.origin == TaskOrigin::Update
-                && task.spec_version == service.spec_version
-                && task.up_since.is_none()
-                && task.is_wanted()
-                && task.meta.created.index > service.spec_written.index
-        };
-        let was_away = |task: &Task| {
-            let node = task.node.filter(|_| task.slot == 0).and_then(|id| view.node(id));
-            node.is_some_and(|node| {
-                node.status.state != NodeState::Ready
-                    || node.spec.availability != Availability::Active
-                    || node.meta.updated.index > task.meta.created.index
-            })
-        };
-        let slots: BTreeSet<(u64, Option<NodeId>)> = view
-            .tasks_of_service(service.id)
-            .filter(|task| coming_up(task) && !was_away(task))
-            .map(|task| (task.slot, task.node.filter(|_| task.slot == 0)))
-            .collect();
-        if slots.len() as u64 > config.parallelism {
-            found.push(format!("service {}: {} slots, {} allowed", service.spec.name, slots.len(), config.parallelism));
-        }
-    }
-}
-
-fn updates_within_failure_ratio(view: &View, found: &mut Vec<String>) {
-    for service in view.services() {
-        let Some((status, config)) = going_on(service) else { continue };
-        let stops = match config.failure_action {
-            FailureAction::Pause | FailureAction::Rollback => true,
-            FailureAction::Continue => false,
-        };
-        // The failure that goes over the ratio is the last one counted.
-        let before_last = status.failures.saturating_sub(1) as f32 / status.slots.max(1) as f32;
-        if stops && status.failures > 0 && before_last > config.max_failure_ratio {
-            let name = &service.spec.name;
-            found.push(format!("service {name}: {} failures of {} slots", status.failures, status.slots));
-        }
-    }
-}
-
-/// As above, of what was begun since the settings were last written.
-fn updates_within_canaries(view: &View, found: &mut Vec<String>) {
-    for service in view.services().filter(|service| !service.removing) {
-        let Some(most) = service.canaries() else { continue };
-        let reached: BTreeSet<(u64, Option<NodeId>)> = view
-            .tasks_of_service(service.id)
-            .filter(|task| task.is_wanted() && task.origin == TaskOrigin::Update)
-            .filter(|task| task.spec_version == service.spec_version)
-            .filter(|task| task.meta.created.index > service.spec_written.index)
-            .map(|task| (task.slot, task.node.filter(|_| task.slot == 0)))
-            .collect();
-        if reached.len() as u64 > most {
-            found.push(format!("service {}: {} slots, {most} canaries", service.spec.name, reached.len()));
         }
     }
 }
