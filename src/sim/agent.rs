@@ -1,7 +1,11 @@
 //! The agent of a node (`node::agent`): the [`Worker`], its records, and the operations on its containers.
 
+use crate::contents::Held;
+use crate::engine::Exit;
 use crate::net::HostId;
 use crate::operation::Operation;
+use crate::probing::{Probe, Subject};
+use crate::scaling::Sampler;
 use crate::session::Session;
 use crate::settings::{MS, SECOND};
 use crate::stream::{Frame, Side};
@@ -11,9 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use swarm_core::dispatch::Assignments;
 use swarm_core::fabric::FabricState;
-use swarm_core::model::{Health, Task, TaskState, TaskStatus};
+use swarm_core::model::{Task, TaskState, TaskStatus};
 use swarm_core::worker::{Effects, Input, Observation, Worker, has_run};
-use swarm_core::{ConfigId, Mono, SecretId, TaskId};
+use swarm_core::{Mono, TaskId};
 
 /// Exit code of a container that nobody saw end.
 const LOST_EXIT_CODE: i32 = 255;
@@ -31,7 +35,13 @@ pub struct Seen {
 #[derive(Debug)]
 pub struct Local {
     pub task: Arc<Task>,
-    pub health: Option<Health>,
+    pub probes: BTreeMap<Subject, Probe>,
+}
+
+impl Local {
+    fn new(task: Arc<Task>) -> Self {
+        Self { task, probes: BTreeMap::new() }
+    }
 }
 
 /// The agent of a running daemon.
@@ -39,13 +49,12 @@ pub struct Local {
 pub struct Agent {
     pub worker: Worker,
     pub tasks: BTreeMap<TaskId, Local>,
-    /// By id and content version.
-    pub secrets: BTreeSet<(SecretId, u64)>,
-    pub configs: BTreeSet<(ConfigId, u64)>,
-    network: FabricState,
+    pub held: Held,
+    pub network: FabricState,
     pub unsent: BTreeMap<TaskId, TaskStatus>,
     sequence: u64,
     pub session: Session,
+    pub sampler: Sampler,
     pub wake_at: Option<Mono>,
     /// Operations, and per task those that wait for their turn, the one under way first.
     pub operations: BTreeMap<u64, Operation>,
@@ -68,7 +77,7 @@ impl World {
                     pid,
                     health_checked: task.spec.container.health_check.is_some(),
                 }),
-                Some(Err(code)) if !ended => Some(exited(code)),
+                Some(Err(exit)) if !ended => Some(exited(&exit)),
                 Some(Err(_)) => None,
                 None if ended => None,
                 None if has_run(&task.status) => Some(Observation::Exited {
@@ -87,12 +96,13 @@ impl World {
             let (mono, wall) = (self.mono(host), self.wall(host));
             let Some(daemon) = self.daemon(host) else { return };
             let agent = &mut daemon.agent;
-            agent.tasks.insert(task.id, Local { task: task.clone(), health: None });
+            agent.tasks.insert(task.id, Local::new(task.clone()));
             let mut out = Effects::default();
-            let id = task.id;
+            let (id, began) = (task.id, task.status.timestamp);
             agent.worker.adopt(mono, wall, task, observation, &mut out);
             if running {
-                self.watch(host, id);
+                let age = wall.since(began);
+                self.watch(host, id, age);
             }
             self.worker_out(host, out);
         }
@@ -112,12 +122,11 @@ impl World {
     }
 
     fn worker_out(&mut self, host: HostId, out: Effects) {
-        let mono = self.mono(host);
         if let Some(daemon) = self.daemon(host) {
             daemon.agent.wake_at = out.wake_at;
         }
         if let Some(at) = out.wake_at {
-            let after = u64::try_from(at.since(mono).as_micros()).unwrap_or(MS);
+            let after = self.until(host, at);
             self.wake(host, after, Wake::Worker);
         }
         for (id, status) in out.statuses {
@@ -126,6 +135,8 @@ impl World {
             self.note(&said);
             self.check.reported(host, id, &status);
             if let Some(daemon) = self.daemon(host) {
+                let ended = daemon.agent.tasks.get_mut(&id).filter(|_| status.state.is_terminal());
+                ended.into_iter().for_each(|local| local.probes.clear());
                 daemon.agent.unsent.insert(id, status);
             }
         }
@@ -161,7 +172,7 @@ impl World {
         let (started, cleaned) = (matches!(what, Observation::Started { .. }), what == Observation::Cleaned);
         self.worker_input(host, Input::Observed { task, what });
         if started {
-            self.watch(host, task);
+            self.watch(host, task, Duration::ZERO);
         }
         let now = self.now;
         let Some(daemon) = self.daemon(host) else { return };
@@ -172,42 +183,24 @@ impl World {
         }
     }
 
-    /// Its container runs: its end and its health are of interest.
-    fn watch(&mut self, host: HostId, task: TaskId) {
+    /// Its container runs since `age`: its end is of interest, and how it is.
+    fn watch(&mut self, host: HostId, task: TaskId, age: Duration) {
         let Some(daemon) = self.daemon(host) else { return };
         daemon.agent.watching.insert(task);
-        let checked = daemon.agent.tasks.get(&task).is_some_and(|t| t.task.spec.container.health_check.is_some());
-        if let Some(Err(code)) = self.hosts[host].engine.find(task) {
-            self.wake(host, 20, Wake::Seen(Seen { task, what: exited(code) }));
-        } else if checked {
-            let after = self.draw(300 * MS, 2 * SECOND);
-            self.wake(host, after, Wake::Health { task });
+        if let Some(Err(exit)) = self.hosts[host].engine.find(task) {
+            self.wake(host, 20, Wake::Seen(Seen { task, what: exited(&exit) }));
+        } else {
+            self.begin_probes(host, task, age);
         }
     }
 
     /// A container ended: whoever waits for it is told, now or late.
-    pub fn container_exited(&mut self, host: HostId, task: TaskId, code: i32) {
+    pub fn container_exited(&mut self, host: HostId, task: TaskId, exit: &Exit) {
         let waits = self.daemon(host).is_some_and(|daemon| daemon.agent.watching.contains(&task));
         if waits {
             let late = self.chance(5) && !self.calm;
             let after = if late { self.draw(SECOND, 5 * SECOND) } else { self.draw(MS, 30 * MS) };
-            self.wake(host, after, Wake::Seen(Seen { task, what: exited(code) }));
-        }
-    }
-
-    pub fn health_check(&mut self, host: HostId, task: TaskId) {
-        if self.hosts[host].engine.find(task).is_none_or(|found| found.is_err()) {
-            return;
-        }
-        let sick = self.hosts[host].engine.is_sick(task) && !self.calm;
-        let health = if sick && self.chance(30) { Health::Unhealthy } else { Health::Healthy };
-        let Some(local) = self.daemon(host).and_then(|daemon| daemon.agent.tasks.get_mut(&task)) else { return };
-        if local.health.replace(health) != Some(health) {
-            let words = if health == Health::Unhealthy { "the check failed" } else { "" };
-            self.worker_input(host, Input::Observed { task, what: Observation::Health(health, words.to_owned()) });
-        }
-        if sick {
-            self.wake(host, 2 * SECOND, Wake::Health { task });
+            self.wake(host, after, Wake::Seen(Seen { task, what: exited(exit) }));
         }
     }
 
@@ -215,17 +208,12 @@ impl World {
     pub fn assignments(&mut self, host: HostId, assignments: Assignments) {
         let Some(daemon) = self.daemon(host) else { return };
         let agent = &mut daemon.agent;
-        if assignments.complete {
-            agent.secrets.clear();
-            agent.configs.clear();
-        }
-        agent.secrets.extend(assignments.secrets.iter().map(|secret| (secret.id, secret.content_version)));
-        agent.configs.extend(assignments.configs.iter().map(|config| (config.id, config.content_version)));
-        agent.secrets.retain(|id| !assignments.removed_secrets.contains(id));
-        agent.configs.retain(|id| !assignments.removed_configs.contains(id));
+        agent.held.take(&assignments);
+        let told = assignments.fabric.iter().flat_map(|delta| &delta.endpoints);
+        let receive: Vec<TaskId> = told.filter(|(_, endpoint)| endpoint.receives).map(|(id, _)| *id).collect();
         let fits = assignments.fabric.is_none_or(|delta| agent.network.apply_delta(delta).is_ok());
         for task in &assignments.tasks {
-            let known = agent.tasks.entry(task.id).or_insert_with(|| Local { task: task.clone(), health: None });
+            let known = agent.tasks.entry(task.id).or_insert_with(|| Local::new(task.clone()));
             let status = known.task.status.clone();
             known.task = Arc::new(Task { status, ..(**task).clone() });
         }
@@ -237,6 +225,8 @@ impl World {
         if !fits {
             self.check.fail(crate::check::FABRIC_FITS, format!("h{host}"));
         }
+        receive.into_iter().for_each(|task| self.check.takes_traffic(task));
+        self.contents_are_needed(host);
     }
 
     /// The node was removed from the cluster: its tasks are stopped.
@@ -266,8 +256,8 @@ impl World {
     }
 }
 
-pub fn exited(code: i32) -> Observation {
-    Observation::Exited { code, oom_killed: false, error: String::new() }
+fn exited(exit: &Exit) -> Observation {
+    Observation::Exited { code: exit.code, oom_killed: false, error: exit.error.clone() }
 }
 
 /// Time as microseconds of the queue.

@@ -1,6 +1,7 @@
 //! The invariants that need more than one view: named, checked as things happen, and never a repetition of the
 //! decision they judge. Those of a single view are `core::audit`, run on each state as it is first reached.
 
+use crate::check_nodes::OnNodes;
 use crate::net::HostId;
 use crate::settings::SECOND;
 use crate::table::{Entry, Source};
@@ -8,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use swarm_core::audit::{Violation, audit};
 use swarm_core::constraint::Constraint;
-use swarm_core::dispatch::Assignments;
 use swarm_core::model::*;
 use swarm_core::store::{Change, Conflict, Event, Object, Txn, View};
 use swarm_core::{NodeId, ServiceId, TaskId};
@@ -26,6 +26,12 @@ pub const STARTS_ONCE: &str = "a task's container starts once, on the task's nod
 pub const FITS: &str = "a task is given to a node that may have it";
 pub const NEED_TO_KNOW: &str = "secrets and configs go only to nodes that need them";
 pub const CONTENTS_THERE: &str = "a task that is made ready has its secrets and configs";
+pub const AS_WRITTEN: &str = "a version of a content is what was written as that version";
+pub const FILLED_IN: &str = "a template comes out as it says, or says what is not there";
+pub const ONCE: &str = "of a service that is to run once at most, no two containers run anywhere";
+pub const OVER: &str = "a task that is to run once at most is called over when nothing of it runs";
+pub const WAITS: &str = "a task takes traffic, and counts as up, once its health check and readiness probe were good";
+pub const UNITS: &str = "a container has the units of its node that it reserves, and shares none";
 pub const FABRIC_FITS: &str = "a change of the network fits what the node has";
 pub const LEDGER: &str = "a leader that looks at what changed finds all that one finds who looks at everything";
 pub const NO_CHURN: &str = "a slot is not filled again and again without a pause";
@@ -48,14 +54,6 @@ struct Applied {
     done: bool,
 }
 
-/// What is known of a task's container.
-#[derive(Debug)]
-struct Run {
-    host: HostId,
-    runs: bool,
-    lost_with_power: bool,
-}
-
 /// All that was seen, and what was wrong with it.
 #[derive(Debug, Default)]
 pub struct Checks {
@@ -69,8 +67,8 @@ pub struct Checks {
     reads: BTreeMap<u64, u64>,
     /// What agents said of tasks.
     said: BTreeMap<TaskId, (HostId, BTreeSet<TaskState>)>,
-    runs: BTreeMap<TaskId, Run>,
-    hosts: BTreeMap<NodeId, HostId>,
+    pub on_nodes: OnNodes,
+    pub hosts: BTreeMap<NodeId, HostId>,
     /// When tasks were made for a slot, lately.
     made: BTreeMap<Slot, VecDeque<u64>>,
     pub now: u64,
@@ -148,6 +146,7 @@ impl Checks {
                 self.fail(FENCED, format!("#{number} at {index}: decided in {:?}, applied in {term}", entry.decided));
             }
             self.changed(entry, before, events);
+            self.contents_written(events);
             self.violations.extend(audit(after));
         }
         true
@@ -157,6 +156,9 @@ impl Checks {
         for event in events {
             match event {
                 Event::Updated { old: Object::Task(old), new: Object::Task(new) } => {
+                    if old.up_since.is_none() && new.up_since.is_some() {
+                        self.was_good(new.id, &new.spec.container, "is up");
+                    }
                     self.task_changed(entry, before, old, new);
                 }
                 Event::Created(Object::Task(new)) => {
@@ -193,12 +195,18 @@ impl Checks {
         let (state, was) = (new.status.state, old.status.state);
         let node = old.node.and_then(|id| before.node(id));
         let unreachable = node.is_none_or(|node| node.status.state == NodeState::Down);
+        let is_once = new.spec.at_most_one.is_some();
+        if is_once && state.is_terminal() && self.runs(new.id) {
+            self.fail(OVER, format!("task {} is {}", new.id, state.as_str()));
+        }
+        // Of a node that is lost nobody says so.
+        let lease_passed = is_once && state == TaskState::Orphaned && unreachable;
         let right = match entry.source {
             Source::Decision => {
                 state == was || was < TaskState::Assigned || state == TaskState::Orphaned && unreachable
             }
-            Source::Statuses => new.desired == old.desired && (state == was || self.was_said(new)),
-            Source::Members | Source::Barrier | Source::Certificate | Source::User => false,
+            Source::Statuses => new.desired == old.desired && (state == was || self.was_said(new) || lease_passed),
+            Source::Members | Source::Scaling | Source::Barrier | Source::Certificate | Source::User => false,
         };
         if !right {
             let detail = format!("task {}: {} to {}", new.id, was.as_str(), state.as_str());
@@ -285,32 +293,6 @@ impl Checks {
         }
     }
 
-    pub fn has_secret(&self, secret: swarm_core::SecretId) -> bool {
-        self.newest.secret(secret).is_some()
-    }
-
-    pub fn has_config(&self, config: swarm_core::ConfigId) -> bool {
-        self.newest.config(config).is_some()
-    }
-
-    /// A session tells a node what it has to do.
-    pub fn assigned(&mut self, view: &View, node: NodeId, assignments: &Assignments) {
-        let tasks = || view.tasks_of_node(node).filter(|task| !task.status.state.is_terminal());
-        for secret in &assignments.secrets {
-            if !tasks().any(|task| task.spec.container.secrets.iter().any(|r| r.id == secret.id)) {
-                self.fail(NEED_TO_KNOW, format!("secret {} to node {node}", secret.spec.name));
-            }
-        }
-        for config in &assignments.configs {
-            if !tasks().any(|task| task.spec.container.configs.iter().any(|r| r.id == config.id)) {
-                self.fail(NEED_TO_KNOW, format!("config {} to node {node}", config.spec.name));
-            }
-        }
-        if let Some(task) = assignments.tasks.iter().find(|task| task.node != Some(node)) {
-            self.fail(NEED_TO_KNOW, format!("task {} to node {node}", task.id));
-        }
-    }
-
     /// An agent says this of a task.
     pub fn reported(&mut self, host: HostId, task: TaskId, status: &TaskStatus) {
         let (by, states) = self.said.entry(task).or_insert((host, BTreeSet::new()));
@@ -322,43 +304,9 @@ impl Checks {
         states.insert(status.state);
     }
 
-    /// A container starts.
-    pub fn started(&mut self, host: HostId, task: TaskId) {
-        if let Some(known) = self.newest.task(task) {
-            let here = known.node.and_then(|node| self.hosts.get(&node).copied()) == Some(host);
-            if !here || known.desired < TaskState::Running {
-                self.fail(STARTS_ONCE, format!("task {task} on h{host}: it is {}", known.desired.as_str()));
-            }
-        }
-        if let Some(run) = self.runs.get(&task) {
-            // Lost with the power before anybody but this node knew that it had run.
-            let again = run.host == host && run.lost_with_power && !self.ran(task);
-            if !again {
-                self.fail(STARTS_ONCE, format!("task {task}: on h{} and again on h{host}", run.host));
-            }
-        }
-        self.runs.insert(task, Run { host, runs: true, lost_with_power: false });
-    }
-
-    fn ran(&self, task: TaskId) -> bool {
-        self.newest.task(task).is_some_and(|task| task.status.state >= TaskState::Running)
-    }
-
-    pub fn stopped(&mut self, task: TaskId) {
-        if let Some(run) = self.runs.get_mut(&task) {
-            run.runs = false;
-        }
-    }
-
-    pub fn host_crashed(&mut self, host: HostId) {
-        for run in self.runs.values_mut().filter(|run| run.host == host) {
-            (run.runs, run.lost_with_power) = (false, true);
-        }
-    }
-
     /// How much was checked.
     pub fn counts(&self) -> (usize, usize, usize) {
-        (self.history.len(), self.leaders.len(), self.runs.len())
+        (self.history.len(), self.leaders.len(), self.on_nodes.containers())
     }
 }
 

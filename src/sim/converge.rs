@@ -1,9 +1,11 @@
 //! The end of a run: faults stop, what can be healed is, and within a bound of virtual time everything is as wanted.
 
 use crate::check::CONVERGES;
+use crate::contents::is_fillable;
 use crate::engine::Fate;
 use crate::manager::state_hash;
 use crate::net::HostId;
+use crate::probing::Subject;
 use crate::settings::{MS, SECOND};
 use crate::world::{Event, World};
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,6 +105,7 @@ impl World {
             self.service_settled(&view, service, &mut found);
         }
         self.containers_settled(&view, &mut found);
+        self.traffic_settled(&view, &mut found);
         found
     }
 
@@ -163,11 +166,11 @@ impl World {
             | UpdateState::RollbackPaused
             | UpdateState::RollbackCompleted => false,
         });
-        let steady = |task: &Task| Fate::of(&task.spec.container.image).stays_up();
+        let steady = |task: &Task| stays_up(view, &task.spec);
         let wanted: Vec<_> = view.tasks_of_service(service.id).filter(|task| task.is_wanted()).collect();
-        let fails = wanted.iter().any(|task| !steady(task)) || !Fate::of(&service.spec.task.container.image).stays_up();
+        let fails = wanted.iter().any(|task| !steady(task)) || !stays_up(view, &service.spec.task);
         // A failing version may be tried for ever by a policy that says so, and one without a place waits.
-        let up = wanted.iter().all(|task| task.status.state == TaskState::Running);
+        let up = wanted.iter().all(|task| task.is_up());
         let held = service.canaries().is_some();
         if let Some(status) = going_on.filter(|_| !fails && up && !held) {
             found.push(format!("service {name} is {:?}", status.state));
@@ -186,7 +189,8 @@ impl World {
         }
         let has_policy =
             service.spec.task.restart.condition == RestartCondition::Any && service.spec.task.restart.max_attempts == 0;
-        if let ServiceMode::Replicated { replicas } = service.spec.mode {
+        self.scaled_settled(view, service, found);
+        if let Some(replicas) = service.wanted_replicas() {
             let slots: BTreeSet<u64> = wanted.iter().map(|task| task.slot).collect();
             if has_policy && !fails && slots.len() as u64 != replicas {
                 found.push(format!("service {name} has {} slots of {replicas}", slots.len()));
@@ -197,7 +201,7 @@ impl World {
     /// On hosts that live there runs what the store says, and nothing else.
     fn containers_settled(&self, view: &View, found: &mut Vec<String>) {
         for (host, here) in self.hosts.iter().enumerate().filter(|(_, here)| here.daemon.is_some()) {
-            let runs: BTreeSet<TaskId> = here.engine.running().collect();
+            let runs: BTreeSet<TaskId> = here.engine.all_running().collect();
             let there: BTreeMap<TaskId, bool> = view
                 .tasks_of_node(here.node)
                 .map(|task| {
@@ -210,13 +214,43 @@ impl World {
                 }
             }
             for (task, _) in there.iter().filter(|(id, running)| **running && !runs.contains(id)) {
-                let steady = view.task(*task).is_some_and(|task| Fate::of(&task.spec.container.image).stays_up());
+                let steady = view.task(*task).is_some_and(|task| stays_up(view, &task.spec));
                 if steady {
                     found.push(format!("h{host} does not run {task:.8}, which the store says"));
                 }
             }
         }
     }
+}
+
+impl World {
+    /// On hosts that live, new connections go to what runs and answers, and to nothing else.
+    fn traffic_settled(&self, view: &View, found: &mut Vec<String>) {
+        for (host, here) in self.hosts.iter().enumerate() {
+            let Some(daemon) = here.daemon.as_ref().filter(|_| view.node(here.node).is_some()) else { continue };
+            for (id, endpoint) in &daemon.agent.network.endpoints {
+                let (Some(task), Some(on)) = (view.task(*id), self.nodes.get(&endpoint.node).copied()) else {
+                    continue;
+                };
+                let asked = Subject::ALL.into_iter().filter(|subject| subject.is_waited_for(&task.spec.container));
+                let answers = |subject| self.hosts[on].engine.answers(*id, subject, self.now);
+                let runs = self.hosts[on].engine.running(*id) && task.desired == TaskState::Running;
+                // What fails by itself may be about to.
+                let wanted = runs && asked.into_iter().all(answers);
+                if endpoint.receives != wanted && stays_up(view, &task.spec) {
+                    found.push(format!(
+                        "h{host} sends to {id:.8} on h{on}: {}, it answers: {wanted}",
+                        endpoint.receives
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// A task that is made of this comes up and stays.
+fn stays_up(view: &View, spec: &TaskSpec) -> bool {
+    Fate::of(&spec.container.image).stays_up() && is_fillable(view, &spec.container)
 }
 
 /// It runs, or says what it waits for; on a node that is down nobody can tell.

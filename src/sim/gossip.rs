@@ -87,12 +87,14 @@ impl World {
 
     fn gossip_input(&mut self, host: HostId, input: Input) {
         let (mono, wall, now) = (self.mono(host), self.wall(host), self.now);
-        let Some(Gossip::Real { membership, due }) = self.daemon(host).map(|daemon| &mut daemon.gossip) else { return };
+        let Some(Gossip::Real { membership, .. }) = self.daemon(host).map(|daemon| &mut daemon.gossip) else { return };
         let revision = membership.revision();
         let mut out = Effects::default();
         membership.input(mono, wall, input, &mut out);
         let changed = membership.revision() != revision;
-        let wake = membership.wake_at().map(|at| now + u64::try_from(at.since(mono).as_micros()).unwrap_or(MS).max(MS));
+        let wake_at = membership.wake_at();
+        let wake = wake_at.map(|at| now + self.until(host, at).max(MS));
+        let Some(Gossip::Real { due, .. }) = self.daemon(host).map(|daemon| &mut daemon.gossip) else { return };
         if let Some(at) = wake.filter(|at| due.is_none_or(|due| *at < due || due <= now)) {
             *due = Some(at);
             self.wake(host, at - now, Wake::Gossip);

@@ -12,7 +12,7 @@ use crate::mutate::Mutation;
 use crate::net::HostId;
 use crate::record::Records;
 use crate::role::Role;
-use crate::settings::{MS, SECOND};
+use crate::settings::{Asks, MS, SECOND};
 use crate::table::Source;
 use crate::world::{Event, Wake, World};
 use rand::Rng;
@@ -76,6 +76,8 @@ pub struct Host {
     pub powered: bool,
     pub paused_until: u64,
     pub skew_ms: i64,
+    /// By how many millionths its other clock is fast.
+    pub clock_rate_ppm: i64,
     /// When its clock was set last.
     pub clock_set_at: u64,
     /// The log of its manager, and under which id it is a member; on disk.
@@ -102,7 +104,8 @@ pub fn address(host: HostId) -> IpAddr {
 }
 
 /// What a node says of itself.
-pub fn description(host: HostId) -> NodeDescription {
+pub fn description(asks: Asks, host: HostId) -> NodeDescription {
+    let (generic, named) = if asks.generic { generic(host) } else { Default::default() };
     NodeDescription {
         hostname: format!("host{host}"),
         platform: Platform {
@@ -112,14 +115,21 @@ pub fn description(host: HostId) -> NodeDescription {
         resources: Resources {
             nano_cpus: 2_000_000_000 + 2_000_000_000 * (host as i64 % 3),
             memory_bytes: (4 + 4 * (host as i64 % 2)) << 30,
-            generic: BTreeMap::new(),
-            named: BTreeMap::new(),
+            generic,
+            named,
         },
         engine_version: "sim".into(),
         engine_labels: Labels::from([("disk".into(), if host.is_multiple_of(2) { "ssd" } else { "hdd" }.into())]),
         wireguard_key: [u8::try_from(host % 250).unwrap_or(0) + 1; 32],
         wireguard_port: 4789,
     }
+}
+
+/// Counted and named resources: most nodes have some, one kind is not on all of them.
+fn generic(host: HostId) -> (BTreeMap<String, i64>, BTreeMap<String, ResourceNames>) {
+    let names = (0..1 + host % 3).map(|number| format!("gpu-{host}-{number}")).collect();
+    let named = (host % 4 != 3).then(|| ("gpu".to_owned(), ResourceNames { names }));
+    (BTreeMap::from([("disk".to_owned(), 2 + (host % 2) as i64)]), named.into_iter().collect())
 }
 
 fn cluster() -> Cluster {
@@ -145,6 +155,7 @@ impl World {
             self.check.knows(node, host);
             let skew = self.settings.skew_ms;
             let skew_ms = if skew > 0 { self.rng.random_range(-skew..=skew) } else { 0 };
+            let clock_rate_ppm = self.settings.clock_rate_ppm(&mut self.rng);
             let certificate = if host < managers { NodeRole::Manager } else { NodeRole::Worker };
             self.hosts.push(Host {
                 node,
@@ -153,6 +164,7 @@ impl World {
                 powered: true,
                 paused_until: 0,
                 skew_ms,
+                clock_rate_ppm,
                 clock_set_at: 0,
                 disk: Disk::default(),
                 raft_id: None,

@@ -4,6 +4,7 @@ use crate::manager::{ManagerWake, Waiter, Written};
 use crate::members::Members;
 use crate::mutate::Mutation;
 use crate::net::HostId;
+use crate::scaling::Scaling;
 use crate::sessions::Sessions;
 use crate::settings::{MS, SECOND};
 use crate::table::{Entry, Source};
@@ -39,6 +40,8 @@ pub enum TermWake {
         token: u64,
     },
     Members,
+    /// The autoscaler is to look.
+    Scale,
 }
 
 /// Where the orchestration stands.
@@ -67,6 +70,7 @@ pub struct Term {
     looked: u64,
     pub sessions: Sessions,
     pub members: Members,
+    pub scaling: Scaling,
 }
 
 impl World {
@@ -100,12 +104,14 @@ impl World {
             looked: 0,
             sessions: Sessions::new(now, view),
             members: Members::default(),
+            scaling: Scaling::default(),
         };
         if let Some(manager) = self.manager(host) {
             manager.term = Some(term);
         }
         self.orchestrate_after(host, number, 10);
         self.sessions_begin(host, number);
+        self.scaling_begins(host, number);
         self.wake_manager(host, 20, ManagerWake::Term { term: number, wake: TermWake::Members });
     }
 
@@ -146,6 +152,7 @@ impl World {
                 }
             }
             TermWake::Dispatch { token } => self.sessions_tick(host, number, token),
+            TermWake::Scale => self.scale(host, number),
             TermWake::Members => self.look_at_members(host, number),
         }
     }

@@ -91,6 +91,9 @@ pub enum Waiter {
     Correct {
         term: u64,
     },
+    Scaling {
+        term: u64,
+    },
     /// Another manager, by its call.
     Call(u64),
     Submission(u64),
@@ -477,6 +480,7 @@ impl World {
             Waiter::Decision { term } => self.decision_written(host, term, &written),
             Waiter::Barrier { term } => self.barrier_written(host, term, &written),
             Waiter::Statuses { term } => self.statuses_written(host, term, &written),
+            Waiter::Scaling { term } => self.scaling_written(host, term),
             Waiter::Correct { term } => self.corrected(host, term),
             Waiter::Call(call) => self.written_for_other(host, call, &written),
             Waiter::Submission(submission) => self.submission_written(submission, &written),

@@ -14,9 +14,17 @@ use swarm_core::worker::{Command, Observation};
 /// What is done.
 #[derive(Clone, Debug)]
 pub enum Work {
-    Prepare { task: Arc<Task>, fetched: bool },
-    Start,
-    Stop { grace: Duration },
+    Prepare {
+        task: Arc<Task>,
+        fetched: bool,
+    },
+    /// With its lease, if it needs one: until that moment.
+    Start {
+        lease: Option<u64>,
+    },
+    Stop {
+        grace: Duration,
+    },
     Clean,
 }
 
@@ -36,11 +44,20 @@ impl World {
                 self.operate(host, id, Work::Prepare { task, fetched: false });
             }
             Command::GiveUp(id) => self.give_up(host, id),
-            Command::Start(id) => self.operate(host, id, Work::Start),
+            Command::Start(id) => {
+                let lease = self.daemon(host).and_then(|daemon| daemon.agent.worker.lease_of(id));
+                let lease = lease.map(|until| self.now + self.until(host, until));
+                self.operate(host, id, Work::Start { lease });
+            }
             Command::Stop { task, grace } => self.operate(host, task, Work::Stop { grace }),
             Command::Clean(id) => self.operate(host, id, Work::Clean),
-            // Its shim's own deadline is not modelled: no service here asks for at most one.
-            Command::Renew { .. } => {}
+            // Beside whatever operation is under way.
+            Command::Renew { task, until } => {
+                let until = self.now + self.until(host, until);
+                let slow = self.hosts[host].engine.slow && !self.calm;
+                let after = if slow { self.draw(MS, 2 * SECOND) } else { self.draw(10, 2 * MS) };
+                self.wake(host, after, Wake::Renew { task, until });
+            }
         }
     }
 
@@ -82,7 +99,7 @@ impl World {
                 let slow_pull = if fate == Fate::SlowPull { 4 * SECOND } else { 0 };
                 self.draw(5 * MS, 200 * MS) + slow_pull
             }
-            Work::Start => self.draw(5 * MS, 60 * MS),
+            Work::Start { .. } => self.draw(5 * MS, 60 * MS),
             Work::Stop { grace } => self.signal(host, operation.task, micros(*grace)),
             Work::Clean => self.draw(2 * MS, 20 * MS),
         };
@@ -116,7 +133,7 @@ impl World {
         let what = match operation.work {
             Work::Prepare { fetched: false, .. } => Some(Observation::NotPrepared("it was given up".to_owned())),
             Work::Prepare { task, .. } => Some(self.prepare_container(host, &task)),
-            Work::Start => Some(self.start_container(host, task)),
+            Work::Start { lease } => Some(self.start_container(host, task, lease)),
             Work::Stop { .. } => None,
             Work::Clean => {
                 self.remove_container(host, task);
@@ -155,7 +172,7 @@ impl World {
             }
             match work {
                 Work::Prepare { task, fetched: true } => drop(self.prepare_container(host, &task)),
-                Work::Start => drop(self.start_container(host, task)),
+                Work::Start { lease } => drop(self.start_container(host, task, lease)),
                 Work::Clean => self.remove_container(host, task),
                 Work::Prepare { fetched: false, .. } | Work::Stop { .. } => {}
             }

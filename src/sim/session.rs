@@ -108,7 +108,7 @@ impl World {
         let life = daemon.life;
         daemon.agent.session.state = State::Asking { attempt, asked, rest, redirected };
         if let Some(to) = self.nodes.get(&asked).copied() {
-            let description = Box::new(description(host));
+            let description = Box::new(description(self.settings.asks, host));
             self.send_reliably(host, to, Packet::Open { from: host, life, attempt, description });
         }
         self.wake(host, OPEN_US, Wake::SessionTimeout { attempt });
@@ -213,7 +213,8 @@ impl World {
             Frame::Told(Message::Lease { sequence }) => self.leased(host, sequence),
             Frame::Told(Message::End { .. }) => self.session_over(host, stream),
             Frame::Cluster(info) => self.cluster_told(host, &info),
-            Frame::Opened { .. } | Frame::Heartbeat { .. } | Frame::Reports { .. } | Frame::End => {}
+            Frame::Sampling(sampling) => self.sampling_told(host, sampling),
+            Frame::Opened { .. } | Frame::Heartbeat { .. } | Frame::Reports { .. } | Frame::Loads(_) | Frame::End => {}
         }
     }
 
@@ -226,6 +227,7 @@ impl World {
             return;
         }
         daemon.agent.session.state = State::Waiting;
+        daemon.agent.sampler.session_over();
         if daemon.book.leader == Some(leader) {
             daemon.book.forget_leader();
         }

@@ -6,7 +6,6 @@ use crate::leader::TermWake;
 use crate::manager::{ManagerWake, Waiter, Written};
 use crate::mutate::Mutation;
 use crate::net::HostId;
-use crate::settings::MS;
 use crate::stream::{End, Frame, Info, Side};
 use crate::table::Source;
 use crate::world::World;
@@ -61,7 +60,7 @@ impl World {
         term.sessions.token += 1;
         let token = term.sessions.token;
         if let Some(at) = out.wake_at {
-            let after = at.since(now).as_micros().try_into().unwrap_or(MS);
+            let after = self.until(host, at);
             let wake = TermWake::Dispatch { token };
             self.wake_manager(host, after, ManagerWake::Term { term: number, wake });
         }
@@ -153,6 +152,10 @@ impl World {
         term.sessions.next += 1;
         let session = SessionId(term.sessions.next);
         term.sessions.open.insert(session, Open { node, stream, told: None });
+        let sampling = term.scaling.sampling.clone();
+        if !sampling.services.is_empty() {
+            self.stream_send(stream, Side::Agent, Frame::Sampling(sampling));
+        }
         self.note(&format!("h{host} session {} with h{from}", session.0));
         self.tell_cluster(host, number, &view);
         let addr = address(from);
@@ -217,7 +220,11 @@ impl World {
             Frame::Reports { sequence, reports } => {
                 self.dispatch(host, number, Input::Reported { session, heard, sequence, reports });
             }
-            Frame::Opened { .. } | Frame::Told(_) | Frame::Cluster(_) | Frame::End => {}
+            Frame::Loads(loads) => {
+                let from = self.streams.get(&stream).map(|stream| stream.end(Side::Agent).host);
+                from.into_iter().for_each(|from| self.loads_told(host, number, from, loads.clone()));
+            }
+            Frame::Opened { .. } | Frame::Told(_) | Frame::Cluster(_) | Frame::Sampling(_) | Frame::End => {}
         }
     }
 

@@ -38,14 +38,46 @@ pub struct Settings {
     pub skew_ms: i64,
     /// A loop of the leader looks at a change after this at most.
     pub lag_us: u64,
+    /// What users ask for besides the usual.
+    pub asks: Asks,
     /// Leaders change all the time, and proposals wait long: for what only shows then.
     pub restless: bool,
     /// What is broken on purpose.
     pub mutation: Option<Mutation>,
 }
 
+/// Kinds of wishes beside the usual ones. Each run has some of them: all at once hide one another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asks {
+    /// New contents of secrets and configs.
+    pub contents: bool,
+    /// In variables, names, mounts and contents.
+    pub templates: bool,
+    /// Nodes with generic resources, services that reserve them.
+    pub generic: bool,
+    /// Probes for readiness and liveness, and images that have trouble with them.
+    pub probes: bool,
+    /// Services that run once at most, on hosts whose clocks do not run at the same rate.
+    pub once: bool,
+    /// Services that follow their load.
+    pub autoscale: bool,
+}
+
+/// Of a host's clock at most, in millionths: half of what leases allow one clock to go ahead of another.
+const CLOCK_RATE_PPM: i64 = 4_900;
+
 /// Draws of the shape come from their own stream, so that the run's do not depend on how many there are.
 const SHAPE_STREAM: u64 = 0x5eed_5ba9_e000_0000;
+/// And so do those of what is asked for, so that a new kind of wish leaves shapes as they are.
+const ASKS_STREAM: u64 = 0x5eed_a5c5_0000_0000;
+
+impl Asks {
+    fn draw(seed: u64) -> Self {
+        let rng = &mut StdRng::seed_from_u64(seed ^ ASKS_STREAM);
+        let mut some = || rng.random_bool(0.5);
+        Self { contents: some(), templates: some(), generic: some(), probes: some(), once: some(), autoscale: some() }
+    }
+}
 
 impl Settings {
     /// The run of this seed.
@@ -76,6 +108,7 @@ impl Settings {
             faults_us: rng.random_range(20 * SECOND..120 * SECOND),
             skew_ms: [0, 50, 5_000, 90_000][rng.random_range(0..4)],
             lag_us: if large { 40 * MS } else { [MS, 5 * MS, 20 * MS][rng.random_range(0..3)] },
+            asks: Asks::draw(seed),
             restless: false,
             mutation: None,
         }
@@ -128,6 +161,11 @@ impl Settings {
             wish_every_us: 2 * SECOND,
             ..drawn
         }
+    }
+
+    /// By how many millionths the clock of some host is fast; wall clocks, which are set, may be off by any time.
+    pub fn clock_rate_ppm(&self, rng: &mut StdRng) -> i64 {
+        if self.asks.once { rng.random_range(-CLOCK_RATE_PPM..=CLOCK_RATE_PPM) } else { 0 }
     }
 
     pub fn hosts(&self) -> usize {

@@ -1,9 +1,12 @@
 //! Specs as users write them, drawn at random: every field whose value changes what the cluster does.
 
+use crate::contents;
 use crate::engine::Fate;
+use crate::settings::Asks;
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, IteratorRandom};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use swarm_core::model::*;
 use swarm_core::store::View;
@@ -12,7 +15,8 @@ fn some<T: Clone>(rng: &mut StdRng, choices: &[T]) -> Option<T> {
     choices.choose(rng).cloned()
 }
 
-fn fate(rng: &mut StdRng) -> Fate {
+fn fate(rng: &mut StdRng, asks: Asks) -> Fate {
+    let probed = u32::from(asks.probes);
     let all = [
         (Fate::Runs, 50),
         (Fate::SlowPull, 6),
@@ -22,14 +26,17 @@ fn fate(rng: &mut StdRng) -> Fate {
         (Fate::NoImage, 4),
         (Fate::NoCommand, 3),
         (Fate::Flaky, 14),
-        (Fate::Sick, 6),
+        (Fate::Sick, 6 + 4 * probed),
+        (Fate::Warms, 12 * probed),
+        (Fate::Unready, 3 * probed),
+        (Fate::Hangs, 8 * probed),
     ];
     all.choose_weighted(rng, |(_, weight)| *weight).map_or(Fate::Runs, |(fate, _)| *fate)
 }
 
-fn image(rng: &mut StdRng) -> String {
+fn image(rng: &mut StdRng, asks: Asks) -> String {
     let tag = rng.random_range(1..100);
-    fate(rng).image(tag)
+    fate(rng, asks).image(tag)
 }
 
 fn replicas(rng: &mut StdRng, hosts: usize) -> u64 {
@@ -42,7 +49,7 @@ fn replicas(rng: &mut StdRng, hosts: usize) -> u64 {
 }
 
 /// A new service of one of a few names, so that names come again.
-pub fn service(rng: &mut StdRng, view: &View, hosts: usize) -> ServiceSpec {
+pub fn service(rng: &mut StdRng, asks: Asks, view: &View, hosts: usize) -> ServiceSpec {
     let name = format!("s{}", rng.random_range(0..12));
     let mode = match rng.random_range(0..20) {
         0..4 => ServiceMode::Global,
@@ -53,7 +60,7 @@ pub fn service(rng: &mut StdRng, view: &View, hosts: usize) -> ServiceSpec {
         6 => ServiceMode::GlobalJob,
         _ => ServiceMode::Replicated { replicas: replicas(rng, hosts) },
     };
-    let fate = if is_job(&mode) && rng.random_bool(0.8) { Fate::Completes } else { fate(rng) };
+    let fate = if is_job(&mode) && rng.random_bool(0.8) { Fate::Completes } else { fate(rng, asks) };
     let container = ContainerSpec { image: fate.image(rng.random_range(1..100)), ..ContainerSpec::default() };
     let mut spec = ServiceSpec {
         name,
@@ -67,13 +74,14 @@ pub fn service(rng: &mut StdRng, view: &View, hosts: usize) -> ServiceSpec {
         autoscale: None,
     };
     if is_job(&spec.mode) {
-        change(rng, view, &mut spec, Part::Restart);
+        change(rng, asks, view, &mut spec, Part::Restart);
     }
-    for part in Part::ALL {
+    for part in Part::of(asks) {
         if rng.random_bool(0.4) {
-            change(rng, view, &mut spec, part);
+            change(rng, asks, view, &mut spec, part);
         }
     }
+    reconcile(&mut spec);
     spec
 }
 
@@ -85,19 +93,21 @@ fn is_job(mode: &ServiceMode) -> bool {
 }
 
 /// A change of one to three parts of a spec.
-pub fn update(rng: &mut StdRng, view: &View, spec: &mut ServiceSpec, hosts: usize) {
+pub fn update(rng: &mut StdRng, asks: Asks, view: &View, spec: &mut ServiceSpec, hosts: usize) {
+    let parts = Part::of(asks);
     for _ in 0..rng.random_range(1..=3) {
-        let part = some(rng, &Part::ALL).unwrap_or(Part::Image);
-        change(rng, view, spec, part);
+        let part = some(rng, &parts).unwrap_or(Part::Image);
+        change(rng, asks, view, spec, part);
     }
     if rng.random_bool(0.2) {
         scale(rng, spec, hosts);
     }
+    reconcile(spec);
 }
 
 pub fn scale(rng: &mut StdRng, spec: &mut ServiceSpec, hosts: usize) {
     if let ServiceMode::Replicated { replicas: count } = &mut spec.mode {
-        *count = replicas(rng, hosts);
+        *count = replicas(rng, hosts).min(if spec.task.at_most_one.is_some() { 1 } else { u64::MAX });
     }
 }
 
@@ -128,10 +138,15 @@ enum Part {
     Environment,
     Priority,
     Dependencies,
+    Templates,
+    Generic,
+    Probes,
+    Once,
+    Autoscale,
 }
 
 impl Part {
-    const ALL: [Self; 14] = [
+    const USUAL: [Self; 14] = [
         Self::Image,
         Self::Update,
         Self::Rollback,
@@ -147,12 +162,25 @@ impl Part {
         Self::Priority,
         Self::Dependencies,
     ];
+
+    /// Those that are drawn in a run.
+    fn of(asks: Asks) -> Vec<Self> {
+        let more = [
+            (asks.templates, Self::Templates),
+            (asks.generic, Self::Generic),
+            (asks.probes, Self::Probes),
+            (asks.once, Self::Once),
+            (asks.autoscale, Self::Autoscale),
+        ];
+        let more = more.into_iter().filter(|(asked, _)| *asked).map(|(_, part)| part);
+        Self::USUAL.into_iter().chain(more).collect()
+    }
 }
 
-fn change(rng: &mut StdRng, view: &View, spec: &mut ServiceSpec, part: Part) {
+fn change(rng: &mut StdRng, asks: Asks, view: &View, spec: &mut ServiceSpec, part: Part) {
     let container = &mut spec.task.container;
     match part {
-        Part::Image => container.image = image(rng),
+        Part::Image => container.image = image(rng, asks),
         // A job is not updated task by task.
         Part::Update | Part::Rollback if is_job(&spec.mode) => {}
         Part::Update => spec.update = Some(update_config(rng)),
@@ -182,10 +210,9 @@ fn change(rng: &mut StdRng, view: &View, spec: &mut ServiceSpec, part: Part) {
             spec.task.networks = own.choose_multiple(rng, count).into_iter().map(target).collect();
         }
         Part::Ports => spec.endpoint = endpoint(rng),
-        Part::Contents => contents(rng, view, container),
+        Part::Contents => references(rng, view, container),
         Part::Health => {
-            let test = vec!["CMD".to_owned(), "check".to_owned()];
-            container.health_check = rng.random_bool(0.5).then(|| HealthConfig { test, ..HealthConfig::default() });
+            container.health_check = rng.random_bool(0.5).then(|| health_check(rng));
         }
         Part::Grace => {
             container.stop_grace_period = some(rng, &[None, Some(1), Some(3)]).flatten().map(Duration::from_secs);
@@ -200,7 +227,127 @@ fn change(rng: &mut StdRng, view: &View, spec: &mut ServiceSpec, part: Part) {
             spec.depends_on = other.into_iter().map(dependency).collect();
         }
         Part::Environment => container.env = vec![format!("N={}", rng.random_range(0..100))],
+        Part::Templates => templates(rng, container),
+        Part::Probes => {
+            container.readiness = rng.random_bool(0.7).then(|| Probe { start_period: Duration::ZERO, ..probe(rng) });
+            container.liveness = rng.random_bool(0.5).then(|| Probe { successes: 1, ..probe(rng) });
+        }
+        Part::Once => once(rng, spec),
+        Part::Autoscale => autoscale(rng, spec),
+        Part::Generic => {
+            let amounts = [("gpu", [0, 1, 1, 2, 3]), ("disk", [0, 0, 0, 1, 2])];
+            let drawn = amounts.map(|(kind, amounts)| (kind.to_owned(), some(rng, &amounts).unwrap_or(0)));
+            let reserved = drawn.into_iter().filter(|(_, amount)| *amount > 0);
+            spec.task.resources.reservations.generic = reserved.collect();
+        }
     }
+}
+
+/// Once at most, or not any more.
+fn once(rng: &mut StdRng, spec: &mut ServiceSpec) {
+    let ServiceMode::Replicated { replicas } = &mut spec.mode else { return };
+    if rng.random_bool(0.2) {
+        spec.task.at_most_one = None;
+        return;
+    }
+    *replicas = (*replicas).min(1);
+    spec.task.at_most_one = Some(seconds(rng, &[5, 6, 8]));
+    // With the default of 10 s nothing would be seen to follow.
+    spec.task.container.stop_grace_period = Some(seconds(rng, &[1, 3]));
+}
+
+/// By its load from now on, or not any more.
+fn autoscale(rng: &mut StdRng, spec: &mut ServiceSpec) {
+    let ServiceMode::Replicated { replicas } = &mut spec.mode else { return };
+    if rng.random_bool(0.2) {
+        spec.autoscale = None;
+        return;
+    }
+    *replicas = (*replicas).max(1);
+    let min = rng.random_range(1..=2);
+    let mut target = |choices: &[u32]| some(rng, choices).unwrap_or(0);
+    let (cpu_percent, memory_percent, requests_per_second) =
+        (target(&[0, 50, 80]), target(&[0, 0, 70]), target(&[0, 0, 10]));
+    spec.autoscale = Some(Autoscale {
+        min,
+        max: min + rng.random_range(0..=4),
+        cpu_percent,
+        memory_percent,
+        requests_per_second,
+        window: seconds(rng, &[15, 20]),
+        scale_down_delay: seconds(rng, &[0, 20, 30]),
+    });
+}
+
+/// What excludes one another, as whoever reads the refusal would write it.
+fn reconcile(spec: &mut ServiceSpec) {
+    if spec.task.at_most_one.is_some() {
+        for config in [&mut spec.update, &mut spec.rollback].into_iter().flatten() {
+            config.order = UpdateOrder::StopFirst;
+        }
+        spec.autoscale = None;
+    }
+    let published = spec.endpoint.ports.iter().any(|port| port.mode == PublishMode::Ingress);
+    let Some(autoscale) = &mut spec.autoscale else { return };
+    if !published {
+        autoscale.requests_per_second = 0;
+    }
+    if spec.task.resources.reservations.memory_bytes == 0 {
+        autoscale.memory_percent = 0;
+    }
+    if (autoscale.memory_percent, autoscale.requests_per_second) == (0, 0) {
+        autoscale.cpu_percent = autoscale.cpu_percent.max(50);
+    }
+}
+
+fn seconds(rng: &mut StdRng, choices: &[u64]) -> Duration {
+    Duration::from_secs(some(rng, choices).unwrap_or(1))
+}
+
+/// Three failures within its first seconds are what a container that warms up has at most.
+fn health_check(rng: &mut StdRng) -> HealthConfig {
+    let start_period = rng.random_bool(0.5).then(|| seconds(rng, &[3, 6]));
+    HealthConfig {
+        test: vec!["CMD".to_owned(), "check".to_owned()],
+        interval: Some(seconds(rng, &[1, 1, 3])),
+        timeout: Some(Duration::from_secs(1)),
+        retries: if start_period.is_some() { some(rng, &[1, 2]) } else { None },
+        start_period,
+        start_interval: None,
+    }
+}
+
+fn probe(rng: &mut StdRng) -> Probe {
+    let port = rng.random_range(1..1000);
+    let actions = [
+        ProbeAction::Http { port, path: "/ready".to_owned(), host: String::new() },
+        ProbeAction::Tcp { port },
+        ProbeAction::Exec { command: vec!["check".to_owned()] },
+    ];
+    Probe {
+        action: some(rng, &actions).unwrap_or(ProbeAction::Tcp { port }),
+        interval: seconds(rng, &[1, 1, 3]),
+        timeout: Duration::from_millis(500),
+        failures: rng.random_range(1..=3),
+        successes: rng.random_range(1..=2),
+        start_period: seconds(rng, &[4, 8]),
+    }
+}
+
+fn templates(rng: &mut StdRng, container: &mut ContainerSpec) {
+    let n = format!("N={}", rng.random_range(0..100));
+    container.env = vec![n, format!("SLOT={}", contents::field(rng))];
+    container.hostname = contents::field(rng);
+    let source = MountSource::Volume {
+        name: format!("v-{}", contents::field(rng)),
+        driver: String::new(),
+        driver_options: BTreeMap::new(),
+        labels: Labels::new(),
+        no_copy: false,
+        subpath: String::new(),
+    };
+    let mount = Mount { target: "/data".to_owned(), source, read_only: false };
+    container.mounts = if rng.random_bool(0.5) { vec![mount] } else { Vec::new() };
 }
 
 fn update_config(rng: &mut StdRng) -> UpdateConfig {
@@ -263,7 +410,7 @@ fn endpoint(rng: &mut StdRng) -> EndpointSpec {
     EndpointSpec { mode: EndpointMode::Vip, ports }
 }
 
-fn contents(rng: &mut StdRng, view: &View, container: &mut ContainerSpec) {
+fn references(rng: &mut StdRng, view: &View, container: &mut ContainerSpec) {
     let file = |name: &str| FileTarget { name: name.to_owned(), uid: "0".into(), gid: "0".into(), mode: 0o444 };
     let count = rng.random_range(0..3);
     let secrets = view.secrets().choose_multiple(rng, count);

@@ -5,6 +5,8 @@ use crate::net::{HostId, IDLE_US};
 use crate::settings::MS;
 use crate::world::{Event, World};
 use std::collections::VecDeque;
+use std::sync::Arc;
+use swarm_core::autoscale::{Loads, Sampling};
 use swarm_core::dispatch::Message;
 use swarm_core::model::{NodeRole, TaskStatus};
 use swarm_core::{NodeId, TaskId};
@@ -46,6 +48,9 @@ pub enum Frame {
         sequence: u64,
         reports: Vec<(TaskId, TaskStatus)>,
     },
+    /// Of which services the agent is to tell what they use.
+    Sampling(Arc<Sampling>),
+    Loads(Loads),
     /// The other side ended it in order.
     End,
 }

@@ -17,6 +17,8 @@ pub enum Source {
     Statuses,
     /// The leader's care for managers and keys.
     Members,
+    /// The leader's autoscaler.
+    Scaling,
     /// What a leader begins with.
     Barrier,
     /// A node got a certificate for its role.

@@ -1,19 +1,21 @@
 //! What users do: wishes through `core::control` at a random manager, repeated as a person repeats them.
 
+use crate::contents;
 use crate::net::HostId;
-use crate::settings::SECOND;
+use crate::settings::{Asks, SECOND};
 use crate::spec;
 use crate::submit::{For, LEADER_WAIT_US, WriteError};
 use crate::table::Source;
 use crate::world::{Event, World};
 use rand::Rng;
-use rand::seq::IteratorRandom;
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom, IteratorRandom};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use swarm_core::control::{self, Refusal};
 use swarm_core::model::*;
 use swarm_core::store::{Txn, View};
-use swarm_core::{ConfigId, NetworkId, NodeId, SecretId, Sensitive, ServiceId};
+use swarm_core::{ConfigId, NetworkId, NodeId, SecretId, Sensitive, ServiceId, WallTime};
 
 /// Attempts at one wish: a person who is told that somebody was faster looks again.
 const TRIES: u32 = 4;
@@ -41,9 +43,13 @@ pub enum Action {
     CreateNetwork,
     RemoveNetwork,
     ClusterSettings,
+    ChangeSecret,
+    ChangeConfig,
+    /// Not asked of a manager: those who use a service come and go.
+    Load,
 }
 
-/// With the weight of each.
+/// The usual ones, with the weight of each.
 const ACTIONS: [(Action, u32); 20] = [
     (Action::Create, 22),
     (Action::Update, 18),
@@ -66,6 +72,14 @@ const ACTIONS: [(Action, u32); 20] = [
     (Action::RemoveNetwork, 3),
     (Action::ClusterSettings, 2),
 ];
+
+/// What is done besides where a run asks for it.
+fn actions(asks: Asks) -> Vec<(Action, u32)> {
+    let contents = [(Action::ChangeSecret, 8), (Action::ChangeConfig, 8)];
+    let more = contents.into_iter().filter(|_| asks.contents);
+    let more = more.chain([(Action::Load, 10)].into_iter().filter(|_| asks.autoscale));
+    ACTIONS.into_iter().chain(more).collect()
+}
 
 /// A wish that is not granted yet.
 #[derive(Clone, Copy, Debug)]
@@ -104,15 +118,13 @@ impl World {
         let every = self.settings.wish_every_us;
         let next = self.draw(every / 4, every * 2);
         self.push(next, Event::Wish);
-        let total: u32 = ACTIONS.iter().map(|(_, weight)| weight).sum();
-        let mut drawn = self.rng.random_range(0..total);
-        let chosen = ACTIONS.iter().find(|(_, weight)| {
-            let hit = drawn < *weight;
-            drawn = drawn.wrapping_sub(*weight);
-            hit
-        });
+        let actions = actions(self.settings.asks);
+        let chosen = actions.choose_weighted(&mut self.rng, |(_, weight)| *weight);
         let action = chosen.map_or(Action::Create, |(action, _)| *action);
-        self.ask_for(action, 1);
+        match action {
+            Action::Load => self.load_changes(),
+            asked => self.ask_for(asked, 1),
+        }
     }
 
     /// Asks some manager that answers.
@@ -171,6 +183,7 @@ impl World {
     /// The transaction of a wish; `None` when there is nothing it could be about.
     fn word(&mut self, host: HostId, view: &View, action: Action) -> Option<Result<Txn, Refusal>> {
         let now = self.wall(host);
+        let asks = self.settings.asks;
         let rng = &mut self.rng;
         let services = || view.services().filter(|service| !service.removing);
         match action {
@@ -179,7 +192,7 @@ impl World {
                 if services().count() >= most {
                     return None;
                 }
-                let spec = spec::service(rng, view, self.hosts.len());
+                let spec = spec::service(rng, asks, view, self.hosts.len());
                 let id = ServiceId::random(rng);
                 Some(control::create_service(view, spec, id, now))
             }
@@ -189,7 +202,7 @@ impl World {
                 match action {
                     Action::Scale => spec::scale(rng, &mut new, self.hosts.len()),
                     Action::Force => new.task.force_update += 1,
-                    _other => spec::update(rng, view, &mut new, self.hosts.len()),
+                    _other => spec::update(rng, asks, view, &mut new, self.hosts.len()),
                 }
                 Some(control::update_service(view, service.id, service.meta.version, new, now))
             }
@@ -206,6 +219,7 @@ impl World {
                 let service = services().filter(|service| service.canaries().is_some()).choose(rng)?;
                 Some(control::promote_service(view, service.id, now))
             }
+            Action::Load => None,
             Action::Remove => Some(control::remove_service(view, services().choose(rng)?.id, now)),
             Action::Availability | Action::Label | Action::Promote | Action::Demote => {
                 self.word_node(host, view, action)
@@ -221,21 +235,11 @@ impl World {
             | Action::RemoveSecret
             | Action::CreateConfig
             | Action::RemoveConfig
+            | Action::ChangeSecret
+            | Action::ChangeConfig
             | Action::CreateNetwork
             | Action::RemoveNetwork => self.word_content(host, view, action),
-            Action::ClusterSettings => {
-                let cluster = view.cluster()?;
-                let task_history_limit = rng.random_range(0..6);
-                let spec = ClusterSpec {
-                    task_history_limit,
-                    binpack: rng.random_bool(0.3),
-                    preemption: rng.random_bool(0.3),
-                    rebalance_moves_per_minute: [0, 0, 10, 60][rng.random_range(0..4)],
-                    ..cluster.spec.clone()
-                };
-                let rotation = control::JoinRotation::default();
-                Some(control::update_cluster(view, cluster.meta.version, spec, rotation, now))
-            }
+            Action::ClusterSettings => word_cluster(rng, view, now),
         }
     }
 
@@ -280,24 +284,28 @@ impl World {
 
     fn word_content(&mut self, host: HostId, view: &View, action: Action) -> Option<Result<Txn, Refusal>> {
         let now = self.wall(host);
+        let asks = self.settings.asks;
         let rng = &mut self.rng;
         let number = rng.random_range(0..4);
+        let (data, templated) = contents::content(rng, asks.templates);
         match action {
             Action::CreateSecret => {
-                let data = Sensitive::new(vec![rng.random(); 8]);
-                let spec =
-                    SecretSpec { name: format!("secret{number}"), labels: Labels::new(), data, templated: false };
+                let data = Sensitive::new(data);
+                let spec = SecretSpec { name: format!("secret{number}"), labels: Labels::new(), data, templated };
                 Some(control::create_secret(view, spec, SecretId::random(rng), now))
             }
             Action::RemoveSecret => Some(control::remove_secret(view, view.secrets().choose(rng)?.id, now)),
             Action::CreateConfig => {
-                let spec = ConfigSpec {
-                    name: format!("config{number}"),
-                    labels: Labels::new(),
-                    data: vec![1; 8],
-                    templated: false,
-                };
+                let spec = ConfigSpec { name: format!("config{number}"), labels: Labels::new(), data, templated };
                 Some(control::create_config(view, spec, ConfigId::random(rng), now))
+            }
+            Action::ChangeSecret => {
+                let (secret, wish) = (view.secrets().choose(rng)?, content_wish(rng, data, templated));
+                Some(control::update_secret(view, secret.id, secret.meta.version, wish, now))
+            }
+            Action::ChangeConfig => {
+                let (config, wish) = (view.configs().choose(rng)?, content_wish(rng, data, templated));
+                Some(control::update_config(view, config.id, config.meta.version, wish, now))
             }
             Action::RemoveConfig => Some(control::remove_config(view, view.configs().choose(rng)?.id, now)),
             Action::CreateNetwork => {
@@ -310,4 +318,26 @@ impl World {
             }
         }
     }
+}
+
+/// Mostly another content; now and then only labels.
+fn content_wish(rng: &mut StdRng, data: Vec<u8>, templated: bool) -> control::ContentWish {
+    let labels = Labels::from([("n".to_owned(), rng.random_range(0..9).to_string())]);
+    let data = rng.random_bool(0.9).then(|| Sensitive::new(data));
+    let templated = data.is_some().then_some(templated);
+    control::ContentWish { name: String::new(), labels, data, templated }
+}
+
+fn word_cluster(rng: &mut StdRng, view: &View, now: WallTime) -> Option<Result<Txn, Refusal>> {
+    let cluster = view.cluster()?;
+    let task_history_limit = rng.random_range(0..6);
+    let spec = ClusterSpec {
+        task_history_limit,
+        binpack: rng.random_bool(0.3),
+        preemption: rng.random_bool(0.3),
+        rebalance_moves_per_minute: [0, 0, 10, 60][rng.random_range(0..4)],
+        ..cluster.spec.clone()
+    };
+    let rotation = control::JoinRotation::default();
+    Some(control::update_cluster(view, cluster.meta.version, spec, rotation, now))
 }

@@ -12,6 +12,8 @@ use crate::host::Host;
 use crate::log::Log;
 use crate::manager::ManagerWake;
 use crate::net::{HostId, Net};
+use crate::probing::Subject;
+use crate::scaling::Demand;
 use crate::settings::{MS, Settings};
 use crate::stream::{Side, Stream};
 use crate::submit::{ReadStep, Submission};
@@ -20,10 +22,12 @@ use crate::user::Users;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BinaryHeap};
-use swarm_core::{Mono, NodeId, WallTime};
+use swarm_core::{Mono, NodeId, ServiceId, WallTime};
 
 /// Wall clocks begin around this: milliseconds since 1970.
 const WALL_BEGIN_MS: i64 = 1_800_000_000_000;
+
+const MILLION: u128 = 1_000_000;
 
 /// Something that happens within a process; void when that process has ended.
 #[derive(Debug)]
@@ -45,10 +49,19 @@ pub enum Wake {
     Operation {
         operation: u64,
     },
-    /// A health check has a verdict.
-    Health {
+    /// A probe is due, or a run of it has ended well or not.
+    Probe {
         task: swarm_core::TaskId,
+        subject: Subject,
+        ended: Option<bool>,
     },
+    /// The lease of a task reaches its shim.
+    Renew {
+        task: swarm_core::TaskId,
+        until: u64,
+    },
+    /// Counters of tasks are to be read.
+    Sample,
     Gossip,
     /// Follow the role the cluster wants, again.
     Follow,
@@ -123,6 +136,8 @@ pub struct World {
     pub submissions: BTreeMap<u64, Submission>,
     pub tables: Tables,
     pub users: Users,
+    /// The load of services that follow it.
+    pub demands: BTreeMap<ServiceId, Demand>,
     pub check: Checks,
     pub log: Log,
     numbers: u64,
@@ -151,6 +166,7 @@ impl World {
             submissions: BTreeMap::new(),
             tables: Tables::default(),
             users: Users::default(),
+            demands: BTreeMap::new(),
             check: Checks::default(),
             log,
             numbers: 0,
@@ -234,7 +250,9 @@ impl World {
             Wake::Worker => self.worker_tick(host),
             Wake::Seen(seen) => self.seen(host, seen),
             Wake::Operation { operation } => self.operation(host, operation),
-            Wake::Health { task } => self.health_check(host, task),
+            Wake::Probe { task, subject, ended } => self.probe_wakes(host, task, subject, ended),
+            Wake::Renew { task, until } => drop(self.lease(host, task, until)),
+            Wake::Sample => self.sample(host),
             Wake::Gossip => self.gossip_tick(host),
             Wake::Follow => self.follow(host),
             Wake::Submit { submission } => self.submit_again(submission),
@@ -275,10 +293,22 @@ impl World {
         self.rng.random_range(0..100) < percent
     }
 
-    /// Milliseconds of a host's process: each began at another time.
+    /// Milliseconds of a host's process: each began at another time, and counts at its host's rate.
     pub fn mono(&self, host: HostId) -> Mono {
         let began = self.hosts[host].daemon.as_ref().map_or(0, |daemon| daemon.began);
-        Mono(self.now.saturating_sub(began) / MS + 1_000)
+        let counted = u128::from(self.now.saturating_sub(began)) * self.rate(host) / MILLION;
+        Mono(u64::try_from(counted).unwrap_or(u64::MAX) / MS + 1_000)
+    }
+
+    /// Microseconds until that clock shows `at`.
+    pub fn until(&self, host: HostId, at: Mono) -> u64 {
+        let counted = at.since(self.mono(host)).as_micros();
+        u64::try_from((counted * MILLION).div_ceil(self.rate(host))).unwrap_or(u64::MAX / 4)
+    }
+
+    /// What a host's clock counts in a million microseconds.
+    fn rate(&self, host: HostId) -> u128 {
+        MILLION.saturating_add_signed(self.hosts[host].clock_rate_ppm.into())
     }
 
     /// The wall clock of a host.
