@@ -57,13 +57,17 @@ pub struct RestartPolicy {
     pub condition: RestartCondition,
     /// Before a restart; default 5 s.
     pub delay: Duration,
-    /// 0 is without end.
+    /// 0 is without end; at most [`WINDOW_ATTEMPTS_MAX`] with a window.
     pub max_attempts: u64,
     /// Attempts are counted within it; 0 is for ever.
     pub window: Duration,
     /// Beyond the API: the delay doubles with each restart in a row, up to this; 0 keeps it fixed.
     pub backoff_max: Duration,
 }
+
+/// `RestartPolicy::max_attempts` with a window: the time of each attempt is carried from task to task, 8 bytes each. Who
+/// means more restarts than this in a window means that they do not end.
+pub const WINDOW_ATTEMPTS_MAX: usize = 1000;
 
 impl Default for RestartPolicy {
     fn default() -> Self {

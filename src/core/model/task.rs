@@ -166,8 +166,8 @@ pub struct TaskAttachment {
 /// Restarts of the task's slot, carried from task to task so that a new leader goes on counting.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartHistory {
-    /// Starts of replacements within the policy's window, oldest first; bounded by its `max_attempts`
-    /// (or one, when there is no limit).
+    /// Starts of replacements within the policy's window, oldest first: as many as its `max_attempts`, and
+    /// [`super::WINDOW_ATTEMPTS_MAX`] at most. None without a window or a limit, when nobody asks for them.
     pub attempts: Vec<WallTime>,
     /// All restarts of this slot with this spec version.
     pub total: u64,

@@ -37,7 +37,16 @@ pub(super) fn may_restart(policy: &RestartPolicy, task: &Task) -> bool {
     }
     let ended = task.ended.unwrap_or(task.meta.updated.wall);
     let lately = task.restarts.attempts.iter().filter(|at| ended.since(**at) < policy.window).count();
-    u64::try_from(lately).unwrap_or(u64::MAX) < policy.max_attempts
+    lately < attempts_kept(policy)
+}
+
+/// How many attempts have to be known to tell whether there may be another one. Without a window their number is all
+/// that counts, without a limit nothing does.
+fn attempts_kept(policy: &RestartPolicy) -> usize {
+    match policy.window.is_zero() {
+        true => 0,
+        false => usize::try_from(policy.max_attempts).unwrap_or(usize::MAX).min(WINDOW_ATTEMPTS_MAX),
+    }
 }
 
 /// The slot had its run: nothing is wanted any more and nothing follows. A rollback runs again what ended
@@ -260,11 +269,53 @@ fn history(policy: &RestartPolicy, old: &Task, version: u64, now: WallTime) -> R
         false => history.in_a_row + 1,
     };
     history.attempts.push(now);
-    if !policy.window.is_zero() {
-        history.attempts.retain(|at| now.since(*at) < policy.window);
-    }
-    let keep = usize::try_from(policy.max_attempts.max(1)).unwrap_or(usize::MAX);
-    let excess = history.attempts.len().saturating_sub(keep);
+    history.attempts.retain(|at| now.since(*at) < policy.window);
+    let excess = history.attempts.len().saturating_sub(attempts_kept(policy));
     history.attempts.drain(..excess);
     history
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ServiceId, TaskId};
+    use std::time::Duration;
+
+    /// A slot whose task failed so many times, one second apart.
+    fn crash_loop(policy: &RestartPolicy, times: i64) -> Task {
+        let mut task = Task::new(TaskId(1), ServiceId(1), 1, Arc::default());
+        for second in 1..=times {
+            task.ended = Some(WallTime(second * 1000));
+            task.status.state = TaskState::Failed;
+            task.restarts = history(policy, &task, task.spec_version, WallTime(second * 1000));
+        }
+        task
+    }
+
+    fn policy(max_attempts: u64, window_s: u64) -> RestartPolicy {
+        RestartPolicy { max_attempts, window: Duration::from_secs(window_s), ..RestartPolicy::default() }
+    }
+
+    #[test]
+    fn a_crash_loop_carries_the_times_of_its_restarts_only_where_a_window_and_a_limit_ask_for_them() {
+        for (policy, carried) in [
+            (policy(u64::MAX, 0), 0),
+            (policy(5000, 0), 0),
+            (policy(0, 100_000), 0),
+            (policy(7, 100_000), 7),
+            (policy(100, 10), 10),
+            (policy(u64::MAX, 100_000), WINDOW_ATTEMPTS_MAX),
+        ] {
+            let task = crash_loop(&policy, 3000);
+            assert_eq!(task.restarts.total, 3000);
+            assert_eq!(task.restarts.attempts.len(), carried, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_above_what_is_counted_within_a_window_is_kept_to_as_far_as_it_is_counted() {
+        let policy = policy(u64::MAX, 100_000);
+        assert!(may_restart(&policy, &crash_loop(&policy, 999)));
+        assert!(!may_restart(&policy, &crash_loop(&policy, 1000)));
+    }
 }
