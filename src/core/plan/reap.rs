@@ -8,15 +8,19 @@ use super::task::{desire, end};
 use crate::model::{ClusterSpec, NodeState, Service, Task, TaskOrigin, TaskState};
 use crate::scheduler;
 use crate::store::{Change, ObjectRef, View};
-use crate::{NetworkId, ServiceId, TaskId, WallTime};
+use crate::{NetworkId, NodeId, ServiceId, TaskId, WallTime};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A task on a node that is down for this long counts as gone (as in Docker's swarm mode).
 const ORPHANED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
-/// Tasks of a slot kept for as long as they are of use, at most: so many failures keep a service off a node.
-const OF_USE_MAX: usize = 3;
+/// Tasks of a slot kept for as long as they are of use, at most, of each node: so many failures keep a service off it.
+/// What fails on the next node must not make the one before it good again.
+const OF_USE_OF_NODE_MAX: usize = 3;
+/// On all nodes: a slot that failed so often on five of them has nowhere better to go.
+const OF_USE_MAX: usize = 5 * OF_USE_OF_NODE_MAX;
 
 /// Cleans up behind one service.
 pub fn reap_service(view: &View, service: &Service, now: WallTime, plan: &mut Plan) {
@@ -119,6 +123,18 @@ fn of_use(task: &Task) -> Option<WallTime> {
     scheduler::avoided_until(task).max(moved)
 }
 
+/// Those of the ended tasks of a slot, oldest first, that are of use for longer than `now`, and until when.
+fn useful(over: &[&Arc<Task>], now: WallTime) -> Vec<(TaskId, WallTime)> {
+    let mut of_node: BTreeMap<Option<NodeId>, usize> = BTreeMap::new();
+    let of_use = over.iter().rev().filter_map(|task| Some((task, of_use(task).filter(|until| *until > now)?)));
+    let newest = of_use.filter(|(task, _)| {
+        let count = of_node.entry(task.node).or_default();
+        *count += 1;
+        *count <= OF_USE_OF_NODE_MAX
+    });
+    newest.map(|(task, until)| (task.id, until)).take(OF_USE_MAX).collect()
+}
+
 /// Keeps the newest tasks of each slot, the running one among them, as many as the cluster is to remember.
 fn trim_histories(view: &View, service: &Service, now: WallTime, plan: &mut Plan) {
     let limit = view.cluster().map_or(ClusterSpec::default().task_history_limit, |c| c.spec.task_history_limit);
@@ -129,10 +145,8 @@ fn trim_histories(view: &View, service: &Service, now: WallTime, plan: &mut Plan
         let newest = complete.or(slot.newest()).map(|task| task.id);
         let over = slot.tasks.iter().filter(|task| !task.is_wanted() && task.status.state.is_terminal());
         let over: Vec<&Arc<Task>> = over.filter(|task| Some(task.id) != newest).collect();
-        let useful = over.iter().rev().filter_map(|task| Some((task.id, of_use(task)?)));
         // A slot with nothing more to do needs none.
-        let most = if slot.wanted().next().is_some() { OF_USE_MAX } else { 0 };
-        let useful: Vec<(TaskId, WallTime)> = useful.filter(|(_, until)| *until > now).take(most).collect();
+        let useful = if slot.has_wanted() { useful(&over, now) } else { Vec::new() };
         let excess = &over[..excess.min(over.len())];
         let kept: Vec<&(TaskId, WallTime)> =
             useful.iter().filter(|(id, _)| excess.iter().any(|task| task.id == *id)).collect();
