@@ -40,7 +40,7 @@ fn is_other_ingress(network: &Changed<Network>) -> bool {
 }
 
 /// Whether tasks can be on it. Its certificate and its place among the managers are nothing to them.
-fn matters(node: &Changed<Node>) -> bool {
+pub(super) fn matters(node: &Changed<Node>) -> bool {
     let parts = |node: &Option<Arc<Node>>| {
         node.as_ref().map(|node| (node.spec.clone(), node.status.clone(), node.description.clone()))
     };

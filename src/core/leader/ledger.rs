@@ -1,16 +1,18 @@
 //! What the leader keeps between steps: what is free, who waits, and which services are to be looked at.
 //!
-//! All of it follows from the view it was brought to, so nothing in it can drift or get lost: it is brought
-//! to the next view by what differs between the two, whatever became of the transactions of the last step.
+//! All of it but when nodes are evened out (`evening`) follows from the view it was brought to, so nothing in it can
+//! drift or get lost: it is brought to the next view by what differs between the two, whatever became of the
+//! transactions of the last step.
 //! A service is looked at until there is nothing to do about it, and then not before something it depends
 //! on differs from what was looked at, or a time it named has come.
 
 use super::affected::affected;
 use super::draft::Draft;
+use super::evening::Evening;
 use super::{ROUNDS_MAX, STEP_CHANGES_MAX, Step};
 use crate::allocator::{self, Books};
 use crate::model::ContentId;
-use crate::plan::{self, Memo, Phase};
+use crate::plan::{self, Memo, Phase, ROUND_MOVES_MAX};
 use crate::scheduler::{self, Board};
 use crate::store::{Change, Delta, View};
 use crate::{NetworkId, ServiceId, WallTime};
@@ -41,8 +43,7 @@ pub struct Ledger {
     /// Services to look at.
     dirty: BTreeSet<ServiceId>,
     wakes: Wakes,
-    /// When the budget lets more tasks be moved to even nodes out.
-    evened: Option<WallTime>,
+    evening: Evening,
     /// The last service that was looked at where not all were.
     reconciled: Option<ServiceId>,
     /// Where the next look over all services goes on.
@@ -90,6 +91,7 @@ impl Ledger {
     pub fn step<R: RngCore>(&mut self, view: &View, now: WallTime, rng: &mut R) -> Step {
         self.follow(view);
         self.dirty.extend(self.wakes.due(now));
+        self.evening.note(now);
         let mut draft = Draft::new(view, now);
         let mut is_evened = false;
         for _ in 0..ROUNDS_MAX {
@@ -97,7 +99,7 @@ impl Ledger {
             if self.round(&mut draft, now, rng) {
                 return Step { txns: draft.txns, wake_at: None };
             }
-            // Looks at everything: once, when the rest is done.
+            // Once, when the rest is done.
             if draft.changes == before && !is_evened {
                 is_evened = true;
                 self.even_out(&mut draft, now, rng);
@@ -106,7 +108,9 @@ impl Ledger {
                 break;
             }
         }
-        Step { txns: draft.txns, wake_at: self.wakes.next().into_iter().chain(self.evened).min() }
+        self.evening.note(now);
+        let evening = self.evening.wake_at().filter(|_| evens_out(view));
+        Step { txns: draft.txns, wake_at: self.wakes.next().into_iter().chain(evening).min() }
     }
 
     /// Looks again at some services though nothing tells that they changed: those that wait for a time, which
@@ -133,6 +137,16 @@ impl Ledger {
         assert_eq!(kept.board, fresh.board);
         assert_eq!(kept.books, fresh.books);
         assert_eq!((kept.strays, kept.leaving), (fresh.strays, fresh.leaving));
+        assert_eq!(kept.evening.moves(), fresh.evening.moves());
+    }
+
+    /// For checks that nothing was missed: a new one that is to look at everything in `view`, and knows besides what
+    /// does not follow from it.
+    pub fn anew(&self, view: &View) -> Self {
+        let mut kept = self.clone();
+        kept.follow(view);
+        let all = view.services().map(|service| service.id).collect();
+        Self { evening: kept.evening, ..Self::at(view, all) }
     }
 
     /// Goes on to `view`.
@@ -141,6 +155,7 @@ impl Ledger {
         self.board.follow(&delta, view);
         self.books.follow(&delta, view);
         self.dirty.extend(affected(&delta, view));
+        self.evening.follow(&delta);
         let services = delta.services.iter().flat_map(|service| service.both().map(|service| service.id));
         let tasks = delta.tasks.iter().flat_map(|task| task.both().map(|task| task.service));
         for service in services.chain(tasks) {
@@ -214,10 +229,19 @@ impl Ledger {
     }
 
     fn even_out<R: RngCore>(&mut self, draft: &mut Draft, now: WallTime, rng: &mut R) {
-        let moves = plan::even_out(&draft.view, &self.board, now, rng);
-        self.evened = moves.wake_at;
-        draft.take(moves.groups);
+        if !evens_out(&draft.view) || !self.evening.is_due(now) {
+            return;
+        }
+        let budget = self.evening.budget(&draft.view, now);
+        if budget.is_used_up() {
+            return;
+        }
+        let moves = plan::even_out(&draft.view, &self.board, &budget, now, rng);
+        self.evening.looked(now, moves.len() >= ROUND_MOVES_MAX, self.board.nodes().forgiven_at(now));
+        draft.take(each(moves));
         self.follow(&draft.view);
+        // What they leave.
+        self.evening.budget(&draft.view, now);
     }
 
     /// All phases of one service, or the first alone when it takes new contents: true then. It need not be looked at
@@ -244,6 +268,11 @@ impl Ledger {
         }
         false
     }
+}
+
+/// Nodes are evened out though nobody asks for it.
+fn evens_out(view: &View) -> bool {
+    view.cluster().is_some_and(|cluster| cluster.spec.rebalance_moves_per_minute > 0)
 }
 
 fn each(changes: Vec<Change>) -> Vec<Vec<Change>> {

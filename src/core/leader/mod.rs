@@ -10,6 +10,7 @@
 mod affected;
 mod clock;
 mod draft;
+mod evening;
 mod ledger;
 
 pub use clock::Clock;

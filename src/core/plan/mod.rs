@@ -29,7 +29,7 @@ pub use canary::update_message;
 pub use contents::{reap_contents, released_contents};
 pub use evict::evict;
 pub use reap::{reap_networks, reap_service, reap_strays};
-pub use rebalance::{ROUND_MOVES_MAX, Shift, even_out, rebalance, rebalance_round};
+pub use rebalance::{BUDGET_TIME, Budget, ROUND_MOVES_MAX, Shift, even_out, rebalance, rebalance_round};
 pub use slots::Memo;
 pub use version::is_current;
 pub use waits::{service_reason, waiting_reason};

@@ -5,7 +5,6 @@
 //! without making one of the former worse. Each move lowers the unevenness, so there is an end to it. The budget is
 //! read from the tasks that were made to move, so that a new leader keeps to it.
 
-use super::Plan;
 use super::moves::{mover, starts_first, stays_until_moved};
 use super::restart::ground;
 use super::slots::{Ground, SlotKey, slots};
@@ -26,7 +25,7 @@ use std::time::Duration;
 /// Moves of one round, as `swarm rebalance` makes one: few enough to be looked at before.
 pub const ROUND_MOVES_MAX: usize = 16;
 /// The budget is of moves within this time.
-pub(super) const BUDGET_TIME: Duration = Duration::from_secs(60);
+pub const BUDGET_TIME: Duration = Duration::from_secs(60);
 /// Nodes looked at for one move: the fullest to take from, and the emptiest to give to.
 const FROM_NODES_MAX: usize = 64;
 const TO_NODES_MAX: usize = 8;
@@ -44,24 +43,35 @@ pub struct Shift {
     pub why: String,
 }
 
-/// The moves the budget of the cluster leaves now, and when it leaves more.
-pub fn even_out<R: RngCore>(view: &View, board: &Board, now: WallTime, rng: &mut R) -> Plan {
-    let mut plan = Plan::default();
-    let per_minute = view.cluster().map_or(0, |cluster| cluster.spec.rebalance_moves_per_minute) as usize;
-    if per_minute == 0 {
-        return plan;
+/// What the budget of the cluster leaves.
+#[derive(Debug, Default)]
+pub struct Budget {
+    /// Moves that may be made now.
+    left: usize,
+    /// When a move may be made again: any, or one that was in vain.
+    pub wake_at: Option<WallTime>,
+}
+
+impl Budget {
+    /// `moves` are the tasks that were made to move within [`BUDGET_TIME`] before and after `now`, and may be more.
+    pub fn of<'a>(view: &View, moves: impl Iterator<Item = &'a Arc<Task>>, now: WallTime) -> Self {
+        let per_minute = view.cluster().map_or(0, |cluster| cluster.spec.rebalance_moves_per_minute) as usize;
+        let recent: Vec<&Arc<Task>> = moves.filter(|task| is_recent(task, now)).collect();
+        let left = per_minute.saturating_sub(recent.len()).min(ROUND_MOVES_MAX);
+        let holding = recent.iter().filter(|task| left == 0 || was_vain(task, now));
+        let oldest = holding.map(|task| task.meta.created.wall).min();
+        Self { left, wake_at: oldest.filter(|_| per_minute > 0).map(|oldest| oldest + BUDGET_TIME) }
     }
-    let recent: Vec<&Arc<Task>> = view.tasks().filter(|task| is_recent(task, now)).collect();
-    let left = per_minute.saturating_sub(recent.len()).min(ROUND_MOVES_MAX);
-    // When a move may be made again: any, or one that was in vain.
-    let holding = recent.iter().filter(|task| left == 0 || was_vain(task, now));
-    let oldest = holding.map(|task| task.meta.created.wall).min();
-    oldest.into_iter().for_each(|oldest| plan.wake(oldest + BUDGET_TIME));
-    if left == 0 {
-        return plan;
+
+    /// Nothing may be moved now.
+    pub fn is_used_up(&self) -> bool {
+        self.left == 0
     }
-    shift(view, &rebalance(view, board, now, left), rng).into_iter().for_each(|change| plan.add(vec![change]));
-    plan
+}
+
+/// The moves the budget leaves now. Looks at every task.
+pub fn even_out<R: RngCore>(view: &View, board: &Board, budget: &Budget, now: WallTime, rng: &mut R) -> Vec<Change> {
+    shift(view, &rebalance(view, board, now, budget.left), rng)
 }
 
 /// One round that a user asks for, whatever the budget: what moves, and the write that moves it. Refused when one of
@@ -114,6 +124,10 @@ pub fn rebalance(view: &View, board: &Board, now: WallTime, limit: usize) -> Vec
 struct Census<'a> {
     totals: BTreeMap<NodeId, u64>,
     of_service: BTreeMap<(ServiceId, NodeId), u64>,
+    /// Tasks of the movable services that are spread over labels, by the values of the first of them.
+    of_branch: BTreeMap<ServiceId, BTreeMap<Vec<String>, u64>>,
+    /// The nodes' values of the labels of each way of spreading.
+    paths: BTreeMap<&'a [String], Paths>,
     /// Tasks that may be moved, by node; each as its follower will be.
     movable: BTreeMap<NodeId, Vec<Arc<Task>>>,
     services: BTreeMap<ServiceId, Movable<'a>>,
@@ -121,13 +135,13 @@ struct Census<'a> {
     filled: BTreeMap<NodeId, NodeInfo>,
 }
 
+type Paths = BTreeMap<NodeId, Vec<String>>;
+
 /// A service whose tasks may be moved.
 struct Movable<'a> {
     placement: &'a Placement,
     /// How many more at once.
     budget: u64,
-    /// The values of the labels it is spread over, by node.
-    paths: BTreeMap<NodeId, Vec<String>>,
 }
 
 /// `task` with what its service asks of a node now: it may be of an older spec, with another placement.
@@ -145,6 +159,8 @@ impl<'a> Census<'a> {
         let mut census = Self {
             totals: board.nodes().all().map(|info| (info.id(), 0)).collect(),
             of_service: BTreeMap::new(),
+            of_branch: BTreeMap::new(),
+            paths: BTreeMap::new(),
             movable: BTreeMap::new(),
             services: BTreeMap::new(),
             filled: BTreeMap::new(),
@@ -168,14 +184,33 @@ impl<'a> Census<'a> {
         }
     }
 
+    /// Tasks of a movable service on a node, more or fewer by `change`, for the branches the node is in.
+    fn count_branches(&mut self, id: ServiceId, node: NodeId, change: i64) {
+        let Some(spread) = self.services.get(&id).map(|movable| movable.placement.spread.as_slice()) else { return };
+        let Some(path) = self.paths.get(spread).and_then(|paths| paths.get(&node)) else { return };
+        let counts = self.of_branch.entry(id).or_default();
+        for depth in 1..=path.len() {
+            let count = counts.entry(path[..depth].to_vec()).or_default();
+            *count = count.saturating_add_signed(change);
+        }
+    }
+
     /// Of a slot that moves only the task counts that takes over.
     fn add_movable(&mut self, view: &'a View, board: &Board, service: &'a Service, now: WallTime) {
+        let placement = &service.spec.task.placement;
+        if !placement.spread.is_empty() {
+            let path = |node: &Node| scheduler::spread_path(placement, node);
+            let paths = || board.nodes().all().map(|info| (info.id(), path(&info.node))).collect();
+            self.paths.entry(&placement.spread).or_insert_with(paths);
+        }
+        self.services.insert(service.id, Movable { placement, budget: 0 });
         let parallelism = service.spec.update.as_ref().map_or(1, |update| update.parallelism);
         let mut moving = 0;
         for slot in slots(view, service).into_values() {
             let wanted: Vec<TaskId> = slot.wanted().map(|task| task.id).collect();
             let Some(task) = wanted.last().and_then(|id| view.task(*id)) else { continue };
             self.count(task);
+            task.node.into_iter().for_each(|node| self.count_branches(service.id, node, 1));
             if wanted.len() > 1 {
                 moving += 1;
                 continue;
@@ -191,10 +226,14 @@ impl<'a> Census<'a> {
                 self.movable.entry(node).or_default().push(follower(service, task));
             }
         }
-        let path = |node: &Node| scheduler::spread_path(&service.spec.task.placement, node);
-        let paths = board.nodes().all().map(|info| (info.id(), path(&info.node))).collect();
         let budget = if parallelism == 0 { u64::MAX } else { parallelism.saturating_sub(moving) };
-        self.services.insert(service.id, Movable { placement: &service.spec.task.placement, budget, paths });
+        self.services.insert(service.id, Movable { placement, budget });
+    }
+
+    /// The node's values of the labels the service is spread over.
+    fn path(&self, movable: &Movable, node: NodeId) -> &[String] {
+        let paths = self.paths.get(movable.placement.spread.as_slice());
+        paths.and_then(|paths| paths.get(&node)).map_or(&[], Vec::as_slice)
     }
 
     /// The best move there is.
@@ -236,7 +275,7 @@ impl<'a> Census<'a> {
             }
             let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
             for (id, total) in open {
-                let value = movable.paths.get(id).and_then(|path| path.first()).map_or("", String::as_str);
+                let value = self.path(movable, *id).first().map_or("", String::as_str);
                 let is_known = taken.contains_key(value);
                 if !is_known && taken.len() >= TO_BRANCHES_MAX {
                     continue;
@@ -265,13 +304,13 @@ impl<'a> Census<'a> {
     /// in one of them, and none before it made worse.
     fn gain(&self, id: ServiceId, from: NodeId, to: NodeId) -> Option<(u64, u64, u64)> {
         let movable = self.services.get(&id).filter(|movable| movable.budget > 0)?;
-        let (here, there) = (movable.paths.get(&from)?, movable.paths.get(&to)?);
+        let (here, there) = (self.path(movable, from), self.path(movable, to));
         let differs = (0..here.len()).find(|depth| here.get(*depth) != there.get(*depth)).unwrap_or(here.len());
         // All from there on: what is even for zones may still be uneven for their racks, or become so.
         for depth in differs..here.len() {
+            let counts = self.of_branch.get(&id);
             let count = |path: &[String]| -> u64 {
-                let alike = movable.paths.iter().filter(|(_, other)| other.get(..=depth) == path.get(..=depth));
-                alike.map(|(node, _)| self.on(id, *node)).sum()
+                path.get(..=depth).and_then(|branch| counts?.get(branch)).copied().unwrap_or(0)
             };
             match count(here).checked_sub(count(there))? {
                 0 => return None,
@@ -300,6 +339,7 @@ impl<'a> Census<'a> {
             *total = total.saturating_add_signed(change);
             let count = self.of_service.entry((service, node)).or_default();
             *count = count.saturating_add_signed(change);
+            self.count_branches(service, node, change);
         }
         if let Some(movable) = self.services.get_mut(&service) {
             movable.budget = movable.budget.saturating_sub(1);

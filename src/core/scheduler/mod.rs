@@ -30,9 +30,7 @@ pub use nodes::NodeInfo;
 pub use place::{place, takes};
 pub use preempt::Eviction;
 pub use removal::{Candidate, rank_for_removal};
-#[cfg(test)]
-pub use table::FAILURES_WINDOW;
-pub use table::{NodeTable, avoided_until};
+pub use table::{FAILURES_WINDOW, NodeTable, avoided_until};
 
 /// A node where this many tasks of a service failed lately comes after all others for that service.
 const FAILURES_TO_AVOID: u32 = 3;

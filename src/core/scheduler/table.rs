@@ -233,6 +233,13 @@ impl NodeTable {
         weights.into_iter().filter(|(_, weight)| *weight >= FAILURES_TO_AVOID).map(|(id, _)| id).collect()
     }
 
+    /// When the next failure stops counting of those that keep a service off a node.
+    pub fn forgiven_at(&self, now: WallTime) -> Option<WallTime> {
+        let avoiding = self.failures.iter().filter(|(service, _)| !self.avoided(**service, now).is_empty());
+        let ends = avoiding.flat_map(|(_, failures)| failures).map(|failure| failure.ended + FAILURES_WINDOW);
+        ends.filter(|end| *end > now).min()
+    }
+
     /// Makes sure that the order of nodes by the values of `keys` is kept; says where.
     pub(super) fn shelve(&mut self, keys: &[SpreadKey], packs: bool) -> usize {
         if let Some(at) = self.shelves.iter().position(|shelf| shelf.order() == (keys, packs)) {

@@ -282,3 +282,28 @@ fn a_zone_gets_its_share_though_the_emptiest_nodes_are_all_in_another() {
     assert_eq!(world.spread(web).get(&11), Some(&3), "half of it in each zone");
     assert_eq!(shifts(&world), []);
 }
+
+#[test]
+fn whether_nodes_can_be_evened_out_is_not_asked_for_each_task_that_fails() {
+    let mut world = world(2, 100);
+    let web = up(&mut world, start_first("web", 4));
+    world.pass(200 * SECOND);
+    assert_eq!(world.wake_at, None, "at rest");
+    let fail = |world: &mut World| {
+        let task = world.running(web)[0].id;
+        let status = TaskStatus { state: TaskState::Failed, ..TaskStatus::default() };
+        world.change(vec![Change::TaskStatus { task, status }]);
+        world.settle();
+    };
+    fail(&mut world);
+    let failed = world.now;
+    world.pass(30 * SECOND);
+    assert_eq!(world.running(web).len(), 4);
+    assert_eq!(world.wake_at, Some(failed + 60 * SECOND), "a minute later");
+    fail(&mut world);
+    world.pass(20 * SECOND);
+    assert_eq!(world.wake_at, Some(failed + 60 * SECOND), "once for all of that minute");
+    join(&mut world, 3);
+    world.lead();
+    assert!(world.tasks(web).iter().any(|task| task.origin == TaskOrigin::Move), "at once when a node joins");
+}

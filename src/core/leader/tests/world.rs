@@ -2,7 +2,7 @@
 //! while, fail when a test says so, and vanish with their node.
 
 use crate::control;
-use crate::leader::{Ledger, STEP_CHANGES_MAX, Scope, TXN_CHANGES_MAX, step};
+use crate::leader::{Ledger, STEP_CHANGES_MAX, TXN_CHANGES_MAX};
 use crate::model::*;
 use crate::store::{Change, Object, Store, Txn, View};
 use crate::{ClusterId, NetworkId, NodeId, SecretId, Sensitive, ServiceId, TaskId, WallTime};
@@ -260,7 +260,7 @@ impl World {
             }
             self.led = self.now;
             self.ledger.assert_follows(&self.view());
-            let full = step(&self.view(), self.now, &Scope::All, &mut self.rng.clone());
+            let full = self.ledger.anew(&self.view()).step(&self.view(), self.now, &mut self.rng.clone());
             let result = self.ledger.step(&self.view(), self.now, &mut self.rng);
             assert_eq!(result, full, "looking at what changed comes to the same as looking at everything");
             let total: usize = result.txns.iter().map(|txn| txn.changes.len()).sum();
