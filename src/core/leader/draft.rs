@@ -1,5 +1,6 @@
 //! The transactions of one step so far, and the view they lead to.
 
+use super::oversize::Oversize;
 use super::{STEP_CHANGES_MAX, TXN_CHANGES_MAX};
 use crate::WallTime;
 use crate::model::{ResourceNames, Task, TaskAttachment, TaskStatus};
@@ -21,6 +22,7 @@ pub(super) struct Draft {
     pub changes: usize,
     /// Estimated bytes of the last transaction.
     bytes: usize,
+    oversize: Oversize,
 }
 
 /// What of a change may be of any length is counted: specs, labels, names and sentences.
@@ -79,8 +81,9 @@ fn unit_bytes(kind: &str, units: &ResourceNames) -> usize {
 }
 
 impl Draft {
-    pub fn new(view: &View, now: WallTime) -> Self {
-        Self { store: Store::from_view(view.clone()), view: view.clone(), now, txns: Vec::new(), changes: 0, bytes: 0 }
+    pub fn new(view: &View, now: WallTime, oversize: Oversize) -> Self {
+        let (store, view) = (Store::from_view(view.clone()), view.clone());
+        Self { store, view, now, txns: Vec::new(), changes: 0, bytes: 0, oversize }
     }
 
     /// Changes that may be added.
@@ -94,6 +97,8 @@ impl Draft {
             return;
         }
         for changes in groups {
+            let instead = self.oversize.instead(&self.store.view(), &changes, self.now);
+            let changes = instead.unwrap_or(changes);
             let trial = Txn { wall: self.now, changes, ..Txn::default() };
             match self.store.apply(self.store.view().index() + 1, 0, &trial) {
                 // What changes nothing is not worth a log entry.

@@ -1,6 +1,6 @@
 //! What the leader keeps between steps: what is free, who waits, and which services are to be looked at.
 //!
-//! All of it but when nodes are evened out (`evening`) follows from the view it was brought to, so nothing in it can
+//! All of it but when nodes are evened out (`evening`) and what is too large (`oversize`) follows from the view it was brought to, so nothing in it can
 //! drift or get lost: it is brought to the next view by what differs between the two, whatever became of the
 //! transactions of the last step.
 //! A service is looked at until there is nothing to do about it, and then not before something it depends
@@ -9,6 +9,7 @@
 use super::affected::affected;
 use super::draft::Draft;
 use super::evening::Evening;
+use super::oversize::Oversize;
 use super::{ROUNDS_MAX, STEP_CHANGES_MAX, Step};
 use crate::allocator::{self, Books};
 use crate::model::ContentId;
@@ -44,6 +45,7 @@ pub struct Ledger {
     dirty: BTreeSet<ServiceId>,
     wakes: Wakes,
     evening: Evening,
+    oversize: Oversize,
     /// The last service that was looked at where not all were.
     reconciled: Option<ServiceId>,
     /// Where the next look over all services goes on.
@@ -92,7 +94,7 @@ impl Ledger {
         self.follow(view);
         self.dirty.extend(self.wakes.due(now));
         self.evening.note(now);
-        let mut draft = Draft::new(view, now);
+        let mut draft = Draft::new(view, now, self.oversize.clone());
         let mut is_evened = false;
         for _ in 0..ROUNDS_MAX {
             let before = draft.changes;
@@ -129,6 +131,12 @@ impl Ledger {
         }
     }
 
+    /// A change alone did not fit into the log: it is left out from here on, and its service, task or network says so.
+    /// False when that was told before.
+    pub fn too_large(&mut self, change: &Change, bytes: usize, limit: usize) -> bool {
+        self.oversize.note(change, bytes, limit)
+    }
+
     /// All that is kept but what to look at is what a new one has.
     #[cfg(test)]
     pub(super) fn assert_follows(&self, view: &View) {
@@ -146,7 +154,7 @@ impl Ledger {
         let mut kept = self.clone();
         kept.follow(view);
         let all = view.services().map(|service| service.id).collect();
-        Self { evening: kept.evening, ..Self::at(view, all) }
+        Self { evening: kept.evening, oversize: kept.oversize, ..Self::at(view, all) }
     }
 
     /// Goes on to `view`.
@@ -156,6 +164,7 @@ impl Ledger {
         self.books.follow(&delta, view);
         self.dirty.extend(affected(&delta, view));
         self.evening.follow(&delta);
+        self.oversize.follow(&delta);
         let services = delta.services.iter().flat_map(|service| service.both().map(|service| service.id));
         let tasks = delta.tasks.iter().flat_map(|task| task.both().map(|task| task.service));
         for service in services.chain(tasks) {

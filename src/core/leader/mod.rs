@@ -12,6 +12,7 @@ mod clock;
 mod draft;
 mod evening;
 mod ledger;
+mod oversize;
 
 pub use clock::Clock;
 pub use ledger::Ledger;

@@ -2,9 +2,10 @@
 //! fence, again and again until there is nothing to do.
 
 use super::leader::LeaderParts;
-use super::write::WriteError;
+use super::write::{WriteError, Writer};
 use std::collections::VecDeque;
 use std::time::Duration;
+use swarm_core::WallTime;
 use swarm_core::leader::Ledger;
 use swarm_core::store::{Txn, View};
 use tokio::time::{Instant, sleep};
@@ -15,6 +16,54 @@ const RETRY: Duration = Duration::from_millis(200);
 const REFUSALS: u32 = 8;
 /// Longest sleep, and how often to look at what nothing tells of: due times are by the leaders' time, which may be set.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// What became of the writes of one step.
+enum Written {
+    All,
+    /// Someone wrote in between: decided anew on what is there now. Perhaps `after` others were written.
+    Overtaken {
+        after: bool,
+    },
+    /// One may or may not come through; what follows it was not tried.
+    Broken,
+}
+
+/// Writes what was decided at `now`, in its order.
+async fn write(ledger: &mut Ledger, txns: Vec<Txn>, term: u64, now: WallTime, writer: &Writer) -> Written {
+    let mut txns = VecDeque::from(txns);
+    let mut after = false;
+    while let Some(mut txn) = txns.pop_front() {
+        txn.term = Some(term);
+        txn.wall = now;
+        match writer.propose(&txn).await {
+            Ok(_) => after = true,
+            Err(WriteError::Refused(conflict)) => {
+                tracing::debug!(%conflict, "a decision was overtaken");
+                return Written::Overtaken { after };
+            }
+            // Its size is estimated when it is made. Each half is decided by itself as well: all is level-triggered.
+            Err(WriteError::TooLarge { .. }) if txn.changes.len() > 1 => {
+                let rest = txn.changes.split_off(txn.changes.len() / 2);
+                txns.push_front(Txn { changes: rest, ..Txn::default() });
+                txns.push_front(txn);
+            }
+            // The rest must not wait for what never fits.
+            Err(error @ WriteError::TooLarge { bytes, limit }) => {
+                let is_news = txn.changes.first().is_some_and(|change| ledger.too_large(change, bytes, limit));
+                match is_news {
+                    true => tracing::warn!(%error, term, "a decision is left out"),
+                    // It is left out of the next step; one that is not is not tried in a tight loop.
+                    false => sleep(RETRY).await,
+                }
+            }
+            Err(error) => {
+                tracing::info!(%error, term, "a decision was not written");
+                return Written::Broken;
+            }
+        }
+    }
+    Written::All
+}
 
 /// Runs until the term ends.
 pub async fn run(term: u64, parts: LeaderParts) {
@@ -46,31 +95,14 @@ pub async fn run(term: u64, parts: LeaderParts) {
         }
         let step = ledger.step(&view, now, &mut rand::rng());
         let idle = step.txns.is_empty();
-        let mut txns = VecDeque::from(step.txns);
-        while let Some(mut txn) = txns.pop_front() {
-            txn.term = Some(term);
-            txn.wall = now;
-            match parts.writer.propose(&txn).await {
-                Ok(_) => refused = 0,
-                // Someone wrote in between: decided anew on what is there now.
-                Err(WriteError::Refused(conflict)) => {
-                    tracing::debug!(%conflict, "a decision was overtaken");
-                    refused = refused.saturating_add(1);
-                    break;
-                }
-                // Its size is estimated when it is made. Each half is decided by itself as well: all is level-triggered.
-                Err(WriteError::TooLarge { .. }) if txn.changes.len() > 1 => {
-                    let rest = txn.changes.split_off(txn.changes.len() / 2);
-                    txns.push_front(Txn { changes: rest, ..Txn::default() });
-                    txns.push_front(txn);
-                }
-                Err(error) => {
-                    tracing::info!(%error, term, "a decision was not written");
-                    behind = true;
-                    // Decided anew it may end the same way.
-                    sleep(RETRY).await;
-                    break;
-                }
+        match write(&mut ledger, step.txns, term, now, &parts.writer).await {
+            Written::All => refused = 0,
+            Written::Overtaken { after: true } => refused = 1,
+            Written::Overtaken { after: false } => refused = refused.saturating_add(1),
+            Written::Broken => {
+                behind = true;
+                // Decided anew it may end the same way.
+                sleep(RETRY).await;
             }
         }
         if !idle {

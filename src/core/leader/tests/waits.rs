@@ -4,7 +4,7 @@ use super::world::*;
 use crate::leader::{Scope, step};
 use crate::model::*;
 use crate::plan::{service_reason, waiting_reason};
-use crate::store::{Change, Txn};
+use crate::store::{Change, Object, Txn};
 use crate::{NodeId, ServiceId};
 use std::sync::Arc;
 use std::time::Duration;
@@ -218,6 +218,51 @@ fn a_paused_update_is_the_services_reason() {
     let view = world.view();
     let reason = service_reason(&view, view.service(web).unwrap()).unwrap();
     assert!(reason.contains("update paused due to failure"), "{reason}");
+}
+
+#[test]
+fn what_does_not_fit_into_the_log_says_so_and_keeps_nothing_else_from_going_on() {
+    let mut world = World::new(1);
+    let (web, db) = (world.create(replicated("web", "web:1", 2)), world.create(replicated("db", "db:1", 1)));
+    let made = step(&world.view(), world.now, &Scope::All, &mut world.rng.clone()).txns.remove(0).changes;
+    let of_web = |change: &Change| matches!(change, Change::Create(Object::Task(task)) if task.service == web);
+    world.too_large(made.iter().find(|change| of_web(change)).expect("a task of it"));
+    world.settle();
+    assert_eq!((world.running(db).len(), world.tasks(web).len()), (1, 0));
+    let reason = |world: &World| service_reason(&world.view(), &world.service(web));
+    let said = reason(&world).expect("a reason");
+    assert!(said.contains("its tasks are too large to be written: 9000000 bytes, at most 8000000 fit"), "{said}");
+    let before = world.view().index();
+    world.pass(60 * SECOND);
+    assert_eq!(world.view().index(), before, "it is told once");
+    // What it becomes is tried.
+    world.update(web, |spec| spec.task.container.env.push("SMALLER=1".into()));
+    world.settle();
+    assert_eq!((world.running(web).len(), reason(&world)), (2, None));
+}
+
+#[test]
+fn an_address_or_a_place_that_does_not_fit_into_the_log_is_the_reason_of_its_task() {
+    for (state, words) in
+        [(TaskState::New, "its addresses are too large"), (TaskState::Pending, "its place is too large")]
+    {
+        let mut world = World::new(1);
+        let web = world.create(replicated("web", "web:1", 1));
+        let mut changes = step(&world.view(), world.now, &Scope::All, &mut world.rng).txns.remove(0).changes;
+        let of_task = |change: &Change| match state {
+            TaskState::New => matches!(change, Change::TaskAllocated { .. }),
+            _ => matches!(change, Change::TaskAssigned { .. }),
+        };
+        let at = changes.iter().position(of_task).expect("the change");
+        world.too_large(&changes[at]);
+        changes.truncate(at);
+        world.apply(&Txn { changes, ..Txn::default() });
+        world.settle();
+        assert_says(&world, web, words);
+        let before = world.view().index();
+        world.pass(60 * SECOND);
+        assert_eq!(world.view().index(), before, "it is told once");
+    }
 }
 
 #[test]

@@ -280,6 +280,11 @@ impl World {
         panic!("the leader does not come to rest");
     }
 
+    /// The leader is told that a change alone does not fit into the log.
+    pub fn too_large(&mut self, change: &Change) {
+        assert!(self.ledger.too_large(change, 9_000_000, 8_000_000), "it is new to it");
+    }
+
     /// One move of every agent that answers: each task one state further towards what is desired.
     pub fn agents(&mut self) -> bool {
         let view = self.view();
