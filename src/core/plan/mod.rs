@@ -10,6 +10,7 @@ mod backoff;
 mod canary;
 mod contents;
 mod evict;
+mod given_up;
 mod global;
 mod job;
 mod moves;

@@ -5,8 +5,9 @@
 
 use super::Plan;
 use super::canary;
+use super::given_up::{ended_for_good, left_behind};
 use super::moves;
-use super::restart::{is_finished, may_restart, policy};
+use super::restart::is_finished;
 use super::slots::{Slot, SlotKey};
 use super::task::{create, desire, fresh};
 use super::version::is_current;
@@ -188,11 +189,7 @@ impl<'a> Progress<'a> {
         let over_and_outdated =
             is_finished(view, service, slot) && slot.newest().is_some_and(|newest| !is_current(view, service, newest));
         // What it had of the new spec ended for good: the old stays, rather than the new being tried for ever.
-        let given_up = slot.newest().is_some_and(|newest| {
-            !newest.is_wanted()
-                && is_current(view, service, newest)
-                && !may_restart(policy(view, service, newest), newest)
-        });
+        let given_up = ended_for_good(view, service, slot).is_some();
         let brought = slot.tasks.iter().filter(|task| is_brought_in(service, task));
         let is_leaving = match key {
             SlotKey::Number(_) => false,
@@ -279,7 +276,8 @@ pub(super) fn update<R: RngCore>(view: &View, service: &Service, now: WallTime, 
         }
         advance(service, progress, reach, now, rng, plan);
     } else if let Some(status) = status.filter(|status| is_going_on(status.state)) {
-        complete(service, status, &progress, now, plan);
+        let behind = left_behind(view, service, &slots);
+        complete(service, status, &progress, behind, now, plan);
     }
 }
 
@@ -382,8 +380,16 @@ fn advance<R: RngCore>(
     }
 }
 
-/// The update is complete when everything it brought in has been watched for the monitor time.
-fn complete(service: &Service, status: UpdateStatus, progress: &[Progress], now: WallTime, plan: &mut Plan) {
+/// The update is complete when everything it brought in has been watched for the monitor time. What stays `behind`, of
+/// failures it was told to go on in spite of, is said.
+fn complete(
+    service: &Service,
+    status: UpdateStatus,
+    progress: &[Progress],
+    behind: Option<String>,
+    now: WallTime,
+    plan: &mut Plan,
+) {
     if progress.iter().any(|slot| slot.is_coming_up) {
         return;
     }
@@ -398,6 +404,7 @@ fn complete(service: &Service, status: UpdateStatus, progress: &[Progress], now:
         true => (UpdateState::RollbackCompleted, "rollback completed"),
         false => (UpdateState::Completed, "update completed"),
     };
-    let status = UpdateStatus { state, message: message.to_owned(), completed: Some(now), ..status };
+    let message = behind.map_or(message.to_owned(), |behind| format!("{message}; {behind}"));
+    let status = UpdateStatus { state, message, completed: Some(now), ..status };
     plan.add(vec![Change::ServiceUpdateStatus { service: service.id, status }]);
 }

@@ -3,6 +3,7 @@
 //! What the managers or the agent found out stands in the task's status. The rest is read from the snapshot
 //! when somebody asks, so that it is never out of date and costs no write. It decides nothing.
 
+use super::given_up::{given_up, left_behind};
 use super::once;
 use super::slots::{SlotKey, slots};
 use super::start::{Hold, hold};
@@ -114,16 +115,18 @@ pub fn service_reason(view: &View, service: &Service) -> Option<String> {
         match status.state {
             UpdateState::Paused | UpdateState::RollbackPaused => return Some(status.message.clone()),
             UpdateState::Updating if service.canaries().is_some() => return Some(status.message.clone()),
-            UpdateState::Updating
-            | UpdateState::Completed
-            | UpdateState::RollbackStarted
-            | UpdateState::RollbackCompleted => {}
+            UpdateState::Updating | UpdateState::RollbackStarted => {}
+            UpdateState::Completed | UpdateState::RollbackCompleted => {
+                if let Some(behind) = left_behind(view, service, &slots(view, service)) {
+                    return Some(behind);
+                }
+            }
         }
     }
-    match service.spec.mode {
+    given_up(view, service).or_else(|| match service.spec.mode {
         ServiceMode::Global | ServiceMode::GlobalJob => nowhere(view, service),
         ServiceMode::Replicated { .. } | ServiceMode::ReplicatedJob { .. } => None,
-    }
+    })
 }
 
 /// A global service has no task that could say that no node fits.

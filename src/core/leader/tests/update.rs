@@ -1,6 +1,7 @@
 use super::world::*;
 use crate::ServiceId;
 use crate::model::*;
+use crate::plan::service_reason;
 use crate::store::View;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -92,6 +93,34 @@ fn start_first_keeps_the_old_while_the_new_does_not_come_up() {
     let web = updated(&mut world, 1, config);
     world.pass(20 * SECOND);
     assert_eq!(images(&world, web), [("web:1".into(), 1)].into());
+}
+
+#[test]
+fn a_slot_that_stays_at_the_version_before_is_named_by_the_update_that_completed() {
+    let mut world = World::new(3);
+    let mut spec = replicated("web", "web:1", 3);
+    spec.update = Some(UpdateConfig {
+        order: UpdateOrder::StartFirst,
+        failure_action: FailureAction::Continue,
+        parallelism: 0,
+        ..UpdateConfig::default()
+    });
+    spec.task.restart = RestartPolicy { delay: SECOND, max_attempts: 1, ..RestartPolicy::default() };
+    let web = world.create(spec);
+    world.settle();
+    world.fate("web:2", Fate::CannotStart);
+    world.update(web, |spec| spec.task.container.image = "web:2".into());
+    world.pass(60 * SECOND);
+    assert_eq!(images(&world, web), [("web:1".into(), 3)].into());
+    let words = "3 of 3 slots stay at the version before: attempts used up (1 of 1); last error: executable file not found in $PATH";
+    assert_eq!(world.update_state(web), Some((UpdateState::Completed, format!("update completed; {words}"))));
+    let reason = |world: &World| service_reason(&world.view(), &world.service(web));
+    assert_eq!(reason(&world).as_deref(), Some(words));
+    world.fate("web:2", Fate::Runs);
+    world.update(web, |spec| spec.task.force_update += 1);
+    world.pass(60 * SECOND);
+    assert_eq!(world.update_state(web), Some((UpdateState::Completed, "update completed".into())));
+    assert_eq!((images(&world, web), reason(&world)), ([("web:2".into(), 3)].into(), None));
 }
 
 #[test]

@@ -220,6 +220,96 @@ fn a_paused_update_is_the_services_reason() {
     assert!(reason.contains("update paused due to failure"), "{reason}");
 }
 
+fn service_says(world: &World, service: ServiceId) -> Option<String> {
+    service_reason(&world.view(), &world.service(service))
+}
+
+/// A service of three whose tasks have `fate` a second after they came up.
+fn ended(mode: ServiceMode, fate: Fate, restart: RestartPolicy) -> (World, ServiceId) {
+    let mut world = World::new(1);
+    world.fate("web:1", fate);
+    let mut spec = ServiceSpec { mode, ..replicated("web", "web:1", 3) };
+    spec.task.restart = RestartPolicy { delay: SECOND, ..restart };
+    let web = world.create(spec);
+    world.pass(60 * SECOND);
+    (world, web)
+}
+
+#[test]
+fn a_service_whose_slots_are_given_up_says_why_and_what_to_do() {
+    let three = ServiceMode::Replicated { replicas: 3 };
+    let policy = |condition, max_attempts, window_s| RestartPolicy {
+        condition,
+        max_attempts,
+        window: Duration::from_secs(window_s),
+        ..RestartPolicy::default()
+    };
+    let (fails, completes) = (Fate::FailsAfter(SECOND), Fate::CompletesAfter(SECOND));
+    for (fate, policy, words) in [
+        (
+            fails,
+            policy(RestartCondition::Any, 2, 0),
+            "3 of 3 slots are given up: attempts used up (2 of 2); last error: exit code 1",
+        ),
+        (
+            fails,
+            policy(RestartCondition::OnFailure, 2, 300),
+            "3 of 3 slots are given up: attempts used up (2 within 300 s); last error: exit code 1",
+        ),
+        (
+            fails,
+            policy(RestartCondition::None, 0, 0),
+            "3 of 3 slots are given up: failed, with restart condition none; last error: exit code 1",
+        ),
+        (
+            completes,
+            policy(RestartCondition::OnFailure, 0, 0),
+            "3 of 3 slots are over: completed, with restart condition on-failure",
+        ),
+        (
+            completes,
+            policy(RestartCondition::None, 0, 0),
+            "3 of 3 slots are over: completed, with restart condition none",
+        ),
+    ] {
+        let (mut world, web) = ended(three.clone(), fate, policy);
+        let what = "; run \"swarm service update --force web\" to start again";
+        assert_eq!(service_says(&world, web), Some(format!("{words}{what}")));
+        // What it says to do helps.
+        world.fate("web:1", Fate::Runs);
+        world.update(web, |spec| spec.task.force_update += 1);
+        world.pass(60 * SECOND);
+        assert_eq!((world.running(web).len(), service_says(&world, web)), (3, None));
+    }
+}
+
+#[test]
+fn a_service_that_is_restarted_or_scaled_to_nothing_has_given_up_nothing() {
+    let (world, web) =
+        ended(ServiceMode::Replicated { replicas: 3 }, Fate::FailsAfter(SECOND), RestartPolicy::default());
+    assert_eq!(service_says(&world, web), None);
+    let policy = RestartPolicy { max_attempts: 1, ..RestartPolicy::default() };
+    let (mut world, web) = ended(ServiceMode::Replicated { replicas: 3 }, Fate::FailsAfter(SECOND), policy);
+    world.update(web, |spec| spec.mode = ServiceMode::Replicated { replicas: 0 });
+    world.settle();
+    assert_eq!(service_says(&world, web), None);
+}
+
+#[test]
+fn a_job_whose_runs_are_given_up_says_why_and_one_that_completed_says_nothing() {
+    let policy =
+        || RestartPolicy { condition: RestartCondition::OnFailure, max_attempts: 1, ..RestartPolicy::default() };
+    let job = || ServiceMode::ReplicatedJob { max_concurrent: 2, total_completions: 5 };
+    let (world, web) = ended(job(), Fate::FailsAfter(SECOND), policy());
+    let said = service_says(&world, web).expect("a reason");
+    assert!(said.starts_with("5 of 5 runs are given up: attempts used up (1 of 1); last error: exit code 1"), "{said}");
+    let (world, web) = ended(ServiceMode::GlobalJob, Fate::FailsAfter(SECOND), policy());
+    let said = service_says(&world, web).expect("a reason");
+    assert!(said.starts_with("1 of 1 runs is given up"), "{said}");
+    let (world, web) = ended(job(), Fate::CompletesAfter(SECOND), policy());
+    assert_eq!(service_says(&world, web), None);
+}
+
 #[test]
 fn what_does_not_fit_into_the_log_says_so_and_keeps_nothing_else_from_going_on() {
     let mut world = World::new(1);
