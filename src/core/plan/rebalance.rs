@@ -2,7 +2,7 @@
 //!
 //! Only tasks that can be there twice meanwhile (see `moves`), and only where the spread becomes better by at least
 //! two: over the values of a label the service is spread over, over nodes for the service, or over nodes for all tasks
-//! without making one of the former worse. Each move lowers the unevenness, so there is an end to it. The budget is
+//! without making one of the former worse, and not from nodes that are less loaded by what is reserved. Each move lowers the unevenness, so there is an end to it. The budget is
 //! read from the tasks that were made to move, so that a new leader keeps to it.
 
 use super::moves::{mover, starts_first, stays_until_moved};
@@ -238,16 +238,16 @@ impl<'a> Census<'a> {
 
     /// The best move there is.
     fn best(&self, board: &Board, now: WallTime) -> Option<(Arc<Task>, NodeId, NodeId)> {
-        let mut from: Vec<(NodeId, u64)> = self.movable.keys().map(|id| (*id, self.total(*id))).collect();
+        let mut from: Vec<(NodeId, u64)> = self.movable.keys().map(|id| (*id, self.fullness(board, *id))).collect();
         from.sort_by_key(|(id, total)| (Reverse(*total), *id));
         let open = board.nodes().all().filter(|info| scheduler::takes_tasks(info));
-        let mut to: Vec<(NodeId, u64)> = open.map(|info| (info.id(), self.total(info.id()))).collect();
+        let mut to: Vec<(NodeId, u64)> = open.map(|info| (info.id(), self.fullness(board, info.id()))).collect();
         to.sort_by_key(|(id, total)| (*total, *id));
         let to = self.targets(&to);
         for (from, _) in from.into_iter().take(FROM_NODES_MAX) {
             for (to, _) in to.iter().filter(|(to, _)| *to != from) {
                 let tasks = self.movable.get(&from).into_iter().flatten();
-                let gains = tasks.filter_map(|task| Some((self.gain(task.service, from, *to)?, task)));
+                let gains = tasks.filter_map(|task| Some((self.gain(board, task.service, from, *to)?, task)));
                 let mut gains: Vec<_> = gains.collect();
                 gains.sort_by_key(|(gain, task)| (Reverse(*gain), task.service, Reverse(task.slot)));
                 let takes = |task: &Task| {
@@ -296,13 +296,23 @@ impl<'a> Census<'a> {
         self.totals.get(&node).copied().unwrap_or(0)
     }
 
+    /// The share of the node that is in use, in tenths.
+    fn load_step(&self, board: &Board, node: NodeId) -> u32 {
+        self.filled.get(&node).or_else(|| board.nodes().get(node)).map_or(0, scheduler::load_step)
+    }
+
+    /// As the scheduler goes: by the share in use, then by the tasks.
+    fn fullness(&self, board: &Board, node: NodeId) -> u64 {
+        (u64::from(self.load_step(board, node)) << 32) + self.total(node)
+    }
+
     fn on(&self, service: ServiceId, node: NodeId) -> u64 {
         self.of_service.get(&(service, node)).copied().unwrap_or(0)
     }
 
     /// By how much a move makes the spread better: over labels, then of the service, then of everything; at least two
     /// in one of them, and none before it made worse.
-    fn gain(&self, id: ServiceId, from: NodeId, to: NodeId) -> Option<(u64, u64, u64)> {
+    fn gain(&self, board: &Board, id: ServiceId, from: NodeId, to: NodeId) -> Option<(u64, u64, u64)> {
         let movable = self.services.get(&id).filter(|movable| movable.budget > 0)?;
         let (here, there) = (self.path(movable, from), self.path(movable, to));
         let differs = (0..here.len()).find(|depth| here.get(*depth) != there.get(*depth)).unwrap_or(here.len());
@@ -321,6 +331,7 @@ impl<'a> Census<'a> {
         let (service, total) = (self.on(id, from).checked_sub(self.on(id, to))?, self.total(from));
         match (service, total.saturating_sub(self.total(to))) {
             (0, _) | (1, 0 | 1) => None,
+            (1, _) if self.load_step(board, from) < self.load_step(board, to) => None,
             (1, total) => Some((0, 0, total)),
             (service, total) => Some((0, service, total)),
         }

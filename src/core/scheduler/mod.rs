@@ -30,6 +30,7 @@ pub use nodes::NodeInfo;
 pub use place::{place, takes};
 pub use preempt::Eviction;
 pub use removal::{Candidate, rank_for_removal};
+pub use score::load_step;
 pub use table::{FAILURES_WINDOW, NodeTable, avoided_until};
 
 /// A node where this many tasks of a service failed lately comes after all others for that service.

@@ -92,11 +92,42 @@ fn free(capacity: i64, used: i128) -> i64 {
     i64::try_from(free).unwrap_or(if free < 0 { i64::MIN } else { i64::MAX })
 }
 
+/// What a task that reserves none counts as when loads are compared (as Kubernetes has it when it scores nodes): without
+/// it they would all go where least is reserved. No node is full of them.
+const NANO_CPUS_ASSUMED: i64 = 100_000_000;
+const MEMORY_BYTES_ASSUMED: i64 = 200 * 1024 * 1024;
+
+/// What the tasks that are to run on a node reserve or are taken to need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Weight {
+    nano_cpus: i128,
+    memory_bytes: i128,
+}
+
+impl Weight {
+    fn change(&mut self, task: &Task, sign: i128) {
+        let wants = &task.spec.resources.reservations;
+        let or = |reserved: i64, assumed: i64| i128::from(if reserved > 0 { reserved } else { assumed });
+        self.nano_cpus += sign * or(wants.nano_cpus, NANO_CPUS_ASSUMED);
+        self.memory_bytes += sign * or(wants.memory_bytes, MEMORY_BYTES_ASSUMED);
+    }
+}
+
+/// Of the scarcer of CPU and memory, in thousandths.
+fn permille(capacity: Option<&Resources>, nano_cpus: i128, memory_bytes: i128) -> u64 {
+    let share = |used: i128, all: i64| {
+        let (used, all) = (u128::try_from(used).unwrap_or(0), u128::try_from(all).unwrap_or(0));
+        u64::try_from(used.saturating_mul(1000).checked_div(all).unwrap_or(0)).unwrap_or(u64::MAX)
+    };
+    capacity.map_or(0, |all| share(nano_cpus, all.nano_cpus).max(share(memory_bytes, all.memory_bytes)))
+}
+
 /// One node and what is on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeInfo {
     pub node: Arc<Node>,
     used: Used,
+    weight: Weight,
     /// In order.
     pub(super) ports: Vec<BoundPort>,
     tasks: u32,
@@ -106,7 +137,8 @@ pub struct NodeInfo {
 impl NodeInfo {
     /// A node with nothing on it.
     pub(super) fn new(node: Arc<Node>) -> Self {
-        Self { node, used: Used::default(), ports: Vec::new(), tasks: 0, by_service: BTreeMap::new() }
+        let (used, weight) = (Used::default(), Weight::default());
+        Self { node, used, weight, ports: Vec::new(), tasks: 0, by_service: BTreeMap::new() }
     }
 
     pub fn id(&self) -> NodeId {
@@ -160,15 +192,15 @@ impl NodeInfo {
         units.collect()
     }
 
-    /// Reserved share of the scarcer of CPU and memory, in thousandths.
+    /// Reserved share of the scarcer of CPU and memory, in thousandths, by whatever holds it still.
     pub(super) fn reserved_permille(&self) -> u64 {
-        let share = |used: i128, all: i64| {
-            let (used, all) = (u128::try_from(used).unwrap_or(0), u128::try_from(all).unwrap_or(0));
-            u64::try_from(used.saturating_mul(1000).checked_div(all).unwrap_or(0)).unwrap_or(u64::MAX)
-        };
-        self.capacity().map_or(0, |all| {
-            share(self.used.nano_cpus, all.nano_cpus).max(share(self.used.memory_bytes, all.memory_bytes))
-        })
+        permille(self.capacity(), self.used.nano_cpus, self.used.memory_bytes)
+    }
+
+    /// The share that what is to run here reserves or is taken to need, in thousandths; more than all of it where much
+    /// reserves nothing.
+    pub(super) fn load_permille(&self) -> u64 {
+        permille(self.capacity(), self.weight.nano_cpus, self.weight.memory_bytes)
     }
 
     /// Counts `task` as being here.
@@ -179,6 +211,7 @@ impl NodeInfo {
             self.ports.insert(at, port);
         }
         if task.is_wanted() {
+            self.weight.change(task, 1);
             self.tasks += 1;
             *self.by_service.entry(task.service).or_default() += 1;
         }
@@ -193,6 +226,7 @@ impl NodeInfo {
             }
         }
         if task.is_wanted() {
+            self.weight.change(task, -1);
             self.tasks -= 1;
             if let Some(count) = self.by_service.get_mut(&task.service) {
                 *count -= 1;

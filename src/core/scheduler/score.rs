@@ -7,8 +7,16 @@ use super::demand::Demand;
 use super::nodes::NodeInfo;
 use crate::NodeId;
 
-/// How loaded a node is, for whichever service: few tasks, then little reserved, and at last the id. Where tasks are
-/// packed the other way round: much reserved, then many tasks.
+/// Thousandths of a node's load that count as the same: a task more or less is told by the number of tasks, and nodes of
+/// one size get as many of them.
+const LOAD_STEP_PERMILLE: u64 = 100;
+
+/// How loaded a node is, for whichever service: a small share in use, in tenths, then few tasks, then exactly by the
+/// share, and at last the id. Where tasks are packed the other way round: much reserved, then many tasks.
+///
+/// The share is the larger one of CPU and memory that is reserved (Kubernetes' `LeastAllocated` and Nomad's `spread` go by
+/// it as well; swarmkit by the number of tasks alone). It is that before the task is placed, for which one order of the
+/// nodes serves all tasks; a node that is too small for the task is left out by the filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Load {
     order: (u64, u64),
@@ -17,10 +25,18 @@ pub(super) struct Load {
 
 impl Load {
     pub fn of(info: &NodeInfo, packs: bool) -> Self {
-        let (tasks, reserved) = (u64::from(info.tasks()), info.reserved_permille());
-        let order = if packs { (u64::MAX - reserved, u64::MAX - tasks) } else { (tasks, reserved) };
+        let tasks = u64::from(info.tasks());
+        let order = match packs {
+            true => (u64::MAX - info.reserved_permille(), u64::MAX - tasks),
+            false => ((u64::from(load_step(info)) << 32) + tasks, info.load_permille()),
+        };
         Self { order, node: info.node.id }
     }
+}
+
+/// The share of a node that is in use, in tenths.
+pub fn load_step(info: &NodeInfo) -> u32 {
+    u32::try_from(info.load_permille() / LOAD_STEP_PERMILLE).unwrap_or(u32::MAX)
 }
 
 /// A node's place among others for a task: few tasks of its service unless it is packed, then by [`Load`].

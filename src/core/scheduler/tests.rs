@@ -134,6 +134,50 @@ fn among_equals_the_node_with_less_reserved_is_taken() {
 }
 
 #[test]
+fn a_node_with_a_smaller_share_in_use_comes_before_one_with_fewer_tasks() {
+    let mut table = Table::new(2);
+    table.task(1, Some(1), |spec, _| reserve(spec, 3, 1));
+    for service in 2..5 {
+        table.task(service, Some(2), |spec, _| reserve(spec, 0, 1));
+    }
+    let waiting = table.task(9, None, |spec, _| reserve(spec, 1, 1));
+    table.place();
+    assert_eq!(table.node_of(waiting), Some(2), "3 of 8 GiB by three tasks, rather than 3 of 4 CPUs by one");
+    // Replicas of a service stay even over the nodes all the same.
+    let second = table.task(9, None, |spec, _| reserve(spec, 1, 1));
+    table.place();
+    assert_eq!(table.node_of(second), Some(1));
+}
+
+#[test]
+fn what_reserves_nothing_does_not_pile_up_where_nothing_is_reserved() {
+    let mut table = Table::new(2);
+    table.task(1, Some(1), |spec, _| reserve(spec, 1, 2));
+    for service in 10..40 {
+        table.task(service, None, |_, _| {});
+    }
+    table.place();
+    let view = table.store.view();
+    let on = |node: u128| view.tasks_of_node(NodeId(node)).count();
+    assert!((10..=13).contains(&on(1)), "{} and {}: 25 % more of the first are taken", on(1), on(2));
+}
+
+#[test]
+fn a_larger_node_gets_more_of_what_reserves_nothing() {
+    let mut table = Table::new(2);
+    table.edit(2, |node| {
+        let resources = &mut node.description.as_mut().unwrap().resources;
+        (resources.nano_cpus, resources.memory_bytes) = (12_000_000_000, 24 * GIB);
+    });
+    for service in 10..50 {
+        table.task(service, None, |_, _| {});
+    }
+    table.place();
+    let view = table.store.view();
+    assert!((28..=32).contains(&view.tasks_of_node(NodeId(2)).count()), "about three quarters");
+}
+
+#[test]
 fn tasks_are_spread_over_the_values_of_a_label_before_over_nodes() {
     let mut table = Table::new(5);
     for (id, zone) in [(1, "a"), (2, "a"), (3, "a"), (4, "a"), (5, "b")] {

@@ -307,3 +307,17 @@ fn whether_nodes_can_be_evened_out_is_not_asked_for_each_task_that_fails() {
     world.lead();
     assert!(world.tasks(web).iter().any(|task| task.origin == TaskOrigin::Move), "at once when a node joins");
 }
+
+#[test]
+fn tasks_do_not_move_for_their_number_to_a_node_of_which_more_is_in_use() {
+    let mut world = world(2, 0);
+    let mut large = replicated("large", "db:1", 1);
+    large.task.resources.reservations.nano_cpus = 3_500_000_000;
+    up(&mut world, large);
+    for n in 0..4 {
+        up(&mut world, start_first(&format!("s{n}"), 1));
+    }
+    let view = world.view();
+    assert_eq!([1, 2].map(|node| view.tasks_of_node(NodeId(node)).count()), [1, 4]);
+    assert_eq!(shifts(&world), []);
+}
