@@ -3,6 +3,7 @@
 //! `make bench` runs it; BENCHMARKS.md has the figures and the targets. Times are divan's, with the work
 //! on an in-memory store whose set-up does not count.
 
+mod busy;
 mod cluster;
 
 use divan::Bencher;
