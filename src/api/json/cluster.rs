@@ -9,7 +9,7 @@ use crate::ports::JoinTokens;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use swarm_core::model::{Cluster, ClusterSpec};
+use swarm_core::model::{Cluster, ClusterSpec, TASK_HISTORY_LIMIT_MAX};
 
 /// Raft ticks in units of which Docker's spec speaks; ours are not set by users.
 const ELECTION_TICK: u64 = 10;
@@ -24,9 +24,8 @@ pub fn merge_cluster_spec(mut object: Object, mut spec: ClusterSpec) -> Result<C
         spec.labels = labels;
     }
     if let Some(mut orchestration) = object.object("Orchestration")? {
-        if let Some(limit) = orchestration.opt_u64("TaskHistoryRetentionLimit")? {
-            spec.task_history_limit = u32::try_from(limit)
-                .map_err(|_| ApiError::bad("Orchestration.TaskHistoryRetentionLimit: too large"))?;
+        if let Some(limit) = orchestration.opt_i64("TaskHistoryRetentionLimit")? {
+            spec.task_history_limit = task_history_limit(limit)?;
         }
         orchestration.finish()?;
     }
@@ -57,6 +56,19 @@ pub fn merge_cluster_spec(mut object: Object, mut spec: ClusterSpec) -> Result<C
     }
     object.finish()?;
     Ok(spec)
+}
+
+/// The Engine API (v1.55, `SwarmSpec.Orchestration`) keeps the tasks of a negative number for ever: that is refused.
+fn task_history_limit(limit: i64) -> Result<u32, ApiError> {
+    let most = i64::from(TASK_HISTORY_LIMIT_MAX);
+    let fits = u32::try_from(limit).ok().filter(|_| limit <= most);
+    fits.ok_or_else(|| {
+        let what = if limit < 0 { "to keep all ended tasks" } else { "so many" };
+        ApiError::bad(format!(
+            "Orchestration.TaskHistoryRetentionLimit: {limit} is refused: {what} would fill the memory of every manager \
+             when tasks crash again and again; use 0 to {most}"
+        ))
+    })
 }
 
 /// Beyond the API.

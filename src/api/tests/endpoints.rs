@@ -136,6 +136,23 @@ async fn tokens_are_shown_to_managers_and_rotated_on_request() {
 }
 
 #[tokio::test]
+async fn a_task_history_without_end_is_refused_with_the_longest_there_is() {
+    let world = World::manager();
+    for limit in [-1, i64::MIN, 101, i64::MAX] {
+        let version = world.version("/swarm").await;
+        let spec = json!({ "Orchestration": { "TaskHistoryRetentionLimit": limit } });
+        let refused = world.post(&format!("/swarm/update?version={version}"), spec).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        let said = refused.text();
+        assert!(said.contains(&format!("Orchestration.TaskHistoryRetentionLimit: {limit} is refused")), "{said}");
+        assert!(said.contains("use 0 to 100"), "{said}");
+    }
+    let version = world.version("/swarm").await;
+    let spec = json!({ "Orchestration": { "TaskHistoryRetentionLimit": 100 } });
+    assert_eq!(world.post(&format!("/swarm/update?version={version}"), spec).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn settings_left_out_of_an_update_stay() {
     let world = World::manager();
     let version = world.version("/swarm").await;

@@ -6,13 +6,18 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// `ClusterSpec::task_history_limit`. All tasks are held in the memory of every manager and travel in one snapshot: a
+/// crash loop of a few slots with a longer history, or one without end, would take them down.
+pub const TASK_HISTORY_LIMIT_MAX: u32 = 100;
+
 /// What users may set (Engine API: `SwarmSpec`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterSpec {
     /// Always "default" in the API.
     pub name: String,
     pub labels: Labels,
-    /// Finished tasks kept per slot (API `TaskHistoryRetentionLimit`, default 5).
+    /// Finished tasks kept per slot: API `TaskHistoryRetentionLimit`, default 5 as swarmkit's cluster has it. At most
+    /// [`TASK_HISTORY_LIMIT_MAX`], and never without end, which the API means by a negative number.
     pub task_history_limit: u32,
     /// Entries between snapshots (API `Raft.SnapshotInterval`).
     pub snapshot_interval: u64,
