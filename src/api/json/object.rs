@@ -130,8 +130,8 @@ impl Object {
         if value.is_null() {
             return Ok(0.0);
         }
-        match value.as_f64() {
-            Some(number) => Ok(number as f32),
+        match value.as_f64().map(|number| number as f32).filter(|number| number.is_finite()) {
+            Some(number) => Ok(number),
             None => self.wrong(name, "a number"),
         }
     }

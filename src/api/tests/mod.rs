@@ -8,3 +8,4 @@ mod fake;
 mod roundtrip;
 mod streams;
 mod versions;
+mod wild;

@@ -10,7 +10,7 @@ use swarm_core::model::*;
 use swarm_core::store::{Object as Stored, Store, View};
 use swarm_core::{ConfigId, NetworkId, SecretId, Sensitive};
 
-fn view() -> View {
+pub(super) fn view() -> View {
     let network = |id, name: &str| Network {
         id: NetworkId(id),
         meta: Meta::default(),

@@ -119,9 +119,14 @@ fn read_resources(mut object: Object) -> Read<ResourceRequirements> {
     if let Some(mut reserved) = object.object("Reservations")? {
         resources.reservations.nano_cpus = reserved.i64("NanoCPUs")?;
         resources.reservations.memory_bytes = reserved.i64("MemoryBytes")?;
-        for generic in reserved.objects("GenericResources")? {
+        for (index, generic) in reserved.objects("GenericResources")?.into_iter().enumerate() {
             let (kind, amount) = read_generic(generic)?;
-            *resources.reservations.generic.entry(kind).or_default() += amount;
+            let place = reserved.path(&format!("GenericResources[{index}]"));
+            let all = resources.reservations.generic.entry(kind).or_default();
+            // The same kind may be given in parts.
+            *all = all.checked_add(amount).ok_or_else(|| {
+                ApiError::bad(format!("{place}: the amounts of its kind add up to more than {}", i64::MAX))
+            })?;
         }
         reserved.finish()?;
     }
@@ -140,10 +145,12 @@ fn read_generic(mut object: Object) -> Read<(String, i64)> {
     let Some(mut discrete) = object.object("DiscreteResourceSpec")? else {
         return Err(ApiError::bad(format!("{}: must be given", object.path("DiscreteResourceSpec"))));
     };
-    let pair = (discrete.string("Kind")?, discrete.i64("Value")?);
+    let kind = discrete.string("Kind")?;
+    // A part below nothing would hide in the sum.
+    let amount = i64::try_from(discrete.u64("Value")?).unwrap_or(i64::MAX);
     discrete.finish()?;
     object.finish()?;
-    Ok(pair)
+    Ok((kind, amount))
 }
 
 fn read_restart(object: Option<Object>, is_job: bool) -> Read<RestartPolicy> {
