@@ -46,6 +46,35 @@ fn read(json: serde_json::Value) -> ServiceSpec {
     read_service_spec(Object::root(json).unwrap(), &view()).unwrap().spec
 }
 
+#[test]
+fn an_update_config_that_says_nothing_updates_all_at_once_and_an_absent_one_a_task_at_a_time() {
+    let spec = |json| read(json);
+    let empty = spec(serde_json::json!({ "UpdateConfig": {}, "RollbackConfig": {} }));
+    for config in [empty.update, empty.rollback].map(|config| config.expect("it is there")) {
+        assert_eq!((config.parallelism, config.monitor), (0, Duration::from_secs(5)));
+        assert_eq!((config.failure_action, config.order), (FailureAction::Pause, UpdateOrder::StopFirst));
+    }
+    let absent = spec(serde_json::json!({}));
+    assert_eq!((absent.update, absent.rollback), (None, None));
+    assert_eq!(UpdateConfig::default().parallelism, 1, "what holds then");
+}
+
+#[test]
+fn what_a_spec_does_not_say_is_as_the_engine_api_has_it() {
+    let mode = |json| read(serde_json::json!({ "Mode": json })).mode;
+    assert_eq!(mode(serde_json::json!({})), ServiceMode::Replicated { replicas: 1 });
+    assert_eq!(mode(serde_json::json!({ "Replicated": {} })), ServiceMode::Replicated { replicas: 1 });
+    let job = |max_concurrent, total_completions| ServiceMode::ReplicatedJob { max_concurrent, total_completions };
+    assert_eq!(mode(serde_json::json!({ "ReplicatedJob": {} })), job(1, 1));
+    assert_eq!(mode(serde_json::json!({ "ReplicatedJob": { "MaxConcurrent": 3 } })), job(3, 3));
+    assert_eq!(mode(serde_json::json!({ "ReplicatedJob": { "TotalCompletions": 3 } })), job(1, 3));
+    let restart = |json| read(serde_json::json!({ "TaskTemplate": { "RestartPolicy": json } })).task.restart;
+    let default = restart(serde_json::json!({}));
+    assert_eq!((default.condition, default.delay), (RestartCondition::Any, Duration::from_secs(5)));
+    assert_eq!((default.max_attempts, default.window), (0, Duration::ZERO));
+    assert_eq!(restart(serde_json::json!({ "Delay": 0 })).delay, Duration::ZERO);
+}
+
 fn word() -> impl Strategy<Value = String> {
     proptest::sample::select(vec!["", "a", "web-1", "x y", "Ä"]).prop_map(str::to_owned)
 }

@@ -1,4 +1,7 @@
 //! Services: what a user wants to run, how many, how it is updated and reached.
+//!
+//! Fields are the Engine API's (v1.55); "swarmkit" names defaults that its text leaves to the engine
+//! (`api/defaults/service.go`).
 
 use super::{ContainerSpec, ContentVersion, Labels, Meta, Platform, Resources};
 use crate::{NetworkId, ServiceId, Stamp, WallTime};
@@ -8,7 +11,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// API `ServiceSpec.Mode`.
+/// API `ServiceSpec.Mode`. Default: one replica (moby's conversion to swarmkit's spec).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ServiceMode {
     Replicated {
@@ -17,7 +20,9 @@ pub enum ServiceMode {
     /// One task on every node that fits.
     Global,
     ReplicatedJob {
+        /// API default 1.
         max_concurrent: u64,
+        /// API: as many as `MaxConcurrent` unless set.
         total_completions: u64,
     },
     GlobalJob,
@@ -33,7 +38,7 @@ impl ServiceMode {
     }
 }
 
-/// API `Resources.Limits` and `.Reservations`. 0 is none.
+/// API `Resources.Limits` and `.Reservations`. 0 is none; a pids limit of 0 is none as well (API `Limit.Pids`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResourceRequirements {
     pub limit_nano_cpus: i64,
@@ -42,7 +47,7 @@ pub struct ResourceRequirements {
     pub reservations: Resources,
 }
 
-/// API `RestartPolicy.Condition`.
+/// API `RestartPolicy.Condition`; "any" by default (swarmkit), for jobs "on-failure".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RestartCondition {
     None,
@@ -55,11 +60,11 @@ pub enum RestartCondition {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestartPolicy {
     pub condition: RestartCondition,
-    /// Before a restart; default 5 s.
+    /// Before a restart; default 5 s (swarmkit).
     pub delay: Duration,
-    /// 0 is without end; at most [`WINDOW_ATTEMPTS_MAX`] with a window.
+    /// 0, the API's default, is without end; at most [`WINDOW_ATTEMPTS_MAX`] with a window.
     pub max_attempts: u64,
-    /// Attempts are counted within it; 0 is for ever.
+    /// Attempts are counted within it; 0, the API's default, is for ever.
     pub window: Duration,
     /// Beyond the API: the delay doubles with each restart in a row, up to this; 0 keeps it fixed.
     pub backoff_max: Duration,
@@ -88,7 +93,7 @@ pub struct Placement {
     pub constraints: Vec<String>,
     /// Spread over the values of these (`node.labels.zone`), outermost first.
     pub spread: Vec<String>,
-    /// 0 is without limit.
+    /// 0, the API's default, is without limit.
     pub max_replicas_per_node: u64,
     pub platforms: Vec<Platform>,
     /// Beyond the API: who goes first when there is not room for all; higher is more important, 0 is usual.
@@ -127,7 +132,7 @@ pub struct LogDriver {
     pub options: BTreeMap<String, String>,
 }
 
-/// API `FailureAction`.
+/// API `FailureAction`; "pause" by default (swarmkit).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailureAction {
     #[default]
@@ -136,7 +141,7 @@ pub enum FailureAction {
     Rollback,
 }
 
-/// API `UpdateConfig.Order`.
+/// API `UpdateConfig.Order`; "stop-first" by default (swarmkit).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UpdateOrder {
     #[default]
@@ -144,17 +149,17 @@ pub enum UpdateOrder {
     StartFirst,
 }
 
-/// API `UpdateConfig` and `RollbackConfig`.
+/// API `UpdateConfig` and `RollbackConfig`. [`Default`] is what holds where all of it is absent (swarmkit).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpdateConfig {
-    /// Slots at once; 0 is all.
+    /// Slots at once; 0 is all (API: "0 means unlimited parallelism").
     pub parallelism: u64,
     /// After a slot is done, before the next.
     pub delay: Duration,
     pub failure_action: FailureAction,
-    /// A task that fails within this time after its start counts as a failed update; default 5 s.
+    /// A task that fails within this time after its start counts as a failed update; default 5 s (swarmkit).
     pub monitor: Duration,
-    /// 0 to 1.
+    /// 0 to 1; API default 0.
     pub max_failure_ratio: f32,
     pub order: UpdateOrder,
     /// Beyond the API: slots that are updated first, before the update waits to be promoted; 0 does not wait.
@@ -215,7 +220,7 @@ pub struct PortConfig {
     pub name: String,
     pub protocol: Protocol,
     pub target_port: u16,
-    /// 0 asks for a free one from 30000-32767.
+    /// 0 asks for a free one from 30000-32767 (swarmkit's port allocator).
     pub published_port: u16,
     pub mode: PublishMode,
     /// Beyond the API: only this address of the node answers.

@@ -1,4 +1,7 @@
 //! `ServiceSpec` from JSON.
+//!
+//! Names and types are the Engine API's (v1.55, `ServiceSpec` and `TaskSpec`). Where it names no default, the one its
+//! engine has is taken: swarmkit's `api/defaults/service.go`, or moby's conversion of the spec to swarmkit's.
 
 use super::extension::read_extension;
 use super::{CONDITIONS, FAILURE_ACTIONS, ORDERS, PROTOCOLS, PUBLISH_MODES};
@@ -57,6 +60,7 @@ pub fn read_service_spec(mut object: Object, view: &View) -> Read<ServiceReading
 }
 
 fn read_mode(object: &mut Object) -> Read<ServiceMode> {
+    // Without a mode, or a number of replicas: 1 (moby's conversion; the API's text says nothing).
     let Some(mut mode) = object.object("Mode")? else {
         return Ok(ServiceMode::Replicated { replicas: 1 });
     };
@@ -71,6 +75,7 @@ fn read_mode(object: &mut Object) -> Read<ServiceMode> {
         found.push(ServiceMode::Global);
     }
     if let Some(mut job) = mode.object("ReplicatedJob")? {
+        // API `MaxConcurrent`: default 1; `TotalCompletions`: "if unset, will default to the value of MaxConcurrent".
         let max_concurrent = job.opt_u64("MaxConcurrent")?.unwrap_or(1);
         let total_completions = job.opt_u64("TotalCompletions")?.unwrap_or(max_concurrent);
         job.finish()?;
@@ -170,7 +175,9 @@ fn read_restart(object: Option<Object>, is_job: bool) -> Read<RestartPolicy> {
         };
         policy.condition = *condition;
     }
+    // Absent: 5 s (swarmkit's defaults); 0 is at once.
     policy.delay = object.duration("Delay")?.unwrap_or(policy.delay);
+    // API `MaxAttempts`: 0 "is ignored"; `Window`: 0 "is unbounded".
     policy.max_attempts = object.u64("MaxAttempts")?;
     policy.window = object.duration("Window")?.unwrap_or_default();
     object.finish()?;
@@ -195,6 +202,7 @@ fn read_placement(mut object: Object) -> Read<Placement> {
     let placement = Placement {
         constraints: object.strings("Constraints")?,
         spread,
+        // API: 0 "is unlimited".
         max_replicas_per_node: object.u64("MaxReplicas")?,
         platforms,
         priority: 0,
@@ -230,6 +238,8 @@ fn read_log_driver(mut object: Object) -> Read<LogDriver> {
     Ok(driver)
 }
 
+/// API `UpdateConfig` and `RollbackConfig`. One that is there without `Parallelism` means 0, all at once; only where all
+/// of it is absent is it 1 (swarmkit fills in its default for the whole, and of a part only `Monitor`: 5 s).
 fn read_update(mut object: Object) -> Read<UpdateConfig> {
     let defaults = UpdateConfig::default();
     let config = UpdateConfig {
