@@ -248,6 +248,18 @@ fn what_is_wrong_in_a_spec_is_named() {
     );
 
     let mut wrong = spec("web");
+    (wrong.task.restart.max_attempts, wrong.task.restart.window) = (1001, Duration::from_secs(60));
+    assert_eq!(
+        refused(wrong.clone()),
+        "TaskTemplate.RestartPolicy.MaxAttempts: 1001 can not be counted within a Window, use at most 1000, or 0 to restart without end"
+    );
+    for (max_attempts, window_s) in [(1001, 0), (1000, 60)] {
+        let restart = &mut wrong.task.restart;
+        (restart.max_attempts, restart.window) = (max_attempts, Duration::from_secs(window_s));
+        create_service(&World::new().view(), wrong.clone(), ServiceId(77), NOW).expect("it can be counted");
+    }
+
+    let mut wrong = spec("web");
     wrong.task.placement.constraints = vec!["node.rolemanager".to_owned()];
     assert!(refused(wrong).starts_with("TaskTemplate.Placement.Constraints: constraint \"node.rolemanager\""));
 

@@ -70,6 +70,13 @@ fn service_name(name: &str) -> Result<(), Refusal> {
 }
 
 fn restart(policy: &RestartPolicy) -> Result<(), Refusal> {
+    if !policy.window.is_zero() && policy.max_attempts > WINDOW_ATTEMPTS_MAX as u64 {
+        return invalid(format!(
+            "TaskTemplate.RestartPolicy.MaxAttempts: {} can not be counted within a Window, use at most \
+             {WINDOW_ATTEMPTS_MAX}, or 0 to restart without end",
+            policy.max_attempts
+        ));
+    }
     if policy.backoff_max.is_zero() || policy.backoff_max >= policy.delay {
         return Ok(());
     }
