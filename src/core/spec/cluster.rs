@@ -4,7 +4,7 @@ use super::{Refusal, invalid, labels};
 use crate::model::ClusterSpec;
 use std::time::Duration;
 
-/// Shortest life of a node certificate (as Docker's).
+/// Shortest life of a node certificate (as swarmkit's; the API's text gives none).
 const CERT_EXPIRY_MIN: Duration = Duration::from_secs(3600);
 /// Shortest period of heartbeats: below it, sessions cost more than they tell.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(100);

@@ -9,7 +9,7 @@ use crate::template::task::is_template;
 
 /// Lowest and highest `OomScoreAdj` (proc_pid_oom_score_adj(5)).
 const OOM_SCORE_ADJ: std::ops::RangeInclusive<i32> = -1000..=1000;
-/// Health checks may not run more often than each millisecond (API `HealthConfig`).
+/// Health checks may not run more often than each millisecond (API `HealthConfig`: "0 or at least 1000000 (1 ms)").
 const HEALTH_INTERVAL_MIN: std::time::Duration = std::time::Duration::from_millis(1);
 
 pub(super) fn container(container: &ContainerSpec) -> Result<(), Refusal> {

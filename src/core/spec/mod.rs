@@ -38,7 +38,7 @@ use crate::model::Labels;
 /// come to another store. To add a rule: raise this, and let the rule pass what says a lower number.
 pub const RULES: u32 = 1;
 
-/// Characters of the name of a secret, config or network.
+/// Characters of the name of a secret, config or network (as in swarmkit's `controlapi` for secrets and configs).
 const OBJECT_NAME_LEN_MAX: usize = 64;
 
 /// Why a wish was refused. Nothing was written.

@@ -3,7 +3,7 @@
 use super::{Refusal, invalid};
 use crate::model::{RestartCondition, ServiceMode, ServiceSpec, UpdateConfig};
 
-/// Tasks of one service at most: far more than a cluster holds, few enough that the leader can count them.
+/// Tasks of one service at most, of which the API and swarmkit say nothing: far more than a cluster holds, few enough that the leader can count them.
 const REPLICAS_MAX: u64 = 1_000_000;
 
 /// How many tasks a service may ask for.

@@ -9,11 +9,12 @@ use super::{Refusal, invalid, labels, name_pattern_holds, templates};
 use crate::constraint::Constraint;
 use crate::model::*;
 
-/// Characters of a service's name: it is a DNS label.
+/// Characters of a service's name: it is a DNS label (as in swarmkit's `controlapi`).
 const SERVICE_NAME_LEN_MAX: usize = 63;
-/// Smallest share of a core that can be limited or reserved: a thousandth.
+/// Smallest share of a core that can be limited or reserved: a thousandth. The API gives no least; this one, and 4 MiB of
+/// memory, are what swarmkit's `controlapi` accepts (`validateResources`).
 const NANO_CPUS_MIN: i64 = 1_000_000;
-/// Smallest memory that can be limited or reserved.
+/// Smallest memory that can be limited or reserved: below it no process starts.
 const MEMORY_BYTES_MIN: i64 = 4 * 1024 * 1024;
 
 /// Log drivers whose meaning our own log has.
@@ -86,6 +87,7 @@ fn restart(policy: &RestartPolicy) -> Result<(), Refusal> {
     ))
 }
 
+/// API `MaxFailureRatio`: "between 0 and 1"; the enumeration of `RollbackConfig.FailureAction` has no rollback.
 fn update_config(place: &str, config: &UpdateConfig) -> Result<(), Refusal> {
     if !(0.0..=1.0).contains(&config.max_failure_ratio) {
         return invalid(format!(
@@ -151,6 +153,7 @@ fn placement(spec: &ServiceSpec) -> Result<(), Refusal> {
             ));
         }
     }
+    // As swarmkit's `controlapi`: the API's text names no mode.
     let global = matches!(spec.mode, ServiceMode::Global | ServiceMode::GlobalJob);
     if global && placement.max_replicas_per_node > 0 {
         return invalid(
