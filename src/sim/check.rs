@@ -95,6 +95,8 @@ impl Checks {
         self.hosts.insert(node, host);
     }
 
+    /// A manager takes `node` for the leader of `term`, be it itself. Elected is enough: one that has not applied
+    /// anything in its term has others follow it.
     pub fn leads(&mut self, term: u64, node: NodeId) {
         let leader = *self.leaders.entry(term).or_insert(node);
         if leader != node {

@@ -32,7 +32,7 @@ impl World {
         for host in 0..self.hosts.len() {
             let here = &mut self.hosts[host];
             (here.disk_fails, here.sync_us, here.paused_until) = (false, (MS, 8 * MS), 0);
-            (here.engine.slow, here.engine.offline) = (false, false);
+            (here.engine.slow, here.engine.offline, here.brittle) = (false, false, false);
             if lost.contains(&host) {
                 here.stays_down = true;
                 self.crash_host(host);

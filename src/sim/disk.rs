@@ -232,18 +232,29 @@ impl Disk {
     }
 }
 
-/// `message Hard { uint64 term = 1; uint64 vote = 2; uint64 commit = 3; }` without its second field.
-fn without_vote(hard: &Bytes) -> Bytes {
-    let mut kept = Vec::new();
+/// The fields of `message Hard { uint64 term = 1; uint64 vote = 2; uint64 commit = 3; }`: where each is, its number and
+/// its value.
+fn fields(hard: &Bytes) -> impl Iterator<Item = (std::ops::Range<usize>, u8, u64)> {
     let mut at = 0;
-    while at < hard.len() {
-        let end = at + 1 + hard[at + 1..].iter().position(|byte| byte & 0x80 == 0).map_or(0, |n| n + 1);
-        if hard[at] >> 3 != 2 {
-            kept.extend_from_slice(&hard[at..end]);
-        }
-        at = end;
-    }
-    kept.into()
+    std::iter::from_fn(move || {
+        let number = hard.get(at)? >> 3;
+        let value = hard[at + 1..].iter().position(|byte| byte & 0x80 == 0).map_or(0, |n| n + 1);
+        let from = at;
+        at += 1 + value;
+        let groups = hard[from + 1..at].iter().rev();
+        Some((from..at, number, groups.fold(0, |value, byte| value << 7 | u64::from(byte & 0x7f))))
+    })
+}
+
+/// Its newest term, and whom the member has voted for in that, by raft id.
+pub fn vote(hard: &Bytes) -> Option<(u64, u64)> {
+    let value = |wanted: u8| fields(hard).find(|(_, number, _)| *number == wanted).map_or(0, |(_, _, value)| value);
+    Some((value(1), value(2))).filter(|(_, vote)| *vote != 0)
+}
+
+fn without_vote(hard: &Bytes) -> Bytes {
+    let kept = fields(hard).filter(|(_, number, _)| *number != 2).map(|(at, _, _)| &hard[at]);
+    kept.collect::<Vec<_>>().concat().into()
 }
 
 #[cfg(test)]
@@ -290,6 +301,8 @@ mod tests {
     #[test]
     fn a_vote_is_forgotten_and_nothing_else() {
         let hard = Bytes::from_static(b"\x08\x96\x01\x10\x02\x18\x03");
+        assert_eq!(vote(&hard), Some((150, 2)));
+        assert_eq!(vote(&without_vote(&hard)), None);
         assert_eq!(without_vote(&hard), Bytes::from_static(b"\x08\x96\x01\x18\x03"));
     }
 }

@@ -271,6 +271,7 @@ impl World {
             let resources = description(self.settings.asks, host).resources;
             self.check.started(host, &container.task, &resources);
         }
+        self.promised(host);
         self.begin_looks(host, task, pid);
         let ends = match fate {
             Fate::Crashes => Some((self.draw(100 * MS, 8 * SECOND), 1)),

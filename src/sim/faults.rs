@@ -2,9 +2,10 @@
 
 use crate::manager::ManagerWake;
 use crate::net::HostId;
-use crate::settings::{MS, SECOND};
-use crate::world::{Event, World};
+use crate::settings::{MS, SECOND, Trouble};
+use crate::world::{Event, Wake, World};
 use rand::Rng;
+use rand::seq::IndexedRandom;
 
 /// One thing that is broken until it is mended.
 #[derive(Clone, Debug)]
@@ -19,7 +20,69 @@ pub enum Fault {
     Clock(HostId),
     SlowEngine(HostId),
     Offline(HostId),
+    /// Its daemon dies right after the next step that it must not take twice: a vote given, a container started.
+    Brittle(HostId),
+    /// The leader is away for a moment, messages take long, and managers are brittle: so several ask for the votes of
+    /// one term, and who has voted is asked again after a restart.
+    Election(HostId),
 }
+
+/// What is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Daemon,
+    Host,
+    Halves,
+    OneWay,
+    Alone,
+    SlowDisk,
+    BrokenDisk,
+    Loss,
+    Clock,
+    SlowEngine,
+    Offline,
+    StandsStill,
+    HandsOver,
+    Brittle,
+    Election,
+}
+
+/// With the weight of each.
+const KINDS: [(Kind, u32); 15] = [
+    (Kind::Daemon, 14),
+    (Kind::Host, 10),
+    (Kind::Halves, 10),
+    (Kind::OneWay, 10),
+    (Kind::Alone, 8),
+    (Kind::SlowDisk, 6),
+    (Kind::BrokenDisk, 3),
+    (Kind::Loss, 6),
+    (Kind::Clock, 6),
+    (Kind::SlowEngine, 5),
+    (Kind::Offline, 4),
+    (Kind::StandsStill, 10),
+    (Kind::HandsOver, 8),
+    (Kind::Brittle, 12),
+    (Kind::Election, 8),
+];
+const ELECTION_KINDS: [(Kind, u32); 6] = [
+    (Kind::Election, 10),
+    (Kind::Daemon, 1),
+    (Kind::Halves, 1),
+    (Kind::OneWay, 1),
+    (Kind::HandsOver, 1),
+    (Kind::Brittle, 1),
+];
+const LEADER_KINDS: [(Kind, u32); 2] = [(Kind::Daemon, 2), (Kind::HandsOver, 1)];
+
+/// An election and what follows from it is over after this, at the latest; the shortest is that of silence alone.
+const ELECTION_US: (u64, u64) = (2_500 * MS, 5 * SECOND);
+/// A leader that is back before the others ask can vote; one that is cut off for longer than they wait has to step down.
+const LEADER_DOWN_US: (u64, u64) = (50 * MS, 900 * MS);
+const LEADER_CUT_US: (u64, u64) = (900 * MS, 1_800 * MS);
+/// From the step of a brittle daemon to its end, and until it is back.
+const BRITTLE_US: (u64, u64) = (0, 2 * MS);
+const BRITTLE_DOWN_US: (u64, u64) = (20 * MS, 400 * MS);
 
 impl World {
     pub fn begin_faults(&mut self) {
@@ -37,54 +100,90 @@ impl World {
         let next = self.draw(every / 5, every * 2);
         self.push(next, Event::Fault);
         let host = self.some_host();
-        let restless = self.settings.restless;
-        let lasts = if restless { self.draw(10 * MS, 200 * MS) } else { self.draw(SECOND / 5, 20 * SECOND) };
-        let kind = if restless { [0, 0, 99][self.rng.random_range(0..3)] } else { self.rng.random_range(0..100) };
-        let fault = match kind {
-            0..14 => Some(Fault::Daemon(host)),
-            14..24 => Some(Fault::Host(host)),
-            24..34 => Some(Fault::Cut(self.halves())),
-            34..44 => Some(Fault::Cut(self.one_way())),
-            44..52 => Some(Fault::Cut(self.alone(host))),
-            52..58 => Some(Fault::SlowDisk(host)),
-            58..61 => Some(Fault::BrokenDisk(host)),
-            61..67 => Some(Fault::Loss),
-            67..73 => Some(Fault::Clock(host)),
-            73..78 => Some(Fault::SlowEngine(host)),
-            78..82 => Some(Fault::Offline(host)),
-            82..92 => {
-                let still = self.draw(100 * MS, 6 * SECOND);
-                self.note(&format!("h{host} stands still for {} ms", still / MS));
-                self.hosts[host].paused_until = self.now + still;
-                None
-            }
-            _ => {
-                let leader = (0..self.hosts.len()).find(|host| self.leads(*host));
-                if let Some(leader) = leader {
-                    self.note(&format!("h{leader} hands over"));
-                    self.wake_manager(leader, 10, ManagerWake::Transfer);
-                }
-                None
-            }
+        let (kinds, (least, most)) = match self.settings.trouble {
+            Trouble::Any => (&KINDS[..], (SECOND / 5, 20 * SECOND)),
+            Trouble::Elections => (&ELECTION_KINDS[..], (SECOND / 5, 5 * SECOND)),
+            Trouble::Leaders => (&LEADER_KINDS[..], (10 * MS, 200 * MS)),
         };
+        let lasts = self.draw(least, most);
+        let kind = kinds.choose_weighted(&mut self.rng, |(_, weight)| *weight).map_or(Kind::Daemon, |(kind, _)| *kind);
         let room = self.broken < self.settings.faults_at_once;
-        if let Some(fault) = fault.filter(|_| room) {
-            self.broken += 1;
-            self.note(&format!("fault {fault:?} for {} ms", lasts / MS));
-            self.break_it(&fault);
-            self.push(lasts, Event::Mend(fault));
+        let (fault, lasts) = match kind {
+            Kind::StandsStill => return self.stand_still(host),
+            Kind::HandsOver => return self.hand_over(),
+            Kind::Daemon => (Fault::Daemon(host), lasts),
+            Kind::Host => (Fault::Host(host), lasts),
+            Kind::Halves => (Fault::Cut(self.halves()), lasts),
+            Kind::OneWay => (Fault::Cut(self.one_way()), lasts),
+            Kind::Alone => (Fault::Cut(self.alone(host)), lasts),
+            Kind::SlowDisk => (Fault::SlowDisk(host), lasts),
+            Kind::BrokenDisk => (Fault::BrokenDisk(host), lasts),
+            Kind::Loss => (Fault::Loss, lasts),
+            Kind::Clock => (Fault::Clock(host), lasts),
+            Kind::SlowEngine => (Fault::SlowEngine(host), lasts),
+            Kind::Offline => (Fault::Offline(host), lasts),
+            // Containers start on any of them.
+            Kind::Brittle => (Fault::Brittle(self.draw(0, self.hosts.len() as u64) as HostId), lasts),
+            Kind::Election => match self.leader() {
+                Some(leader) => (Fault::Election(leader), self.draw(ELECTION_US.0, ELECTION_US.1)),
+                None => return,
+            },
+        };
+        if room {
+            self.begin_fault(fault, lasts);
         }
+    }
+
+    fn begin_fault(&mut self, fault: Fault, lasts: u64) {
+        self.broken += 1;
+        self.note(&format!("fault {fault:?} for {} ms", lasts / MS));
+        self.break_it(&fault);
+        self.push(lasts, Event::Mend(fault));
+    }
+
+    fn stand_still(&mut self, host: HostId) {
+        let still = self.draw(100 * MS, 6 * SECOND);
+        self.note(&format!("h{host} stands still for {} ms", still / MS));
+        self.hosts[host].paused_until = self.now + still;
+    }
+
+    fn hand_over(&mut self) {
+        if let Some(leader) = self.leader() {
+            self.note(&format!("h{leader} hands over"));
+            self.wake_manager(leader, 10, ManagerWake::Transfer);
+        }
+    }
+
+    /// It has just done what it must not do again.
+    pub fn promised(&mut self, host: HostId) {
+        if std::mem::take(&mut self.hosts[host].brittle) && !self.calm {
+            let after = self.draw(BRITTLE_US.0, BRITTLE_US.1);
+            self.wake(host, after, Wake::Dies);
+        }
+    }
+
+    pub fn dies(&mut self, host: HostId) {
+        if !self.calm {
+            let lasts = self.draw(BRITTLE_DOWN_US.0, BRITTLE_DOWN_US.1);
+            self.begin_fault(Fault::Daemon(host), lasts);
+        }
+    }
+
+    fn leader(&self) -> Option<HostId> {
+        (0..self.hosts.len()).find(|host| self.leads(*host))
+    }
+
+    fn managers(&self) -> Vec<HostId> {
+        (0..self.hosts.len()).filter(|host| self.hosts[*host].joined).collect()
     }
 
     /// Managers, and among them the leader, are of more interest.
     fn some_host(&mut self) -> HostId {
         let all = self.hosts.len() as u64;
-        let manages = |world: &Self, host: HostId| world.hosts[host].joined;
-        let leader = (0..self.hosts.len()).find(|host| self.leads(*host));
-        match (self.draw(0, 10), leader) {
+        match (self.draw(0, 10), self.leader()) {
             (0..4, Some(leader)) => leader,
             (0..7, _) => {
-                let managers: Vec<HostId> = (0..self.hosts.len()).filter(|host| manages(self, *host)).collect();
+                let managers = self.managers();
                 let chosen = self.draw(0, managers.len() as u64) as usize;
                 managers.get(chosen).copied().unwrap_or(0)
             }
@@ -135,6 +234,22 @@ impl World {
             }
             Fault::SlowEngine(host) => self.hosts[*host].engine.slow = true,
             Fault::Offline(host) => self.hosts[*host].engine.offline = true,
+            Fault::Brittle(host) => self.hosts[*host].brittle = true,
+            Fault::Election(leader) => self.hold_election(*leader),
+        }
+    }
+
+    fn hold_election(&mut self, leader: HostId) {
+        self.net.slow_down();
+        for manager in self.managers() {
+            self.hosts[manager].brittle = true;
+        }
+        if self.chance(50) {
+            let lasts = self.draw(LEADER_DOWN_US.0, LEADER_DOWN_US.1);
+            self.begin_fault(Fault::Daemon(leader), lasts);
+        } else {
+            let (cut, lasts) = (self.alone(leader), self.draw(LEADER_CUT_US.0, LEADER_CUT_US.1));
+            self.begin_fault(Fault::Cut(cut), lasts);
         }
     }
 
@@ -154,6 +269,11 @@ impl World {
             Fault::Clock(_) => {}
             Fault::SlowEngine(host) => self.hosts[*host].engine.slow = false,
             Fault::Offline(host) => self.hosts[*host].engine.offline = false,
+            Fault::Brittle(host) => self.hosts[*host].brittle = false,
+            Fault::Election(_) => {
+                self.net.speed_up();
+                self.managers().into_iter().for_each(|manager| self.hosts[manager].brittle = false);
+            }
         }
     }
 }

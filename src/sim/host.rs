@@ -94,6 +94,8 @@ pub struct Host {
     /// A sync takes this long, microseconds.
     pub sync_us: (u64, u64),
     pub disk_fails: bool,
+    /// The next promise is the last of its daemon (see `faults`).
+    pub brittle: bool,
     /// It is not started again.
     pub stays_down: bool,
 }
@@ -176,6 +178,7 @@ impl World {
                 engine: Engine::default(),
                 sync_us: (MS, 8 * MS),
                 disk_fails: false,
+                brittle: false,
                 stays_down: false,
             });
         }
@@ -240,7 +243,7 @@ impl World {
         self.hosts[host].daemon =
             Some(Daemon { life, began, book, role, manager: None, agent: Agent::default(), gossip });
         self.note(&format!("h{host} daemon starts"));
-        if self.settings.mutation == Some(Mutation::ForgetRecords) && self.rng.random_bool(0.5) {
+        if self.settings.mutation == Some(Mutation::ForgetRecords) {
             self.hosts[host].records = Records::default();
         }
         if self.hosts[host].joined {

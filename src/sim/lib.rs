@@ -13,6 +13,7 @@ pub mod command;
 mod contents;
 mod converge;
 mod disk;
+mod effects;
 mod engine;
 mod faults;
 mod gossip;

@@ -1,20 +1,18 @@
 //! A manager: consensus over a disk, the store its log drives, and who waits for what (`node::raft`, `node::manager`).
 
-use crate::call::Packet;
 use crate::leader::{Term, TermWake};
 use crate::log::Fnv;
 use crate::net::HostId;
-use crate::settings::{MS, SECOND};
+use crate::settings::{MS, SECOND, Trouble};
 use crate::table::Entry;
-use crate::world::{Event, World};
+use crate::world::World;
 use bytes::Bytes;
 use rand::Rng;
 use std::collections::BTreeMap;
 use swarm_core::NodeId;
 use swarm_core::consensus::limits::TICK_MS;
 use swarm_core::consensus::{
-    Apply, Change, Config, Consensus, ConsensusError, Effects, Input, Outcome, Proposal, ReadOutcome, RequestId, Role,
-    Send, SnapshotRequest, Stop,
+    Change, Config, Consensus, ConsensusError, Effects, Input, Proposal, RequestId, Role, SnapshotRequest,
 };
 use swarm_core::leader::Clock;
 use swarm_core::store::{Conflict, Event as StoreEvent, Object, Store};
@@ -23,12 +21,10 @@ use swarm_core::store::{Conflict, Event as StoreEvent, Object, Store};
 const PROPOSE_US: u64 = 10 * SECOND;
 /// As the daemon's: results of entries kept for writers that ask by index.
 const OUTCOMES_KEPT: u64 = 4096;
-/// A dial that fails.
-const DIAL_US: u64 = 2 * SECOND;
 
 /// Whom an answered read is for.
 #[derive(Clone, Copy, Debug)]
-enum ReadFor {
+pub enum ReadFor {
     Wish(u64),
     Confirm { term: u64 },
 }
@@ -134,14 +130,16 @@ pub struct Manager {
     pub hash: u64,
     pub role: Role,
     last_request: u64,
-    waiters: BTreeMap<RequestId, Waiter>,
-    reads: BTreeMap<RequestId, ReadFor>,
+    pub waiters: BTreeMap<RequestId, Waiter>,
+    pub reads: BTreeMap<RequestId, ReadFor>,
     /// What became of recent entries.
     pub refused: BTreeMap<u64, Conflict>,
     pub unknown_below: u64,
     pub applied: u64,
     /// The leaders' time, as heard here.
     pub clock: Clock,
+    /// The newest term it has voted in.
+    pub voted_in: u64,
     pub term: Option<Term>,
     /// Submissions that wait for an index to be applied here.
     pub awaited: BTreeMap<u64, Vec<u64>>,
@@ -187,6 +185,7 @@ impl World {
     pub fn start_manager(&mut self, host: HostId) {
         let (Some(raft_id), node) = (self.hosts[host].raft_id, self.hosts[host].node) else { return };
         let recovered = self.hosts[host].disk.recover();
+        let voted_in = crate::disk::vote(&recovered.hard_state).map_or(0, |(term, _)| term);
         let mut out = Effects::default();
         let config = Config { raft_id, node, seed: self.rng.random() };
         let consensus = match Consensus::new(self.mono(host), config, recovered, &mut out) {
@@ -214,6 +213,7 @@ impl World {
             unknown_below: 0,
             applied: 0,
             clock: Clock::new(started),
+            voted_in,
             term: None,
             awaited: BTreeMap::new(),
         };
@@ -248,7 +248,7 @@ impl World {
 
     /// From a task of the daemon to the one that owns consensus: mostly at once.
     pub fn command_lag(&mut self) -> u64 {
-        let late = if self.settings.restless { 20 } else { 2 };
+        let late = if self.settings.trouble == Trouble::Leaders { 20 } else { 2 };
         if self.chance(late) && !self.calm { self.draw(10 * MS, 3 * SECOND) } else { self.draw(10, 2 * MS) }
     }
 
@@ -333,63 +333,12 @@ impl World {
         self.carry_out(host, out);
     }
 
-    fn carry_out(&mut self, host: HostId, out: Effects) {
-        if let Some(batch) = out.persist {
-            self.hosts[host].disk.persist(batch);
-            self.disk_begin(host);
-        }
-        for send in out.sends {
-            self.send_raft(host, send);
-        }
-        for apply in out.apply {
-            match apply {
-                Apply::Restore { index, state, .. } => self.restore(host, index, &state),
-                Apply::Entry { index, term, data, reply_to } => self.apply(host, index, term, &data, reply_to),
-            }
-        }
-        for (id, outcome) in out.replies {
-            let Some(waiter) = self.manager(host).and_then(|manager| manager.waiters.remove(&id)) else { continue };
-            let written = match outcome {
-                Outcome::Committed { index } => Written::Done(index, Ok(())),
-                Outcome::Dropped(_) => Written::NotDone,
-                Outcome::Unknown => Written::Uncertain,
-            };
-            self.written(host, waiter, written);
-        }
-        for (id, outcome) in out.reads {
-            let ready = matches!(outcome, ReadOutcome::Ready { .. });
-            match self.manager(host).and_then(|manager| manager.reads.remove(&id)) {
-                Some(ReadFor::Wish(read)) => self.read_answered(host, read, ready),
-                Some(ReadFor::Confirm { term }) => self.sessions_confirmed(host, term, ready),
-                None => {}
-            }
-        }
-        if let Some(role) = out.role {
-            self.role_changed(host, role);
-        }
-        if let Some(request) = out.snapshot {
-            let Some(store) = self.manager(host).map(|manager| manager.store.clone()) else { return };
-            let state = self.tables.pack(&store);
-            self.note(&format!("h{host} snapshot at {}", request.index));
-            let after = self.draw(5 * MS, 80 * MS);
-            self.wake_manager(host, after, ManagerWake::Encoded { request, state });
-        }
-        match out.stop {
-            None => {}
-            Some(Stop::Removed) => self.manager_ended(host, true),
-            Some(stop) => {
-                self.check.fail(crate::check::NOTHING_LOST, format!("h{host} stops: {stop}"));
-                self.manager_ended(host, false);
-            }
-        }
-    }
-
-    fn role_changed(&mut self, host: HostId, role: Role) {
+    pub fn role_changed(&mut self, host: HostId, role: Role) {
         let node = self.hosts[host].node;
         let Some(manager) = self.manager(host) else { return };
         let before = std::mem::replace(&mut manager.role, role);
-        if role.is_leader {
-            self.check.leads(role.term, node);
+        if let Some(leader) = role.leader.or(role.is_leader.then_some(node)) {
+            self.check.leads(role.term, leader);
         }
         if (before.is_leader, before.term, before.leader) == (role.is_leader, role.term, role.leader) {
             return;
@@ -407,7 +356,7 @@ impl World {
         }
     }
 
-    fn restore(&mut self, host: HostId, index: u64, state: &Bytes) {
+    pub fn restore(&mut self, host: HostId, index: u64, state: &Bytes) {
         let Some(store) = self.tables.unpack(state) else {
             self.check.fail(crate::check::NOTHING_LOST, format!("h{host}: the snapshot at {index} is damaged"));
             return;
@@ -422,7 +371,7 @@ impl World {
         self.applied_here(host, index);
     }
 
-    fn apply(&mut self, host: HostId, index: u64, term: u64, data: &Bytes, reply_to: Option<RequestId>) {
+    pub fn apply(&mut self, host: HostId, index: u64, term: u64, data: &Bytes, reply_to: Option<RequestId>) {
         let Some((number, entry)) = self.tables.entry(data) else {
             self.check.fail(crate::check::NOTHING_LOST, format!("h{host}: entry {index} is damaged"));
             return;
@@ -475,7 +424,7 @@ impl World {
     }
 
     /// What the proposer of a write does with its outcome.
-    fn written(&mut self, host: HostId, waiter: Waiter, written: Written) {
+    pub fn written(&mut self, host: HostId, waiter: Waiter, written: Written) {
         match waiter {
             Waiter::Decision { term } => self.decision_written(host, term, &written),
             Waiter::Barrier { term } => self.barrier_written(host, term, &written),
@@ -496,63 +445,5 @@ impl World {
                 Written::NotDone | Written::Uncertain => self.reply(call, crate::call::Reply::Failed),
             },
         }
-    }
-
-    fn disk_begin(&mut self, host: HostId) {
-        if self.hosts[host].disk.begin() {
-            let (least, most) = self.hosts[host].sync_us;
-            let after = self.draw(least, most);
-            self.wake_manager(host, after, ManagerWake::DiskDone);
-        }
-    }
-
-    fn disk_done(&mut self, host: HostId) {
-        if self.hosts[host].disk_fails {
-            self.note(&format!("h{host} disk fails"));
-            self.manager_ended(host, false);
-            return;
-        }
-        let done = self.hosts[host].disk.done();
-        self.disk_begin(host);
-        match done {
-            Some(crate::disk::Job::Persist(batch)) => self.input(host, Input::Persisted { number: batch.number }),
-            Some(crate::disk::Job::Snapshot(request, state)) => {
-                self.input(host, Input::SnapshotStored { index: request.index, state });
-            }
-            None => {}
-        }
-    }
-
-    fn send_raft(&mut self, host: HostId, send: Send) {
-        let from = self.hosts[host].node;
-        let Some(epoch) = self.manager(host).map(|manager| manager.epoch) else { return };
-        let Some(to) = self.nodes.get(&send.to).copied() else { return };
-        let packet = Packet::Raft { from, send: send.clone(), epoch };
-        if !self.send_packet(host, to, &packet) && (send.snapshot || self.chance(50)) {
-            self.raft_not_delivered(from, epoch, &send, DIAL_US);
-        }
-    }
-
-    /// Tells the sender, who may have noticed.
-    pub fn raft_not_delivered(&mut self, from: NodeId, epoch: u64, send: &Send, after: u64) {
-        let Some(host) = self.nodes.get(&from).copied() else { return };
-        let wake = ManagerWake::Lost { raft_id: send.raft_id, snapshot: send.snapshot };
-        self.push(after, Event::Manager { host, epoch, wake });
-    }
-
-    pub fn raft_arrives(&mut self, host: HostId, from: NodeId, epoch: u64, send: Send) {
-        let sender = self.nodes.get(&from).copied();
-        let Send { bytes, raft_id, snapshot, .. } = send;
-        if let (true, Some(sender)) = (snapshot, sender) {
-            let wake = ManagerWake::Delivered { raft_id };
-            self.push(MS, Event::Manager { host: sender, epoch, wake });
-        }
-        if self.manager(host).is_none() {
-            return;
-        }
-        let mut fnv = Fnv::default();
-        fnv.write(&bytes[..bytes.len().min(64)]);
-        self.note_minor(&format!("h{host} hears {sender:?} {} {:08x}", bytes.len(), fnv.0 >> 32));
-        self.input(host, Input::Message { from, bytes });
     }
 }

@@ -14,6 +14,9 @@ pub type HostId = usize;
 /// How long a connection goes on without a sign of life (`node::transport` ends it after that).
 pub const IDLE_US: u64 = 3 * SECOND;
 
+/// One-way delay of a message while the network is slow: an election of two candidates fits into it.
+const SLOW_US: (u64, u64) = (10 * MS, 400 * MS);
+
 /// What becomes of packets, and which ways are closed.
 #[derive(Clone, Debug)]
 pub struct Net {
@@ -21,6 +24,8 @@ pub struct Net {
     lost_permille: u32,
     doubled_permille: u32,
     late_permille: u32,
+    /// Number of faults that make it slow.
+    slow: u32,
     /// Number of faults that close a way; from, to.
     closed: BTreeMap<(HostId, HostId), u32>,
 }
@@ -32,6 +37,7 @@ impl Net {
             lost_permille: settings.lost_permille,
             doubled_permille: settings.doubled_permille,
             late_permille: settings.late_permille,
+            slow: 0,
             closed: BTreeMap::new(),
         }
     }
@@ -63,6 +69,7 @@ impl Net {
     /// From now on every message arrives, after a moment.
     pub fn heal(&mut self) {
         self.closed.clear();
+        self.slow = 0;
         (self.lost_permille, self.doubled_permille, self.late_permille) = (0, 0, 0);
     }
 
@@ -71,8 +78,17 @@ impl Net {
         (self.lost_permille, self.late_permille) = (lost_permille, late_permille);
     }
 
-    pub fn delay(&self, rng: &mut StdRng) -> u64 {
-        let (least, most) = self.delay_us;
+    /// Messages take longer than the leader's heartbeats are apart, until that many times [`Self::speed_up`].
+    pub fn slow_down(&mut self) {
+        self.slow += 1;
+    }
+
+    pub fn speed_up(&mut self) {
+        self.slow = self.slow.saturating_sub(1);
+    }
+
+    fn delay(&self, rng: &mut StdRng) -> u64 {
+        let (least, most) = if self.slow > 0 { SLOW_US } else { self.delay_us };
         let late = rng.random_range(0..1000) < self.late_permille;
         if late { rng.random_range(MS * 100..3 * SECOND) } else { rng.random_range(least..=most) }
     }

@@ -12,6 +12,16 @@ pub const SECOND: u64 = 1_000 * MS;
 /// Nodes up to which gossip is the real state machine; above, its verdicts are modelled (see `gossip`).
 pub const REAL_GOSSIP_NODES_MAX: usize = 10;
 
+/// Where most faults strike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    Any,
+    /// Votes are asked for again and again, by several at once.
+    Elections,
+    /// Leaders change all the time, and proposals wait long.
+    Leaders,
+}
+
 /// Everything a run depends on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -40,8 +50,7 @@ pub struct Settings {
     pub lag_us: u64,
     /// What users ask for besides the usual.
     pub asks: Asks,
-    /// Leaders change all the time, and proposals wait long: for what only shows then.
-    pub restless: bool,
+    pub trouble: Trouble,
     /// What is broken on purpose.
     pub mutation: Option<Mutation>,
 }
@@ -109,7 +118,7 @@ impl Settings {
             skew_ms: [0, 50, 5_000, 90_000][rng.random_range(0..4)],
             lag_us: if large { 40 * MS } else { [MS, 5 * MS, 20 * MS][rng.random_range(0..3)] },
             asks: Asks::draw(seed),
-            restless: false,
+            trouble: if rng.random_range(0..4) == 0 { Trouble::Elections } else { Trouble::Any },
             mutation: None,
         }
     }
@@ -118,18 +127,9 @@ impl Settings {
     pub fn broken(seed: u64, mutation: Option<Mutation>) -> Self {
         let drawn = Self { mutation, ..Self::draw(seed) };
         match mutation {
-            // Two ask for votes at once, and whoever is asked starts anew in between.
-            Some(Mutation::VoteTwice) => Self {
-                restless: true,
-                managers: 3,
-                workers: 1,
-                delay_us: (30 * MS, 600 * MS),
-                fault_every_us: 150 * MS,
-                faults_us: 120 * SECOND,
-                ..drawn
-            },
+            Some(Mutation::VoteTwice) => Self { trouble: Trouble::Elections, ..drawn },
             Some(Mutation::SkipFence) => Self {
-                restless: true,
+                trouble: Trouble::Leaders,
                 managers: 3,
                 workers: 2,
                 delay_us: (20 * MS, 300 * MS),

@@ -65,6 +65,8 @@ pub enum Wake {
     Gossip,
     /// Follow the role the cluster wants, again.
     Follow,
+    /// It was brittle.
+    Dies,
     /// The next attempt of a submission.
     Submit {
         submission: u64,
@@ -255,6 +257,7 @@ impl World {
             Wake::Sample => self.sample(host),
             Wake::Gossip => self.gossip_tick(host),
             Wake::Follow => self.follow(host),
+            Wake::Dies => self.dies(host),
             Wake::Submit { submission } => self.submit_again(submission),
             Wake::SubmitTimeout { submission } => self.submit_timed_out(submission),
         }
