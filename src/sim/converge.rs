@@ -46,7 +46,7 @@ impl World {
     /// Who does not come back: fewer than half of those that may have a vote, and some workers.
     fn choose_lost(&mut self) -> BTreeSet<HostId> {
         let mut lost = BTreeSet::new();
-        if !self.chance(40) {
+        if self.settings.scenario.is_some() || !self.chance(40) {
             return lost;
         }
         let view = self.check.newest().clone();

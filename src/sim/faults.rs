@@ -169,7 +169,7 @@ impl World {
         }
     }
 
-    fn leader(&self) -> Option<HostId> {
+    pub fn leader(&self) -> Option<HostId> {
         (0..self.hosts.len()).find(|host| self.leads(*host))
     }
 

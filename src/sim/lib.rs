@@ -33,6 +33,7 @@ mod role;
 mod run;
 mod scaling;
 pub mod scenarios;
+mod script;
 mod session;
 mod sessions;
 mod settings;

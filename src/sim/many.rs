@@ -5,6 +5,7 @@ use crate::log::Sink;
 use crate::mutate::Mutation;
 use crate::replay;
 use crate::run::{Outcome, run};
+use crate::scenarios;
 use crate::settings::Settings;
 use std::io::Write;
 use std::ops::Range;
@@ -54,6 +55,20 @@ pub fn many(seeds: Range<u64>, mutation: Option<Mutation>, keep_going: bool) -> 
         println!("{done} runs from seed {} are good: {events} events, converged within {longest} s", seeds.start);
     }
     bad.is_empty()
+}
+
+/// What was found once, again.
+pub fn scenarios() -> bool {
+    let mut good = true;
+    for scenario in scenarios::ALL {
+        let outcome = run(Settings::scripted(scenario), None);
+        println!("{}: {}\n  {}", scenario.name, if outcome.is_good() { "good" } else { "NOT good" }, scenario.story);
+        if !outcome.is_good() {
+            report(&outcome);
+        }
+        good &= outcome.is_good();
+    }
+    good
 }
 
 /// Every mutation has to be noticed.
@@ -153,8 +168,7 @@ fn report(outcome: &Outcome) {
     if outcome.violations.is_empty() {
         eprintln!("violated: nothing, and the run did not come to its end");
     }
-    let seed = outcome.settings.seed;
-    let mutation = outcome.settings.mutation.map(|m| format!(" --mutation {m}")).unwrap_or_default();
     eprintln!("settings: {:?}", outcome.settings);
-    eprintln!("again: cargo run -p sim --profile sim -- --seed {seed}{mutation} --log full > sim.log");
+    let words = replay::words(&outcome.settings);
+    eprintln!("again: cargo run -p sim --profile sim -- {words} --log full > sim.log");
 }

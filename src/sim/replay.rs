@@ -16,11 +16,19 @@ const OBJECTS_MAX: usize = 40;
 
 /// The first line of a recorded log: the words that run it again.
 pub fn header(settings: &Settings) -> String {
+    format!("{HEADER} {}", words(settings))
+}
+
+/// What a person says to have the same run again.
+pub fn words(settings: &Settings) -> String {
+    if let Some(scenario) = settings.scenario {
+        return format!("--scenario {}", scenario.name);
+    }
     let seed = settings.seed;
     let small = *settings == Settings { mutation: settings.mutation, ..Settings::small(seed) };
     let small = if small { " --small" } else { "" };
     let mutation = settings.mutation.map(|mutation: Mutation| format!(" --mutation {mutation}")).unwrap_or_default();
-    format!("{HEADER} --seed {seed}{small}{mutation}")
+    format!("--seed {seed}{small}{mutation}")
 }
 
 fn settings_of(header: &str) -> Result<Settings, String> {

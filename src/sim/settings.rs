@@ -1,6 +1,7 @@
 //! The shape of a run, drawn from its seed: how many of what, how bad the network, how often something breaks.
 
 use crate::mutate::Mutation;
+use crate::scenarios::Scenario;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -53,6 +54,8 @@ pub struct Settings {
     pub trouble: Trouble,
     /// What is broken on purpose.
     pub mutation: Option<Mutation>,
+    /// What happens, instead of wishes and faults that are drawn.
+    pub scenario: Option<&'static Scenario>,
 }
 
 /// Kinds of wishes beside the usual ones. Each run has some of them: all at once hide one another.
@@ -120,6 +123,24 @@ impl Settings {
             asks: Asks::draw(seed),
             trouble: if rng.random_range(0..4) == 0 { Trouble::Elections } else { Trouble::Any },
             mutation: None,
+            scenario: None,
+        }
+    }
+
+    /// A quiet cluster for a script.
+    pub fn scripted(scenario: &'static Scenario) -> Self {
+        Self {
+            managers: scenario.managers,
+            workers: scenario.workers,
+            padding: 0,
+            delay_us: (100, 3 * MS),
+            lost_permille: 0,
+            doubled_permille: 0,
+            late_permille: 0,
+            skew_ms: 0,
+            lag_us: MS,
+            scenario: Some(scenario),
+            ..Self::draw(1)
         }
     }
 

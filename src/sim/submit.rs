@@ -32,6 +32,8 @@ pub enum WriteError {
 pub enum For {
     Nobody,
     Wish(u64),
+    /// The present step of the script.
+    Script,
 }
 
 /// A write that was asked for at a manager and is not answered.
@@ -187,8 +189,10 @@ impl World {
             self.check.acknowledged(*index, &submission.txn);
         }
         let lives = self.hosts[host].daemon.as_ref().is_some_and(|daemon| daemon.life == life);
-        if let (For::Wish(wish), true) = (who, lives) {
-            self.wish_written(wish, result);
+        match who {
+            For::Wish(wish) if lives => self.wish_written(wish, result),
+            For::Script if lives => self.script_written(&result),
+            For::Wish(_) | For::Script | For::Nobody => {}
         }
     }
 

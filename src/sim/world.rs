@@ -14,6 +14,7 @@ use crate::manager::ManagerWake;
 use crate::net::{HostId, Net};
 use crate::probing::Subject;
 use crate::scaling::Demand;
+use crate::script::Script;
 use crate::settings::{MS, Settings};
 use crate::stream::{Side, Stream};
 use crate::submit::{ReadStep, Submission};
@@ -93,6 +94,7 @@ pub enum Event {
     Mend(Fault),
     Heal,
     Look,
+    Script,
 }
 
 struct Due {
@@ -140,6 +142,7 @@ pub struct World {
     pub users: Users,
     /// The load of services that follow it.
     pub demands: BTreeMap<ServiceId, Demand>,
+    pub script: Option<Script>,
     pub check: Checks,
     pub log: Log,
     numbers: u64,
@@ -169,6 +172,7 @@ impl World {
             tables: Tables::default(),
             users: Users::default(),
             demands: BTreeMap::new(),
+            script: None,
             check: Checks::default(),
             log,
             numbers: 0,
@@ -180,8 +184,13 @@ impl World {
             settings,
         };
         world.found();
-        world.begin_users();
-        world.begin_faults();
+        match world.settings.scenario {
+            Some(scenario) => world.begin_script((scenario.script)()),
+            None => {
+                world.begin_users();
+                world.begin_faults();
+            }
+        }
         world
     }
 
@@ -191,6 +200,9 @@ impl World {
             if !self.step() {
                 break;
             }
+        }
+        for violation in self.check.violations().to_vec() {
+            self.note(&format!("violated: {violation}"));
         }
     }
 
@@ -217,6 +229,7 @@ impl World {
             Event::Mend(fault) => self.mend(&fault),
             Event::Heal => self.heal(),
             Event::Look => self.look(),
+            Event::Script => self.script_goes_on(),
         }
         true
     }
@@ -235,7 +248,8 @@ impl World {
             | Event::Fault
             | Event::Mend(_)
             | Event::Heal
-            | Event::Look => return None,
+            | Event::Look
+            | Event::Script => return None,
         };
         let until = self.hosts[host].paused_until;
         (until > self.now).then_some(until + after)
