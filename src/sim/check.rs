@@ -329,7 +329,8 @@ fn summary(object: &Object) -> String {
         Object::Cluster(_) => format!("cluster@{version}"),
         Object::Node(o) => {
             let raft = o.raft.map_or("", |raft| if raft.voter { " voter" } else { " learner" });
-            format!("node:{:.8}@{version} {:?} {:?} {:?}{raft}", o.id, o.status.state, o.spec.availability, o.spec.role)
+            let (name, state) = (o.display_name(), o.status.state);
+            format!("node:{:.8}@{version} {name} {state:?} {:?} {:?}{raft}", o.id, o.spec.availability, o.spec.role)
         }
         Object::Service(o) => {
             let update = o.update_status.as_ref().map(|status| status.state);
@@ -338,7 +339,9 @@ fn summary(object: &Object) -> String {
         }
         Object::Task(o) => {
             let (state, desired) = (o.status.state.as_str(), o.desired.as_str());
-            format!("task:{:.8}@{version} {}.{} v{} {state}/{desired}", o.id, o.service_name, o.slot, o.spec_version)
+            let node = o.node.map_or_else(String::new, |node| format!(" on {node:.8}"));
+            let (name, slot, of) = (&o.service_name, o.slot, o.spec_version);
+            format!("task:{:.8}@{version} {name}.{slot} v{of} {state}/{desired}{node}", o.id)
         }
         Object::Network(o) => format!("network:{}@{version}", o.spec.name),
         Object::Secret(o) => format!("secret:{}@{version}", o.spec.name),
@@ -354,12 +357,12 @@ pub fn describe_view(view: &View) -> Vec<String> {
         let status = service.update_status.as_ref();
         lines.extend(status.map(|status| format!("  {status:?}")));
         for task in view.tasks_of_service(service.id) {
-            let node = task.node.map(|node| format!("{node:.8}")).unwrap_or_default();
+            let node = task.node.and_then(|node| view.node(node)).map(|node| node.display_name()).unwrap_or_default();
             let (image, err) = (&task.spec.container.image, &task.status.err);
             let summary = summary(&Object::Task(task.clone()));
             let (up, ended, start) = (task.up_since.is_some(), task.ended, task.start_after);
             lines.push(format!(
-                "  {summary} {image} on {node} {:?} up {up} ended {ended:?} start {start:?} {err}",
+                "  {summary} {node} {image} {:?} up {up} ended {ended:?} start {start:?} {err}",
                 task.origin
             ));
         }
