@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, IteratorRandom};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use swarm_core::control::validate_mounts;
+use swarm_core::spec::mounts;
 use swarm_core::dispatch::Assignments;
 use swarm_core::model::{Config, ContainerSpec, ContentId, MountSource, Secret, Task};
 use swarm_core::store::View;
@@ -83,7 +83,7 @@ impl Held {
     /// As the daemon does: the fields first, then each content.
     fn fill(&self, task: &Task, node: &NodeFacts) -> Result<(ContainerSpec, Vec<String>), String> {
         let spec = fill_container(task, node)?;
-        validate_mounts(&spec.mounts, |_| false).map_err(|refusal| refusal.to_string())?;
+        mounts(&spec.mounts, |_| false).map_err(|refusal| refusal.to_string())?;
         let find = |content, version| self.get(content, version).map(|(data, _)| data);
         let mut filled = Vec::new();
         for (content, version) in spec.contents() {
