@@ -34,6 +34,7 @@ const ALWAYS: &[(&str, Check)] = &[
     ("a node is not given more than it has", nothing_overcommitted),
     ("a unit of a named resource is held once", named_resources_held_once),
     ("a host port is bound once per node", host_ports_bound_once),
+    ("a node has no more tasks of a service than that allows", within_replicas_per_node),
     ("a slot runs once, or twice while an update starts first", one_running_per_slot),
     ("of a service that is to run once at most, no two tasks may run", one_at_most),
     ("a job runs no more at once than it may", jobs_within_concurrency),
@@ -96,14 +97,21 @@ fn one_holder_per_address(view: &View, found: &mut Vec<String>) {
     }
 }
 
+/// Whether two addresses to listen at are one: `None` is all of them.
+fn meet(one: Option<IpAddr>, other: Option<IpAddr>) -> bool {
+    one == other || one.is_none() || other.is_none()
+}
+
 fn one_service_per_port(view: &View, found: &mut Vec<String>) {
-    let mut owners: BTreeMap<(Protocol, u16, Option<IpAddr>), ServiceId> = BTreeMap::new();
+    let mut owners: BTreeMap<(Protocol, u16), Vec<(Option<IpAddr>, ServiceId)>> = BTreeMap::new();
     for service in view.services() {
         for port in service.endpoint.ports.iter().filter(|port| port.mode == PublishMode::Ingress) {
-            let key = (port.protocol, port.published_port, port.host_ip);
-            if let Some(other) = owners.insert(key, service.id).filter(|other| *other != service.id) {
+            let known = owners.entry((port.protocol, port.published_port)).or_default();
+            let clash = known.iter().find(|(at, other)| *other != service.id && meet(*at, port.host_ip));
+            if let Some((_, other)) = clash {
                 found.push(format!("{:?} {}: service {other} and {}", port.protocol, port.published_port, service.id));
             }
+            known.push((port.host_ip, service.id));
         }
     }
 }
@@ -166,14 +174,33 @@ fn named_resources_held_once(view: &View, found: &mut Vec<String>) {
 
 fn host_ports_bound_once(view: &View, found: &mut Vec<String>) {
     for node in view.nodes() {
-        let mut bound: BTreeMap<(Protocol, u16, Option<IpAddr>), TaskId> = BTreeMap::new();
+        let mut bound: BTreeMap<(Protocol, u16), Vec<(Option<IpAddr>, TaskId)>> = BTreeMap::new();
         for task in placed(view, node) {
             for port in task.host_ports.iter().filter(|port| port.published_port != 0) {
-                if let Some(other) = bound.insert((port.protocol, port.published_port, port.host_ip), task.id) {
-                    let number = port.published_port;
+                let number = port.published_port;
+                let known = bound.entry((port.protocol, number)).or_default();
+                if let Some((_, other)) = known.iter().find(|(at, _)| meet(*at, port.host_ip)) {
                     found.push(format!("node {} port {number}: task {other} and {}", node.id, task.id));
                 }
+                known.push((port.host_ip, task.id));
             }
+        }
+    }
+}
+
+/// Of those made from the present specification: what was there before it may stay.
+fn within_replicas_per_node(view: &View, found: &mut Vec<String>) {
+    for service in view.services().filter(|service| service.spec.task.placement.max_replicas_per_node > 0) {
+        let most = service.spec.task.placement.max_replicas_per_node;
+        let mut on: BTreeMap<NodeId, u64> = BTreeMap::new();
+        let present = |task: &&Arc<Task>| {
+            task.is_wanted() && !task.status.state.is_terminal() && task.spec_version == service.spec_version
+        };
+        for node in view.tasks_of_service(service.id).filter(present).filter_map(|task| task.node) {
+            *on.entry(node).or_default() += 1;
+        }
+        for (node, count) in on.into_iter().filter(|(_, count)| *count > most) {
+            found.push(format!("service {} on node {node}: {count} of {most}", service.spec.name));
         }
     }
 }
@@ -187,10 +214,10 @@ fn slots(view: &View, service: &Service) -> BTreeMap<(u64, Option<NodeId>), Vec<
     slots
 }
 
+/// As the update that goes on says, or else as the next one would.
 fn start_first(service: &Service) -> bool {
-    let configs = [&service.spec.update, &service.spec.rollback];
-    let previous = service.previous_spec.iter().flat_map(|spec| [&spec.update, &spec.rollback]);
-    configs.into_iter().chain(previous).flatten().any(|config| config.order == UpdateOrder::StartFirst)
+    let config = going_on(service).map(|(_, config)| config).or_else(|| service.spec.update.clone());
+    config.is_some_and(|config| config.order == UpdateOrder::StartFirst)
 }
 
 fn one_running_per_slot(view: &View, found: &mut Vec<String>) {

@@ -2,8 +2,9 @@
 
 use super::index::{get, name_of, put, references, remove, service_of};
 use super::{Change, Conflict, Event, Object, ObjectRef, Precondition, View};
+use crate::constraint::Constraint;
 use crate::model::*;
-use crate::{ConfigId, NetworkId, SecretId, ServiceId, Stamp};
+use crate::{ConfigId, NetworkId, NodeId, SecretId, ServiceId, Stamp, TaskId};
 use std::sync::Arc;
 
 /// Other tasks of its service a new one is compared with: while an update goes on some are of another spec.
@@ -71,8 +72,9 @@ pub(super) fn change(view: &mut View, stamp: Stamp, change: &Change, events: &mu
             Ok(())
         }
         Change::TaskAssigned { task, node, message, reason, resources } => {
-            // Decided before the node was paused, drained or lost: the task waits for another decision.
-            if node.is_some_and(|id| !takes_tasks(view, id)) {
+            // Decided before the node was paused, drained, lost or labelled otherwise: the task waits for another
+            // decision.
+            if node.is_some_and(|id| !takes(view, id, *task)) {
                 return Ok(());
             }
             edit_task(view, stamp, *task, events, |task| {
@@ -173,9 +175,14 @@ pub(super) fn change(view: &mut View, stamp: Stamp, change: &Change, events: &mu
     }
 }
 
-fn takes_tasks(view: &View, node: crate::NodeId) -> bool {
-    view.node(node)
-        .is_some_and(|node| node.spec.availability == Availability::Active && node.status.state == NodeState::Ready)
+/// What can change of a node while a decision is on its way, and is not the leader's to write.
+fn takes(view: &View, node: NodeId, task: TaskId) -> bool {
+    let Some(node) = view.node(node) else { return false };
+    let Some(task) = view.task(task) else { return true };
+    let constraints = Constraint::parse_all(&task.spec.placement.constraints).unwrap_or_default();
+    node.spec.availability == Availability::Active
+        && node.status.state == NodeState::Ready
+        && constraints.iter().all(|constraint| constraint.matches(node))
 }
 
 /// Keeps when a task came up and when it ended, each once.

@@ -115,3 +115,31 @@ fn a_restored_store_equals_the_one_it_was_taken_from() {
     assert_eq!(copy.objects(), store.objects());
     assert!(copy.view().service_by_name("web").is_some());
 }
+
+#[test]
+fn an_assignment_decided_before_the_node_got_another_label_is_not_taken() {
+    let mut store = Store::new();
+    let zone = |zone: &str| {
+        let mut node = node(9);
+        node.status.state = NodeState::Ready;
+        node.spec.labels.insert("zone".to_owned(), zone.to_owned());
+        node
+    };
+    let constraints = vec!["node.labels.zone==a".to_owned()];
+    let spec = TaskSpec { placement: Placement { constraints, ..Placement::default() }, ..TaskSpec::default() };
+    let mut task = Task::new(TaskId(3), ServiceId(1), 1, Arc::new(spec));
+    task.status.state = TaskState::Pending;
+    store.apply(1, 1, &txn(vec![Change::Create(zone("b").into()), Change::Create(Object::Task(task.into()))])).unwrap();
+    let assigned = Change::TaskAssigned {
+        task: TaskId(3),
+        node: Some(NodeId(9)),
+        message: String::new(),
+        reason: String::new(),
+        resources: Default::default(),
+    };
+    store.apply(2, 1, &txn(vec![assigned.clone()])).unwrap();
+    let state = |store: &Store| store.view().task(TaskId(3)).map(|task| (task.status.state, task.node));
+    assert_eq!(state(&store), Some((TaskState::Pending, None)));
+    store.apply(3, 1, &txn(vec![Change::Replace(zone("a").into()), assigned])).unwrap();
+    assert_eq!(state(&store), Some((TaskState::Assigned, Some(NodeId(9)))));
+}
