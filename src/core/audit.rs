@@ -216,7 +216,7 @@ fn slots(view: &View, service: &Service) -> BTreeMap<(u64, Option<NodeId>), Vec<
 
 /// As the update that goes on says, or else as the next one would.
 fn start_first(service: &Service) -> bool {
-    let config = going_on(service).map(|(_, config)| config).or_else(|| service.spec.update.clone());
+    let config = updates::going_on(service).map(|(_, config)| config).or_else(|| service.spec.update.clone());
     config.is_some_and(|config| config.order == UpdateOrder::StartFirst)
 }
 

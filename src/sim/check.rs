@@ -3,12 +3,12 @@
 
 use crate::check_nodes::OnNodes;
 use crate::net::HostId;
+use crate::places::may_have;
 use crate::settings::SECOND;
 use crate::table::{Entry, Source};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use swarm_core::audit::{Violation, audit};
-use swarm_core::constraint::Constraint;
+use swarm_core::audit::{Violation, audit, audit_settled};
 use swarm_core::model::*;
 use swarm_core::store::{Change, Conflict, Event, Object, Txn, View};
 use swarm_core::{NodeId, ServiceId, TaskId};
@@ -23,6 +23,7 @@ pub const ONE_OWNER: &str = "each step of a task is made by its owner";
 pub const FENCED: &str = "what a leader decided is applied in its own term or not at all";
 pub const COUNTED: &str = "a replacement carries on the count of restarts";
 pub const STARTS_ONCE: &str = "a task's container starts once, on the task's node, and when it is to run";
+pub const JOB_ONCE: &str = "what a job has completed is not run again";
 pub const FITS: &str = "a task is given to a node that may have it";
 pub const NEED_TO_KNOW: &str = "secrets and configs go only to nodes that need them";
 pub const CONTENTS_THERE: &str = "a task that is made ready has its secrets and configs";
@@ -162,15 +163,41 @@ impl Checks {
                         self.was_good(new.id, &new.spec.container, "is up");
                     }
                     self.task_changed(entry, before, old, new);
+                    if old.status.state < TaskState::Assigned && new.status.state == TaskState::Assigned {
+                        self.placed(before, new);
+                    }
                 }
                 Event::Created(Object::Task(new)) => {
                     if entry.source != Source::Decision {
                         self.fail(ONE_OWNER, format!("task {} is made by {:?}", new.id, entry.source));
                     }
                     self.made(new);
+                    self.runs_again(before, new);
                 }
                 Event::Created(_) | Event::Updated { .. } | Event::Removed(_) => {}
             }
+        }
+    }
+
+    /// On the state it is applied to, which others may have written since it was decided.
+    fn placed(&mut self, before: &View, task: &Task) {
+        let node = task.node.and_then(|id| before.node(id));
+        if !node.is_some_and(|node| may_have(node, task)) {
+            let (node, constraints) = (task.node, &task.spec.placement.constraints);
+            self.fail(FITS, format!("task {} is written to node {node:?}: {constraints:?}", task.id));
+        }
+    }
+
+    /// A slot of a job that has completed is done, also for the next leader.
+    fn runs_again(&mut self, before: &View, new: &Task) {
+        let Some(iteration) = new.job_iteration else { return };
+        let done = before.tasks_of_service(new.service).find(|task| {
+            task.job_iteration == Some(iteration)
+                && task.status.state == TaskState::Complete
+                && (task.slot, task.node.filter(|_| task.slot == 0)) == (new.slot, new.node.filter(|_| new.slot == 0))
+        });
+        if let Some(done) = done {
+            self.fail(JOB_ONCE, format!("{}.{}: {} after {}", new.service_name, new.slot, new.id, done.id));
         }
     }
 
@@ -289,10 +316,11 @@ impl Checks {
     }
 
     /// A leader found nothing to do; `missed` changes are found by looking at everything.
-    pub fn looked(&mut self, index: u64, missed: usize) {
+    pub fn looked(&mut self, view: &View, missed: usize) {
         if missed > 0 {
-            self.fail(LEDGER, format!("at {index}: {missed} changes"));
+            self.fail(LEDGER, format!("at {}: {missed} changes", view.index()));
         }
+        self.violations.extend(audit_settled(view));
     }
 
     /// An agent says this of a task.
@@ -310,17 +338,6 @@ impl Checks {
     pub fn counts(&self) -> (usize, usize, usize) {
         (self.history.len(), self.leaders.len(), self.on_nodes.containers())
     }
-}
-
-/// Judged by the words of the spec alone.
-fn may_have(node: &Node, task: &Task) -> bool {
-    let placement = &task.spec.placement;
-    let constraints = Constraint::parse_all(&placement.constraints).unwrap_or_default();
-    let platform = |p: &Platform| node.description.as_ref().is_some_and(|d| d.platform == *p);
-    node.status.state == NodeState::Ready
-        && node.spec.availability == Availability::Active
-        && constraints.iter().all(|constraint| constraint.matches(node))
-        && (placement.platforms.is_empty() || placement.platforms.iter().any(platform))
 }
 
 fn summary(object: &Object) -> String {

@@ -5,12 +5,15 @@ use crate::contents::is_fillable;
 use crate::engine::Fate;
 use crate::manager::state_hash;
 use crate::net::HostId;
+use crate::places::{has_room, may_have};
 use crate::probing::Subject;
 use crate::settings::{MS, SECOND};
 use crate::world::{Event, World};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use swarm_core::TaskId;
 use swarm_core::audit::audit_settled;
+use swarm_core::dependency;
 use swarm_core::leader::{Scope, step};
 use swarm_core::model::*;
 use swarm_core::store::View;
@@ -190,6 +193,10 @@ impl World {
         let has_policy =
             service.spec.task.restart.condition == RestartCondition::Any && service.spec.task.restart.max_attempts == 0;
         self.scaled_settled(view, service, found);
+        if has_policy && !fails {
+            every_node_settled(view, service, found);
+        }
+        job_settled(view, service, found);
         if let Some(replicas) = service.wanted_replicas() {
             let slots: BTreeSet<u64> = wanted.iter().map(|task| task.slot).collect();
             if has_policy && !fails && slots.len() as u64 != replicas {
@@ -248,6 +255,39 @@ impl World {
     }
 }
 
+/// A global service is on every node that it may be on.
+fn every_node_settled(view: &View, service: &Service, found: &mut Vec<String>) {
+    if service.spec.mode != ServiceMode::Global || dependency::gate(view, service).is_err() {
+        return;
+    }
+    let like = Task::new(TaskId(0), service.id, 0, Arc::new(service.spec.task.clone()));
+    for node in view.nodes().filter(|node| may_have(node, &like)) {
+        let is_there = |task: &Arc<Task>| task.is_wanted() && task.node == Some(node.id);
+        if !view.tasks_of_service(service.id).any(is_there) {
+            found.push(format!("service {} has no task on node {:.8}", service.spec.name, node.id));
+        }
+    }
+}
+
+/// A job that can complete has, but for what waits and says why.
+fn job_settled(view: &View, service: &Service, found: &mut Vec<String>) {
+    let ServiceMode::ReplicatedJob { total_completions, .. } = service.spec.mode else { return };
+    let restart = &service.spec.task.restart;
+    let goes_on = restart.condition == RestartCondition::OnFailure && restart.max_attempts == 0;
+    let completes = Fate::of(&service.spec.task.container.image) == Fate::Completes;
+    if !goes_on || !completes || !is_fillable(view, &service.spec.task.container) {
+        return;
+    }
+    let iteration = service.job.map(|job| job.iteration);
+    let tasks = || view.tasks_of_service(service.id).filter(|task| task.job_iteration == iteration);
+    let done: BTreeSet<u64> =
+        tasks().filter(|task| task.status.state == TaskState::Complete).map(|task| task.slot).collect();
+    let waits = tasks().any(|task| task.is_wanted() && is_running_or_told(view, task));
+    if (done.len() as u64) < total_completions && !waits {
+        found.push(format!("job {}: {} of {total_completions} completed", service.spec.name, done.len()));
+    }
+}
+
 /// A task that is made of this comes up and stays.
 fn stays_up(view: &View, spec: &TaskSpec) -> bool {
     Fate::of(&spec.container.image).stays_up() && is_fillable(view, &spec.container)
@@ -256,6 +296,8 @@ fn stays_up(view: &View, spec: &TaskSpec) -> bool {
 /// It runs, or says what it waits for; on a node that is down nobody can tell.
 fn is_running_or_told(view: &View, task: &Task) -> bool {
     let down = task.node.and_then(|id| view.node(id)).is_some_and(|node| node.status.state == NodeState::Down);
-    let told = task.status.state < TaskState::Assigned && !task.status.err.is_empty();
+    // What it says has to be so.
+    let wrongly = task.status.state == TaskState::Pending && has_room(view, task);
+    let told = task.status.state < TaskState::Assigned && !task.status.err.is_empty() && !wrongly;
     task.status.state == TaskState::Running || told || down
 }

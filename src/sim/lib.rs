@@ -26,6 +26,7 @@ mod members;
 mod mutate;
 mod net;
 mod operation;
+mod places;
 mod probing;
 mod record;
 pub mod replay;

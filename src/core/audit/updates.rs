@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The update that goes on, and its settings.
-fn going_on(service: &Service) -> Option<(&UpdateStatus, UpdateConfig)> {
+pub(super) fn going_on(service: &Service) -> Option<(&UpdateStatus, UpdateConfig)> {
     let status = service.update_status.as_ref()?;
     let config = match status.state {
         UpdateState::Updating | UpdateState::Paused => &service.spec.update,
