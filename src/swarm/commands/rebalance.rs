@@ -33,11 +33,19 @@ pub async fn run(context: &Context, args: RebalanceArgs) -> Result<()> {
     if moves.is_empty() && args.format.is_none() {
         eprintln!("nothing to move: what can be moved is spread evenly");
         eprintln!(
-            "hint: only tasks of services with --update-order start-first are moved, and none while nodes are packed"
+            "hint: only tasks of services with --update-order start-first are moved, not while their service is being \
+             updated, and none while nodes are packed"
         );
         return Ok(());
     }
-    MOVES.print(&moves.iter().map(row).collect::<Vec<_>>(), &Output { quiet: false, format: args.format.as_deref() })
+    MOVES
+        .print(&moves.iter().map(row).collect::<Vec<_>>(), &Output { quiet: false, format: args.format.as_deref() })?;
+    if args.format.is_none() {
+        eprintln!(
+            "hint: a service moves as many tasks at once as its update replaces: more may be left to move after these"
+        );
+    }
+    Ok(())
 }
 
 fn row(shift: &Value) -> Value {
