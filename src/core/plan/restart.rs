@@ -6,7 +6,7 @@ use super::job;
 use super::moves;
 use super::once;
 use super::slots::{Ground, Slot, SlotKey};
-use super::task::{create, desire, end, successor};
+use super::task::{can_be_made, create, desire, end, successor};
 use super::update::Failures;
 use super::version::is_current;
 use crate::WallTime;
@@ -183,6 +183,9 @@ fn to_replace(
     let lost_current = newest_lost(true).filter(|_| !left.iter().any(current));
     let kept = |task: &Arc<Task>| !current(task) || task.is_up();
     let lost_outdated = newest_lost(false).filter(|_| !left.iter().any(kept));
+    // What can not be made again would become a second one that is not outdated.
+    let has_current = lost_current.is_some() || left.iter().any(current);
+    let lost_outdated = lost_outdated.filter(|(task, _)| !has_current || can_be_made(view, &task.spec));
     lost_current.into_iter().chain(lost_outdated).collect()
 }
 

@@ -63,7 +63,8 @@ pub(super) fn successor<R: RngCore>(view: &View, service: &Service, slot: SlotKe
     new
 }
 
-fn can_be_made(view: &View, spec: &TaskSpec) -> bool {
+/// All it refers to is still there.
+pub(super) fn can_be_made(view: &View, spec: &TaskSpec) -> bool {
     spec.networks.iter().all(|network| view.network(network.target).is_some())
         && spec.container.contents().all(|(content, version)| view.has_content(content, version))
 }

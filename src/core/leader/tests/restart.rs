@@ -1,6 +1,8 @@
 use super::world::*;
 use crate::ServiceId;
 use crate::model::*;
+use crate::store::Change;
+use std::sync::Arc;
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -221,4 +223,38 @@ fn a_node_where_a_service_fails_comes_last_though_no_history_is_kept() {
     assert_eq!(world.spread(crash), [(2, 1)].into(), "not where it failed");
     world.pass(Duration::from_secs(400));
     assert!(world.tasks(crash).len() <= 2, "forgotten when they are of no use");
+}
+
+#[test]
+fn of_an_update_that_starts_first_an_old_task_that_can_not_be_made_again_is_not_followed_beside_the_new_one() {
+    let mut world = World::new(1);
+    let key = world.secret("key", "1");
+    let mut spec = replicated("web", "web:1", 1);
+    spec.task.container.secrets = vec![secret_reference(key, "key")];
+    spec.task.restart.delay = Duration::from_secs(1);
+    let goes_on = UpdateConfig { failure_action: FailureAction::Continue, ..UpdateConfig::default() };
+    spec.update = Some(UpdateConfig { order: UpdateOrder::StartFirst, ..goes_on });
+    let web = world.create(spec);
+    world.settle();
+    world.fate("web:2", Fate::Rejected);
+    world.update(web, |spec| {
+        spec.task.container.image = "web:2".into();
+        spec.task.container.secrets.clear();
+    });
+    world.pass(Duration::from_secs(10));
+    let txn = crate::control::remove_secret(&world.view(), key, world.now).expect("the service does not use it now");
+    world.apply(&txn);
+    let before: Vec<_> = world.tasks(web).into_iter().filter(|task| task.is_wanted()).collect();
+    assert_eq!(before.len(), 2, "the old one, and one of those that are tried");
+    let failed = TaskStatus { state: TaskState::Failed, ..TaskStatus::default() };
+    let fails = |task: &Arc<Task>| Change::TaskStatus { task: task.id, status: failed.clone() };
+    world.change(before.iter().map(fails).collect());
+    let known: Vec<_> = world.tasks(web).iter().map(|task| task.id).collect();
+    world.fate("web:2", Fate::Runs);
+    world.pass(Duration::from_secs(5));
+    let tried = before.iter().map(|task| task.restarts.total).max();
+    let made: Vec<_> = world.tasks(web).into_iter().filter(|task| !known.contains(&task.id)).collect();
+    assert_eq!(made.len(), 1);
+    assert!(made[0].is_wanted());
+    assert_eq!(Some(made[0].restarts.total), tried.map(|tried| tried + 1));
 }
