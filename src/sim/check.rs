@@ -263,7 +263,9 @@ impl Checks {
         let ended = |old: &Task| old.status.state.is_terminal() && old.status.state != TaskState::Orphaned;
         let least = replaced.map(|old| old.restarts.total + u64::from(ended(old))).min();
         if let Some(least) = least.filter(|least| new.restarts.total < *least) {
-            self.fail(COUNTED, format!("task {}: {} restarts, not {least}", new.id, new.restarts.total));
+            let (name, slot, of) = (&new.service_name, new.slot, new.spec_version);
+            let detail = format!("task {} {name}.{slot} v{of}: {} restarts, not {least}", new.id, new.restarts.total);
+            self.fail(COUNTED, detail);
         }
     }
 

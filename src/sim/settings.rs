@@ -121,7 +121,11 @@ impl Settings {
             skew_ms: [0, 50, 5_000, 90_000][rng.random_range(0..4)],
             lag_us: if large { 40 * MS } else { [MS, 5 * MS, 20 * MS][rng.random_range(0..3)] },
             asks: Asks::draw(seed),
-            trouble: if rng.random_range(0..4) == 0 { Trouble::Elections } else { Trouble::Any },
+            trouble: match rng.random_range(0..20) {
+                0..5 => Trouble::Elections,
+                5 => Trouble::Leaders,
+                _ => Trouble::Any,
+            },
             mutation: None,
             scenario: None,
         }
