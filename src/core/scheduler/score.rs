@@ -28,7 +28,10 @@ impl Load {
         let tasks = u64::from(info.tasks());
         let order = match packs {
             true => (u64::MAX - info.reserved_permille(), u64::MAX - tasks),
-            false => ((u64::from(load_step(info)) << 32) + tasks, info.load_permille()),
+            false => {
+                let load = info.load_permille();
+                ((u64::from(step(load)) << 32) + tasks, load)
+            }
         };
         Self { order, node: info.node.id }
     }
@@ -36,7 +39,11 @@ impl Load {
 
 /// The share of a node that is in use, in tenths.
 pub fn load_step(info: &NodeInfo) -> u32 {
-    u32::try_from(info.load_permille() / LOAD_STEP_PERMILLE).unwrap_or(u32::MAX)
+    step(info.load_permille())
+}
+
+fn step(load_permille: u64) -> u32 {
+    u32::try_from(load_permille / LOAD_STEP_PERMILLE).unwrap_or(u32::MAX)
 }
 
 /// A node's place among others for a task: few tasks of its service unless it is packed, then by [`Load`].
