@@ -34,10 +34,11 @@ pub(super) fn is_complete(task: &Task) -> bool {
     task.job_iteration.is_some() && task.status.state == TaskState::Complete
 }
 
-/// Tasks of earlier iterations, those on their way out included.
+/// Tasks of earlier iterations, those on their way out included. Costs nothing for what is no job.
 fn outlived<'a>(view: &'a View, service: &Service) -> impl Iterator<Item = &'a Arc<Task>> {
-    let iteration = iteration(service);
-    view.tasks_of_service(service.id).filter(move |task| iteration.is_some() && task.job_iteration != iteration)
+    let (id, iteration) = (service.id, iteration(service));
+    let tasks = iteration.into_iter().flat_map(move |_| view.tasks_of_service(id));
+    tasks.filter(move |task| task.job_iteration != iteration)
 }
 
 /// Those of them that may still run: a job does not meet itself.

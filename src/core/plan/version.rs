@@ -1,6 +1,6 @@
 //! Whether a task is what its service asks for now.
 
-use crate::model::{Node, PortConfig, PublishMode, Service, ServiceSpec, Task, TaskSpec, TaskState};
+use crate::model::{ContainerSpec, Node, PortConfig, PublishMode, Service, ServiceSpec, Task, TaskSpec, TaskState};
 use crate::scheduler;
 use crate::store::View;
 
@@ -35,13 +35,25 @@ fn lacks_ingress(view: &View, service: &Service, task: &Task) -> bool {
     task.status.state > TaskState::New && !task.attachments.iter().any(|a| a.network == ingress.id)
 }
 
-/// All that goes into making the container is the same.
+/// All that goes into making the container is the same. Asked of every task several times while an update goes on, and
+/// the answer is as a rule in what comes first.
 fn same_container(new: &TaskSpec, old: &TaskSpec) -> bool {
-    let mut old = old.clone();
-    old.container.pull_auth.clone_from(&new.container.pull_auth);
-    old.restart = new.restart.clone();
-    old.placement = new.placement.clone();
-    old == *new
+    let TaskSpec { container, resources, restart: _, placement: _, networks, log_driver, force_update, at_most_one } =
+        new;
+    *force_update == old.force_update
+        && container.image == old.container.image
+        && *resources == old.resources
+        && *at_most_one == old.at_most_one
+        && *networks == old.networks
+        && *log_driver == old.log_driver
+        && same_but_for_auth(container, &old.container)
+}
+
+fn same_but_for_auth(new: &ContainerSpec, old: &ContainerSpec) -> bool {
+    if new.pull_auth == old.pull_auth {
+        return new == old;
+    }
+    *new == ContainerSpec { pull_auth: new.pull_auth.clone(), ..old.clone() }
 }
 
 /// A task without a node yet is placed anew when the placement changed.
