@@ -47,6 +47,11 @@ impl Delta {
     }
 }
 
+/// What differs between the tasks of two views, ordered by id.
+pub fn changed_tasks(old: &View, new: &View) -> Vec<Changed<Task>> {
+    changed(&old.tasks, &new.tasks)
+}
+
 fn changed<K: Ord, T: Eq>(old: &OrdMap<K, Arc<T>>, new: &OrdMap<K, Arc<T>>) -> Vec<Changed<T>> {
     old.diff(new)
         .map(|item| match item {

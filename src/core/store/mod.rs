@@ -13,7 +13,7 @@ mod index;
 mod txn;
 mod view;
 
-pub use delta::{Changed, Delta};
+pub use delta::{Changed, Delta, changed_tasks};
 pub use txn::{Change, Conflict, Object, ObjectRef, Precondition, Txn};
 pub use view::View;
 
