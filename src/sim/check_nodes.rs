@@ -167,6 +167,11 @@ impl Checks {
         self.newest().task(task).is_some_and(|task| task.status.state >= TaskState::Running)
     }
 
+    /// A container that is to be the only one of its service runs there.
+    pub fn holds_one(&self, host: HostId) -> bool {
+        self.on_nodes.runs.values().any(|run| run.runs && run.host == host && run.once.is_some())
+    }
+
     pub fn runs(&self, task: TaskId) -> bool {
         self.on_nodes.runs.get(&task).is_some_and(|run| run.runs)
     }

@@ -107,6 +107,7 @@ impl World {
         };
         let lasts = self.draw(least, most);
         let kind = kinds.choose_weighted(&mut self.rng, |(_, weight)| *weight).map_or(Kind::Daemon, |(kind, _)| *kind);
+        let (host, kind, lasts) = self.leased_host().unwrap_or((host, kind, lasts));
         let room = self.broken < self.settings.faults_at_once;
         let (fault, lasts) = match kind {
             Kind::StandsStill => return self.stand_still(host),
@@ -189,6 +190,19 @@ impl World {
             }
             _ => self.draw(0, all) as usize,
         }
+    }
+
+    /// Now and then a host with a task that is to run once at most is cut off or loses its daemon, for about as long as
+    /// leases last: with the kind of fault, and how long.
+    fn leased_host(&mut self) -> Option<(HostId, Kind, u64)> {
+        let any = self.settings.trouble == Trouble::Any;
+        if !any || !self.settings.asks.once || !self.chance(25) {
+            return None;
+        }
+        let holders: Vec<HostId> = (0..self.hosts.len()).filter(|host| self.check.holds_one(*host)).collect();
+        let chosen = self.draw(0, holders.len() as u64) as usize;
+        let kind = [Kind::Daemon, Kind::Alone, Kind::Alone][self.rng.random_range(0..3)];
+        Some((*holders.get(chosen)?, kind, self.draw(4 * SECOND, 25 * SECOND)))
     }
 
     fn leads(&self, host: HostId) -> bool {
