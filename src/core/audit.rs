@@ -214,10 +214,11 @@ fn slots(view: &View, service: &Service) -> BTreeMap<(u64, Option<NodeId>), Vec<
     slots
 }
 
-/// As the update that goes on says, or else as the next one would.
+/// The update that goes on does, or moves do: those go by the settings of updates, also during a rollback.
 fn start_first(service: &Service) -> bool {
-    let config = updates::going_on(service).map(|(_, config)| config).or_else(|| service.spec.update.clone());
-    config.is_some_and(|config| config.order == UpdateOrder::StartFirst)
+    let going_on = updates::going_on(service).map(|(_, config)| config);
+    let configs = going_on.iter().chain(&service.spec.update);
+    configs.into_iter().any(|config| config.order == UpdateOrder::StartFirst)
 }
 
 fn one_running_per_slot(view: &View, found: &mut Vec<String>) {
