@@ -47,9 +47,11 @@ const ALWAYS: &[(&str, Check)] = &[
     ("the contents a service is made of are there", contents_are_there),
 ];
 
-/// Once the leader has nothing left to do.
+/// Once a step of the leader finds nothing to do at the time.
+const RESTING: &[(&str, Check)] = &[("a waiting task has a reason", waiting_has_a_reason)];
+
+/// Once the leader has nothing left to do, now or later.
 const SETTLED: &[(&str, Check)] = &[
-    ("a waiting task has a reason", waiting_has_a_reason),
     ("a wanted task is on a node that may have it", placed_where_allowed),
     ("a service has no more slots than it wants", no_slot_too_many),
     ("what a job has completed is not run again, and nothing of an earlier run goes on", jobs_run_once),
@@ -72,9 +74,16 @@ pub fn audit(view: &View) -> Vec<Violation> {
     run(view, ALWAYS)
 }
 
-/// What must hold besides once a step of the leader finds nothing to do.
+/// What must hold besides while a step of the leader finds nothing to do.
+pub fn audit_resting(view: &View) -> Vec<Violation> {
+    run(view, RESTING)
+}
+
+/// What must hold besides once nothing is left for it to do, at any time.
 pub fn audit_settled(view: &View) -> Vec<Violation> {
-    run(view, SETTLED)
+    let mut violations = run(view, RESTING);
+    violations.extend(run(view, SETTLED));
+    violations
 }
 
 fn one_holder_per_address(view: &View, found: &mut Vec<String>) {
@@ -214,11 +223,11 @@ fn slots(view: &View, service: &Service) -> BTreeMap<(u64, Option<NodeId>), Vec<
     slots
 }
 
-/// The update that goes on does, or moves do: those go by the settings of updates, also during a rollback.
+/// Any of its settings do: pairs stay while settings change, and each of a pair may be replaced.
 fn start_first(service: &Service) -> bool {
-    let going_on = updates::going_on(service).map(|(_, config)| config);
-    let configs = going_on.iter().chain(&service.spec.update);
-    configs.into_iter().any(|config| config.order == UpdateOrder::StartFirst)
+    let configs = [&service.spec.update, &service.spec.rollback];
+    let previous = service.previous_spec.iter().flat_map(|spec| [&spec.update, &spec.rollback]);
+    configs.into_iter().chain(previous).flatten().any(|config| config.order == UpdateOrder::StartFirst)
 }
 
 fn one_running_per_slot(view: &View, found: &mut Vec<String>) {

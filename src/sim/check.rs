@@ -8,7 +8,7 @@ use crate::settings::SECOND;
 use crate::table::{Entry, Source};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
-use swarm_core::audit::{Violation, audit, audit_settled};
+use swarm_core::audit::{Violation, audit, audit_resting, audit_settled};
 use swarm_core::model::*;
 use swarm_core::store::{Change, Conflict, Event, Object, Txn, View};
 use swarm_core::{NodeId, ServiceId, TaskId};
@@ -23,6 +23,7 @@ pub const ONE_OWNER: &str = "each step of a task is made by its owner";
 pub const FENCED: &str = "what a leader decided is applied in its own term or not at all";
 pub const COUNTED: &str = "a replacement carries on the count of restarts";
 pub const STARTS_ONCE: &str = "a task's container starts once, on the task's node, and when it is to run";
+pub const ONE_BY_ONE: &str = "a slot comes to have two tasks only where one starts before the other stops";
 pub const JOB_ONCE: &str = "what a job has completed is not run again";
 pub const FITS: &str = "a task is given to a node that may have it";
 pub const NEED_TO_KNOW: &str = "secrets and configs go only to nodes that need them";
@@ -306,6 +307,7 @@ impl Checks {
                 }
             }
         }
+        self.doubled(view, txns);
         for change in changes() {
             let Change::TaskAssigned { task: id, node: Some(node), .. } = change else { continue };
             let Some(task) = made.get(id).copied().or_else(|| view.task(*id)) else { continue };
@@ -317,12 +319,44 @@ impl Checks {
         }
     }
 
-    /// A leader found nothing to do; `missed` changes are found by looking at everything.
-    pub fn looked(&mut self, view: &View, missed: usize) {
+    /// A slot comes to have two tasks only where one is to start before the other stops.
+    fn doubled(&mut self, view: &View, txns: &[Txn]) {
+        let key = |task: &Task| (task.service, task.slot, task.node.filter(|_| task.slot == 0));
+        let runs = |task: &Task| task.is_wanted() && task.desired == TaskState::Running;
+        let mut more: BTreeMap<Slot, (i64, bool)> = BTreeMap::new();
+        for change in txns.iter().flat_map(|txn| &txn.changes) {
+            match change {
+                Change::Create(Object::Task(new)) if runs(new) => {
+                    let (count, moves) = more.entry(key(new)).or_default();
+                    (*count, *moves) = (*count + 1, *moves || new.origin == TaskOrigin::Move);
+                }
+                Change::TaskDesired { task, desired } => {
+                    let Some(task) = view.task(*task) else { continue };
+                    let (was, is) = (runs(task), *desired == TaskState::Running && task.is_wanted());
+                    more.entry(key(task)).or_default().0 += i64::from(is) - i64::from(was);
+                }
+                _other => {}
+            }
+        }
+        for ((id, slot, node), (change, moves)) in more.into_iter().filter(|(_, (change, _))| *change > 0) {
+            let Some(service) = view.service(id) else { continue };
+            let had =
+                view.tasks_of_service(id).filter(|task| runs(task) && key(task) == (id, slot, node)).count() as i64;
+            if had + change > 1 && !moves && !starts_first(service) {
+                self.fail(
+                    ONE_BY_ONE,
+                    format!("service {} slot {slot}: {had} tasks and {change} more", service.spec.name),
+                );
+            }
+        }
+    }
+
+    /// A leader found nothing to do, or nothing yet when it `waits`; `missed` changes are found by looking at everything.
+    pub fn looked(&mut self, view: &View, missed: usize, waits: bool) {
         if missed > 0 {
             self.fail(LEDGER, format!("at {}: {missed} changes", view.index()));
         }
-        self.violations.extend(audit_settled(view));
+        self.violations.extend(if waits { audit_resting(view) } else { audit_settled(view) });
     }
 
     /// An agent says this of a task.
@@ -340,6 +374,13 @@ impl Checks {
     pub fn counts(&self) -> (usize, usize, usize) {
         (self.history.len(), self.leaders.len(), self.on_nodes.containers())
     }
+}
+
+/// The update or rollback that goes on does, or moves do: those go by the settings of updates.
+fn starts_first(service: &Service) -> bool {
+    let goes_back = service.update_status.as_ref().is_some_and(|status| status.state == UpdateState::RollbackStarted);
+    let configs = [service.spec.update.as_ref(), service.spec.rollback.as_ref().filter(|_| goes_back)];
+    configs.into_iter().flatten().any(|config| config.order == UpdateOrder::StartFirst)
 }
 
 fn summary(object: &Object) -> String {

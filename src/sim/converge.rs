@@ -193,7 +193,9 @@ impl World {
         let has_policy =
             service.spec.task.restart.condition == RestartCondition::Any && service.spec.task.restart.max_attempts == 0;
         self.scaled_settled(view, service, found);
-        if has_policy && !fails {
+        // One that waits, for a person or for room, has not come to the nodes that it may be on only now.
+        let waits = service.update_status.as_ref().is_some_and(|status| status.completed.is_none());
+        if has_policy && !fails && !waits {
             every_node_settled(view, service, found);
         }
         job_settled(view, service, found);

@@ -219,7 +219,7 @@ impl World {
             let rng = &mut <StdRng as rand::SeedableRng>::seed_from_u64(1);
             let missed = anew.step(view, wall, rng);
             let missed = missed.txns.iter().map(|txn| txn.changes.len()).sum();
-            self.check.looked(view, missed);
+            self.check.looked(view, missed, decided.wake_at.is_some());
         }
         match self.settings.mutation {
             Some(Mutation::ReuseAddress) => reuse_addresses(view, &mut decided.txns),

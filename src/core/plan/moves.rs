@@ -103,6 +103,15 @@ fn finish(view: &View, service: &Service, slot: &Slot, plan: &mut Plan) {
             plan.add(vec![desire(mover, TaskState::Shutdown)]);
         }
     }
+    // An update that was overtaken left two, and the one that goes on may not get to this slot for long.
+    let is_leaving = |task: &Task| ground(view, service, task) == Ground::Leaving;
+    let newer_serves =
+        |old: &Task| slot.wanted().skip_while(|task| task.id != old.id).any(|task| task.is_up() && !is_leaving(task));
+    for old in slot.wanted().filter(|old| is_leaving(old) && newer_serves(old)) {
+        if stays_until_moved(view, service, old) {
+            plan.add(vec![desire(old, TaskState::Shutdown)]);
+        }
+    }
 }
 
 /// The task of the slot that is to be moved now. While an update goes on in the slot it is left to the update.

@@ -259,3 +259,27 @@ fn an_old_task_that_is_not_ready_for_a_while_goes_on_until_the_new_one_is_up() {
     let left: Vec<_> = world.running(web).iter().map(|task| task.id).collect();
     assert!(left.len() == 1 && left[0] != old.id, "{left:?}");
 }
+
+#[test]
+fn a_drained_node_is_left_also_where_an_update_was_overtaken_by_one_that_waits() {
+    let mut world = World::new(3);
+    let id = up(&mut world, 2, start_first(2), |_| ());
+    world.fate("web:2", Fate::ReadyAfter(10 * SECOND));
+    world.update(id, |spec| spec.task.container.image = "web:2".into());
+    world.settle();
+    world.update(id, |spec| {
+        spec.task.container.image = "web:3".into();
+        spec.task.resources.reservations.nano_cpus = 64_000_000_000;
+        spec.update = Some(start_first(1));
+    });
+    world.settle();
+    let old = |world: &World| {
+        let mut tasks = world.tasks(id).into_iter();
+        tasks.find(|task| task.slot == 2 && task.spec.container.image == "web:1" && task.is_wanted())
+    };
+    let from = old(&world).and_then(|task| task.node).expect("the first version serves on").0;
+    drain(&mut world, from);
+    world.pass(20 * SECOND);
+    assert_eq!(old(&world), None, "its successor is up elsewhere");
+    assert!(world.running(id).iter().any(|task| task.slot == 2), "and serves");
+}
