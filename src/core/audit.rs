@@ -106,13 +106,16 @@ fn one_holder_per_address(view: &View, found: &mut Vec<String>) {
     }
 }
 
+/// Who listens at a port, at which address.
+type Listening<T> = BTreeMap<(Protocol, u16), Vec<(Option<IpAddr>, T)>>;
+
 /// Whether two addresses to listen at are one: `None` is all of them.
 fn meet(one: Option<IpAddr>, other: Option<IpAddr>) -> bool {
     one == other || one.is_none() || other.is_none()
 }
 
 fn one_service_per_port(view: &View, found: &mut Vec<String>) {
-    let mut owners: BTreeMap<(Protocol, u16), Vec<(Option<IpAddr>, ServiceId)>> = BTreeMap::new();
+    let mut owners: Listening<ServiceId> = BTreeMap::new();
     for service in view.services() {
         for port in service.endpoint.ports.iter().filter(|port| port.mode == PublishMode::Ingress) {
             let known = owners.entry((port.protocol, port.published_port)).or_default();
@@ -183,7 +186,7 @@ fn named_resources_held_once(view: &View, found: &mut Vec<String>) {
 
 fn host_ports_bound_once(view: &View, found: &mut Vec<String>) {
     for node in view.nodes() {
-        let mut bound: BTreeMap<(Protocol, u16), Vec<(Option<IpAddr>, TaskId)>> = BTreeMap::new();
+        let mut bound: Listening<TaskId> = BTreeMap::new();
         for task in placed(view, node) {
             for port in task.host_ports.iter().filter(|port| port.published_port != 0) {
                 let number = port.published_port;

@@ -39,14 +39,19 @@ pub fn one(settings: Settings, log: LogKind) -> bool {
 /// Runs `seeds`; ends with the first that is not good. With a mutation, whether one of them noticed it.
 pub fn many(seeds: Range<u64>, mutation: Option<Mutation>, keep_going: bool) -> bool {
     let (mut done, mut events, mut longest) = (0u64, 0u64, 0u64);
-    let bad = each(seeds.clone(), mutation, keep_going, |outcome| {
-        done += 1;
-        events += outcome.counts[0];
-        longest = longest.max(outcome.converged_in_s);
-        if done.is_multiple_of(TELL_EVERY) {
-            eprintln!("{done} runs are good, {events} events, converged within {longest} s at most");
-        }
-    });
+    let bad = each(
+        seeds.clone(),
+        mutation,
+        |_| !keep_going,
+        |outcome| {
+            done += 1;
+            events += outcome.counts[0];
+            longest = longest.max(outcome.converged_in_s);
+            if done.is_multiple_of(TELL_EVERY) {
+                eprintln!("{done} runs are good, {events} events, converged within {longest} s at most");
+            }
+        },
+    );
     for outcome in &bad {
         eprintln!("{}", summary(outcome));
         report(outcome);
@@ -71,17 +76,17 @@ pub fn scenarios() -> bool {
     good
 }
 
-/// Every mutation has to be noticed.
+/// Every mutation has to be noticed, and by the invariant that it breaks.
 pub fn mutations() -> bool {
     let mut missed = Vec::new();
     for mutation in Mutation::ALL {
         let mut runs = 0;
-        let bad = each(0..MUTATION_SEEDS, Some(mutation), false, |_| runs += 1);
+        let bad = each(0..MUTATION_SEEDS, Some(mutation), |outcome| breaks(mutation, outcome).is_some(), |_| runs += 1);
         // It has to be the mutation that is noticed: without it the same run is good.
-        let noticed = bad.iter().find(|bad| run(Settings { mutation: None, ..bad.settings.clone() }, None).is_good());
+        let alone = |bad: &Outcome| run(Settings { mutation: None, ..bad.settings.clone() }, None).is_good();
+        let noticed = bad.iter().find_map(|bad| Some((bad, breaks(mutation, bad).filter(|_| alone(bad))?)));
         match noticed {
-            Some(outcome) => {
-                let by = outcome.violations.first().map_or("", |violation| violation.invariant);
+            Some((outcome, by)) => {
                 println!("{mutation}: noticed by seed {} (after {runs} good runs): {by}", outcome.settings.seed);
             }
             None => {
@@ -93,11 +98,17 @@ pub fn mutations() -> bool {
     missed.is_empty()
 }
 
-/// Runs seeds until one is not good; `tell` hears of the good ones. Of several bad ones that ran at once, all.
+/// The invariant that the mutation is to break, when it did.
+fn breaks(mutation: Mutation, outcome: &Outcome) -> Option<&'static str> {
+    let broken = outcome.violations.iter().map(|violation| violation.invariant);
+    broken.into_iter().find(|broken| mutation.breaks().contains(broken))
+}
+
+/// Runs seeds until one is not good and `stops` says that it is enough; `tell` hears of the good ones. Of several bad ones that ran at once, all.
 fn each(
     seeds: Range<u64>,
     mutation: Option<Mutation>,
-    keep_going: bool,
+    stops: impl Fn(&Outcome) -> bool + Sync,
     mut tell: impl FnMut(&Outcome),
 ) -> Vec<Outcome> {
     let (next, stop) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
@@ -107,7 +118,7 @@ fn each(
     thread::scope(|scope| {
         for _ in 0..cores {
             let outcomes = outcomes.clone();
-            let (next, stop) = (&next, &stop);
+            let (next, stop, stops) = (&next, &stop, &stops);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -115,7 +126,7 @@ fn each(
                         return;
                     }
                     let outcome = run(Settings::broken(seed, mutation), None);
-                    if !outcome.is_good() && !keep_going {
+                    if !outcome.is_good() && stops(&outcome) {
                         stop.store(true, Ordering::Relaxed);
                     }
                     if outcomes.send(outcome).is_err() {

@@ -3,6 +3,7 @@
 //! Each is done in the shells of the simulator (a disk that lies, a plan that is altered on its way to the log):
 //! nothing of it is in the product.
 
+use crate::check;
 use std::fmt;
 
 /// One thing broken.
@@ -52,6 +53,21 @@ impl Mutation {
             Self::LeakSecret => "leak-secret",
             Self::ForgetRecords => "forget-records",
             Self::ReadAlone => "read-alone",
+        }
+    }
+
+    /// The invariants that this is to break: noticed by another one, those would not be proven to work.
+    pub fn breaks(self) -> &'static [&'static str] {
+        match self {
+            Self::VoteTwice => &[check::ONE_LEADER],
+            Self::SkipFsync => &[check::NOTHING_LOST, check::SAME_HISTORY],
+            Self::IgnoreParallelism => &["an update keeps to its parallelism"],
+            Self::ReuseAddress => &["an address has one holder"],
+            Self::SkipFence => &[check::FENCED],
+            Self::ForgetRestarts => &[check::COUNTED],
+            Self::LeakSecret => &[check::NEED_TO_KNOW],
+            Self::ForgetRecords => &[check::STARTS_ONCE],
+            Self::ReadAlone => &[check::READS_CURRENT],
         }
     }
 

@@ -45,7 +45,7 @@ fn could_take(view: &View, node: &Node, task: &Task) -> bool {
         && fits(has.memory_bytes, |resources| resources.memory_bytes)
         && wants.generic.iter().all(of_kind)
         && (most == 0 || siblings() < most)
-        && !task.host_ports.iter().any(|port| there().any(|other| binds(&other, port)))
+        && !task.host_ports.iter().any(|port| there().any(|other| binds(other, port)))
 }
 
 fn binds(task: &Task, port: &PortConfig) -> bool {

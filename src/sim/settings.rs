@@ -183,7 +183,7 @@ impl Settings {
             workers: drawn.workers.min(2),
             padding: 0,
             faults_us: 12 * SECOND,
-            wish_every_us: 2 * SECOND,
+            wish_every_us: SECOND / 2,
             ..drawn
         }
     }
