@@ -27,10 +27,12 @@ pub enum Mutation {
     ForgetRecords,
     /// A leader answers reads without asking the others.
     ReadAlone,
+    /// A shim does not look at the end of its lease.
+    ForgetLease,
 }
 
 impl Mutation {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::VoteTwice,
         Self::SkipFsync,
         Self::IgnoreParallelism,
@@ -40,6 +42,7 @@ impl Mutation {
         Self::LeakSecret,
         Self::ForgetRecords,
         Self::ReadAlone,
+        Self::ForgetLease,
     ];
 
     pub fn name(self) -> &'static str {
@@ -53,6 +56,7 @@ impl Mutation {
             Self::LeakSecret => "leak-secret",
             Self::ForgetRecords => "forget-records",
             Self::ReadAlone => "read-alone",
+            Self::ForgetLease => "forget-lease",
         }
     }
 
@@ -68,6 +72,7 @@ impl Mutation {
             Self::LeakSecret => &[check::NEED_TO_KNOW],
             Self::ForgetRecords => &[check::STARTS_ONCE],
             Self::ReadAlone => &[check::READS_CURRENT],
+            Self::ForgetLease => &[check::ONCE, check::OVER],
         }
     }
 

@@ -162,6 +162,13 @@ impl Settings {
                 wish_every_us: 300 * MS,
                 ..drawn
             },
+            Some(Mutation::ForgetLease) => Self {
+                asks: Asks { once: true, ..drawn.asks },
+                fault_every_us: drawn.fault_every_us / 2,
+                wish_every_us: drawn.wish_every_us / 2,
+                faults_us: 120 * SECOND,
+                ..drawn
+            },
             Some(
                 Mutation::SkipFsync
                 | Mutation::IgnoreParallelism

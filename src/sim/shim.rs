@@ -2,6 +2,7 @@
 //! at most while its daemon is dead or its host is cut off.
 
 use crate::engine::EngineEvent;
+use crate::mutate::Mutation;
 use crate::net::HostId;
 use crate::settings::{MS, SECOND};
 use crate::world::{Event, World};
@@ -54,6 +55,9 @@ impl World {
     }
 
     fn shim_later(&mut self, host: HostId, task: TaskId, pid: u32, after: u64) {
+        if self.settings.mutation == Some(Mutation::ForgetLease) {
+            return;
+        }
         let boot = self.hosts[host].boot;
         self.push(after, Event::Engine { host, boot, what: EngineEvent::Look { task, pid } });
     }
