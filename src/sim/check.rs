@@ -342,7 +342,10 @@ impl Checks {
             let Some(service) = view.service(id) else { continue };
             let had =
                 view.tasks_of_service(id).filter(|task| runs(task) && key(task) == (id, slot, node)).count() as i64;
-            if had + change > 1 && !moves && !starts_first(service) {
+            // One that waited for its time beside the other was of the two before.
+            let there =
+                view.tasks_of_service(id).filter(|task| task.is_wanted() && key(task) == (id, slot, node)).count();
+            if had + change > (there as i64).max(1) && !moves && !starts_first(service) {
                 self.fail(
                     ONE_BY_ONE,
                     format!("service {} slot {slot}: {had} tasks and {change} more", service.spec.name),
@@ -376,9 +379,12 @@ impl Checks {
     }
 }
 
-/// The update or rollback that goes on does, or moves do: those go by the settings of updates.
+/// The update or rollback that goes on or is paused does, or moves do: those go by the settings of updates.
 fn starts_first(service: &Service) -> bool {
-    let goes_back = service.update_status.as_ref().is_some_and(|status| status.state == UpdateState::RollbackStarted);
+    let goes_back = service.update_status.as_ref().is_some_and(|status| match status.state {
+        UpdateState::RollbackStarted | UpdateState::RollbackPaused => true,
+        UpdateState::Updating | UpdateState::Paused | UpdateState::Completed | UpdateState::RollbackCompleted => false,
+    });
     let configs = [service.spec.update.as_ref(), service.spec.rollback.as_ref().filter(|_| goes_back)];
     configs.into_iter().flatten().any(|config| config.order == UpdateOrder::StartFirst)
 }
