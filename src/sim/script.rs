@@ -120,17 +120,7 @@ pub fn give_back() -> Step {
 /// Named `web`: every script has one service.
 pub fn web(mode: ServiceMode, image: &str) -> ServiceSpec {
     let container = ContainerSpec { image: image.to_owned(), ..ContainerSpec::default() };
-    ServiceSpec {
-        name: "web".to_owned(),
-        labels: Labels::new(),
-        task: TaskSpec { container, ..TaskSpec::default() },
-        mode,
-        update: None,
-        rollback: None,
-        endpoint: EndpointSpec::default(),
-        depends_on: Vec::new(),
-        autoscale: None,
-    }
+    ServiceSpec::new("web", mode, container)
 }
 
 /// The node of the host with this number.

@@ -60,20 +60,10 @@ pub fn service(rng: &mut StdRng, asks: Asks, view: &View, hosts: usize) -> Servi
         6 => ServiceMode::GlobalJob,
         _ => ServiceMode::Replicated { replicas: replicas(rng, hosts) },
     };
-    let fate = if is_job(&mode) && rng.random_bool(0.8) { Fate::Completes } else { fate(rng, asks) };
+    let fate = if mode.is_job() && rng.random_bool(0.8) { Fate::Completes } else { fate(rng, asks) };
     let container = ContainerSpec { image: fate.image(rng.random_range(1..100)), ..ContainerSpec::default() };
-    let mut spec = ServiceSpec {
-        name,
-        labels: Labels::new(),
-        task: TaskSpec { container, ..TaskSpec::default() },
-        mode,
-        update: None,
-        rollback: None,
-        endpoint: EndpointSpec::default(),
-        depends_on: Vec::new(),
-        autoscale: None,
-    };
-    if is_job(&spec.mode) {
+    let mut spec = ServiceSpec::new(name, mode, container);
+    if spec.mode.is_job() {
         change(rng, asks, view, &mut spec, Part::Restart);
     }
     for part in Part::of(asks) {
@@ -83,13 +73,6 @@ pub fn service(rng: &mut StdRng, asks: Asks, view: &View, hosts: usize) -> Servi
     }
     reconcile(&mut spec);
     spec
-}
-
-fn is_job(mode: &ServiceMode) -> bool {
-    match mode {
-        ServiceMode::Replicated { .. } | ServiceMode::Global => false,
-        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => true,
-    }
 }
 
 /// A change of one to three parts of a spec.
@@ -182,14 +165,14 @@ fn change(rng: &mut StdRng, asks: Asks, view: &View, spec: &mut ServiceSpec, par
     match part {
         Part::Image => container.image = image(rng, asks),
         // A job is not updated task by task.
-        Part::Update | Part::Rollback if is_job(&spec.mode) => {}
+        Part::Update | Part::Rollback if spec.mode.is_job() => {}
         Part::Update => spec.update = Some(update_config(rng)),
         Part::Rollback => {
             spec.rollback = Some(UpdateConfig { canary: 0, canary_promote_after: None, ..update_config(rng) });
         }
         Part::Restart => {
             spec.task.restart = restart(rng);
-            if is_job(&spec.mode) && spec.task.restart.condition == RestartCondition::Any {
+            if spec.mode.is_job() && spec.task.restart.condition == RestartCondition::Any {
                 spec.task.restart.condition = RestartCondition::OnFailure;
             }
         }

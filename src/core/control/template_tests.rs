@@ -18,17 +18,7 @@ fn view(data: &str) -> View {
 fn service(edit: impl FnOnce(&mut ContainerSpec)) -> ServiceSpec {
     let mut container = ContainerSpec { image: "web:1".into(), ..ContainerSpec::default() };
     edit(&mut container);
-    ServiceSpec {
-        name: "web".into(),
-        labels: Labels::new(),
-        task: TaskSpec { container, ..TaskSpec::default() },
-        mode: ServiceMode::Global,
-        update: None,
-        rollback: None,
-        endpoint: EndpointSpec::default(),
-        depends_on: Vec::new(),
-        autoscale: None,
-    }
+    ServiceSpec::new("web", ServiceMode::Global, container)
 }
 
 fn refused(view: &View, spec: &ServiceSpec) -> String {

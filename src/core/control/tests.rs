@@ -13,17 +13,7 @@ fn key() -> Sensitive<[u8; 32]> {
 
 pub(super) fn spec(name: &str) -> ServiceSpec {
     let container = ContainerSpec { image: "redis:7".to_owned(), ..ContainerSpec::default() };
-    ServiceSpec {
-        name: name.to_owned(),
-        labels: Labels::new(),
-        task: TaskSpec { container, ..TaskSpec::default() },
-        mode: ServiceMode::Replicated { replicas: 2 },
-        update: None,
-        rollback: None,
-        endpoint: EndpointSpec::default(),
-        depends_on: Vec::new(),
-        autoscale: None,
-    }
+    ServiceSpec::new(name, ServiceMode::Replicated { replicas: 2 }, container)
 }
 
 pub(super) struct World {

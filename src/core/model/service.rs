@@ -444,6 +444,23 @@ impl Autoscale {
     }
 }
 
+impl ServiceSpec {
+    /// One that says what runs and how often, and nothing else.
+    pub fn new(name: impl Into<String>, mode: ServiceMode, container: ContainerSpec) -> Self {
+        Self {
+            name: name.into(),
+            labels: Labels::new(),
+            task: TaskSpec { container, ..TaskSpec::default() },
+            mode,
+            update: None,
+            rollback: None,
+            endpoint: EndpointSpec::default(),
+            depends_on: Vec::new(),
+            autoscale: None,
+        }
+    }
+}
+
 impl Service {
     /// One that was just made: nothing is decided about it yet.
     pub fn new(id: ServiceId, spec: impl Into<Arc<ServiceSpec>>) -> Self {

@@ -1,16 +1,15 @@
 //! Clusters in which something goes on: an update, a change of scale, nodes that are kept even.
 
-use super::{apply, cluster, settle};
+use super::{apply, cluster, tasks_fail};
 use divan::Bencher;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::sync::Arc;
 use swarm_core::control;
-use swarm_core::leader::Ledger;
 use swarm_core::model::*;
 use swarm_core::plan::{self, Memo, Phase};
 use swarm_core::store::{Change, Object, Store, Txn};
-use swarm_core::{ClusterId, Sensitive, ServiceId, WallTime};
+use swarm_core::{ClusterId, ServiceId, WallTime};
 
 /// One task of a cluster of 100,000 fails that keeps its nodes even and whose services could all be moved. Services and
 /// nodes.
@@ -24,32 +23,11 @@ fn one_task_of_100_000_fails_where_nodes_are_evened_out(bencher: Bencher, (servi
         Change::Replace(Object::Service(Arc::new(Service { spec: Arc::new(spec), ..(**service).clone() })))
     });
     let settings = ClusterSpec { rebalance_moves_per_minute: 60, ..ClusterSpec::default() };
-    let changes = moved.chain([Change::Create(Object::Cluster(Arc::new(settled(settings))))]).collect();
+    let changes = moved
+        .chain([Change::Create(Object::Cluster(Arc::new(Cluster::new(ClusterId(1), settings, ClusterCa::default()))))])
+        .collect();
     apply(&mut store, &Txn { changes, ..Txn::default() });
-    let (mut ledger, mut rng, now) = (Ledger::default(), StdRng::seed_from_u64(7), WallTime(0));
-    assert_eq!(settle(&mut store, &mut ledger, now, &mut rng), 0, "the cluster is at rest");
-    let tasks: Vec<_> = store.view().tasks().map(|task| task.id).collect();
-    let mut next = tasks.into_iter().step_by(97);
-    bencher.bench_local(move || {
-        let task = next.next().expect("enough tasks");
-        let status = TaskStatus { state: TaskState::Failed, ..TaskStatus::default() };
-        apply(&mut store, &Txn { changes: vec![Change::TaskStatus { task, status }], ..Txn::default() });
-        let changes = settle(&mut store, &mut ledger, now, &mut rng);
-        assert!(changes >= 3, "stopped, made, allocated, placed");
-    });
-}
-
-fn settled(spec: ClusterSpec) -> Cluster {
-    let secret = || JoinSecret { secret: Sensitive::new(String::new()), expires: None };
-    Cluster {
-        id: ClusterId(1),
-        meta: Meta::default(),
-        spec,
-        ca: ClusterCa { certificate_der: Vec::new(), sealed_key: Sensitive::new(Vec::new()) },
-        worker_secret: secret(),
-        manager_secret: secret(),
-        gossip_keys: Vec::new(),
-    }
+    tasks_fail(bencher, store);
 }
 
 /// A service of that many replicas whose spec its user has just edited.

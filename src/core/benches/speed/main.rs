@@ -89,7 +89,11 @@ fn settle(store: &mut Store, ledger: &mut Ledger, now: WallTime, rng: &mut StdRn
 /// Services and nodes.
 #[divan::bench(args = [(1_000, 1_000), (10_000, 1_000), (1_000, 100_000)], sample_count = 200, sample_size = 1)]
 fn one_task_of_100_000_fails(bencher: Bencher, (services, nodes): (u128, u128)) {
-    let mut store = cluster::running(100_000, services, nodes);
+    tasks_fail(bencher, cluster::running(100_000, services, nodes));
+}
+
+/// In a cluster at rest, one after another.
+fn tasks_fail(bencher: Bencher, mut store: Store) {
     let (mut ledger, mut rng, now) = (Ledger::default(), StdRng::seed_from_u64(7), WallTime(0));
     assert_eq!(settle(&mut store, &mut ledger, now, &mut rng), 0, "the cluster is at rest");
     let tasks: Vec<_> = store.view().tasks().map(|task| task.id).collect();

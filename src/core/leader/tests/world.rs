@@ -81,17 +81,7 @@ pub fn node(id: u128) -> Node {
 
 pub fn replicated(name: &str, image: &str, replicas: u64) -> ServiceSpec {
     let container = ContainerSpec { image: image.to_owned(), ..ContainerSpec::default() };
-    ServiceSpec {
-        name: name.to_owned(),
-        labels: Labels::new(),
-        task: TaskSpec { container, ..TaskSpec::default() },
-        mode: ServiceMode::Replicated { replicas },
-        update: None,
-        rollback: None,
-        endpoint: EndpointSpec::default(),
-        depends_on: Vec::new(),
-        autoscale: None,
-    }
+    ServiceSpec::new(name, ServiceMode::Replicated { replicas }, container)
 }
 
 /// A reference as users write it: to the newest content.
