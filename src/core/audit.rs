@@ -109,9 +109,11 @@ fn one_holder_per_address(view: &View, found: &mut Vec<String>) {
 /// Who listens at a port, at which address.
 type Listening<T> = BTreeMap<(Protocol, u16), Vec<(Option<IpAddr>, T)>>;
 
-/// Whether two addresses to listen at are one: `None` is all of them.
+/// Whether two addresses to listen at are one: `None` and an unspecified one are all of them. Said again here, apart
+/// from the model, so that a fault there is noticed.
 fn meet(one: Option<IpAddr>, other: Option<IpAddr>) -> bool {
-    one == other || one.is_none() || other.is_none()
+    let all = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
+    one == other || all(one) || all(other)
 }
 
 fn one_service_per_port(view: &View, found: &mut Vec<String>) {

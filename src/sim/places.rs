@@ -49,7 +49,8 @@ fn could_take(view: &View, node: &Node, task: &Task) -> bool {
 }
 
 fn binds(task: &Task, port: &PortConfig) -> bool {
-    let meet = |one: Option<IpAddr>, other: Option<IpAddr>| one == other || one.is_none() || other.is_none();
+    let all = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
+    let meet = |one: Option<IpAddr>, other: Option<IpAddr>| one == other || all(one) || all(other);
     task.host_ports.iter().any(|bound| {
         (bound.protocol, bound.published_port) == (port.protocol, port.published_port)
             && meet(bound.host_ip, port.host_ip)

@@ -27,16 +27,6 @@ fn protocol(protocol: Protocol) -> &'static str {
     }
 }
 
-/// Both can't listen on one node. Two host-mode ports may be the same: the scheduler keeps them apart.
-fn collide(one: &PortConfig, other: &PortConfig) -> bool {
-    let both_host = one.mode == PublishMode::Host && other.mode == PublishMode::Host;
-    let apart = match (one.host_ip, other.host_ip) {
-        (Some(one), Some(other)) => one != other && !one.is_unspecified() && !other.is_unspecified(),
-        (None, _) | (_, None) => false,
-    };
-    !both_host && !apart && one.protocol == other.protocol && one.published_port == other.published_port
-}
-
 impl<'a> PortTable<'a> {
     pub fn of(view: &'a View) -> Self {
         Self { view, served: BTreeMap::new(), by_number: BTreeMap::new() }
@@ -77,7 +67,7 @@ impl<'a> PortTable<'a> {
 
     /// Another service that holds the port, in words.
     fn holder(&self, service: ServiceId, port: &PortConfig) -> Option<String> {
-        let collides = |ports: &[PortConfig]| ports.iter().any(|held| collide(held, port));
+        let collides = |ports: &[PortConfig]| ports.iter().any(|held| held.excludes(port));
         let before = self.view.publishers(port.protocol, port.published_port);
         let before = before.filter(|other| other.id != service && !self.served.contains_key(&other.id));
         let mut before = before.filter(|other| collides(&other.endpoint.ports));
@@ -99,7 +89,7 @@ impl<'a> PortTable<'a> {
     ) -> Result<u16, String> {
         let usable = |number: u16| {
             let numbered = PortConfig { published_port: number, ..port.clone() };
-            self.check(service, &numbered).is_ok() && !own.iter().any(|other| collide(other, &numbered))
+            self.check(service, &numbered).is_ok() && !own.iter().any(|other| other.excludes(&numbered))
         };
         let same = |had: &PortConfig| PortConfig { published_port: 0, ..had.clone() } == *port;
         let had = kept.iter().position(|had| had.published_port != 0 && same(had) && usable(had.published_port));

@@ -352,6 +352,8 @@ fn ports_that_meet_within_a_service_or_between_services_are_refused() {
     };
     let everywhere_and_there = with("web", vec![local("127.0.0.1"), port(80, PublishMode::Host)]);
     assert!(refused(everywhere_and_there).starts_with("EndpointSpec.Ports[1].PublishedPort: duplicate"));
+    let unspecified = with("web", vec![local("127.0.0.1"), local("0.0.0.0")]);
+    assert!(refused(unspecified).starts_with("EndpointSpec.Ports[1].PublishedPort: duplicate"));
     let apart = with("web", vec![local("127.0.0.1"), local("127.0.0.2")]);
     assert!(fits::service(&World::new().view(), &apart, ServiceId(9)).is_ok());
 

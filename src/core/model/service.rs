@@ -227,6 +227,27 @@ pub struct PortConfig {
     pub host_ip: Option<IpAddr>,
 }
 
+/// Whether two addresses to listen at have one in common: none or an unspecified one (`0.0.0.0`, `::`) is all of them.
+pub fn addresses_meet(one: Option<IpAddr>, other: Option<IpAddr>) -> bool {
+    let all = |ip: Option<IpAddr>| ip.is_none_or(|ip| ip.is_unspecified());
+    one == other || all(one) || all(other)
+}
+
+impl PortConfig {
+    /// Whether one host can't listen for both. A port without a number meets none.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.published_port != 0
+            && (self.protocol, self.published_port) == (other.protocol, other.published_port)
+            && addresses_meet(self.host_ip, other.host_ip)
+    }
+
+    /// Whether two services can't have both: at ports in host mode the scheduler keeps their tasks apart instead.
+    pub fn excludes(&self, other: &Self) -> bool {
+        let both_host = self.mode == PublishMode::Host && other.mode == PublishMode::Host;
+        !both_host && self.meets(other)
+    }
+}
+
 /// API `EndpointSpec`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EndpointSpec {

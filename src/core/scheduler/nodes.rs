@@ -1,6 +1,6 @@
 //! One node and what is on it: what the filters and the order look at.
 
-use crate::model::{Node, PortConfig, Protocol, PublishMode, ResourceNames, Resources, Task};
+use crate::model::{Node, PortConfig, Protocol, PublishMode, ResourceNames, Resources, Task, addresses_meet};
 use crate::{NodeId, ServiceId};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,11 +26,7 @@ impl BoundPort {
 
     /// Both can't be bound: same number and an address in common.
     pub fn collides(&self, other: &Self) -> bool {
-        let addresses = match (self.host_ip, other.host_ip) {
-            (Some(one), Some(two)) => one == two || one.is_unspecified() || two.is_unspecified(),
-            (None, _) | (_, None) => true,
-        };
-        addresses && self.protocol == other.protocol && self.port == other.port
+        (self.protocol, self.port) == (other.protocol, other.port) && addresses_meet(self.host_ip, other.host_ip)
     }
 }
 

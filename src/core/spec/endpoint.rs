@@ -27,7 +27,7 @@ pub(super) fn endpoint(endpoint: &EndpointSpec) -> Result<(), Refusal> {
         if port.protocol == Protocol::Sctp {
             return invalid(format!("{place}.Protocol: sctp is not supported, use tcp or udp"));
         }
-        if endpoint.ports[..index].iter().any(|earlier| meet(earlier, port)) {
+        if endpoint.ports[..index].iter().any(|earlier| earlier.meets(port)) {
             return invalid(format!(
                 "{place}.PublishedPort: duplicate published ports provided: {}/{}",
                 port.published_port,
@@ -36,13 +36,6 @@ pub(super) fn endpoint(endpoint: &EndpointSpec) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-/// Whether two ports of one service are the same on some address: one given without an address is on all of them.
-fn meet(one: &PortConfig, other: &PortConfig) -> bool {
-    let same = one.published_port == other.published_port && one.protocol == other.protocol;
-    let apart = matches!((one.host_ip, other.host_ip), (Some(a), Some(b)) if a != b);
-    same && one.published_port != 0 && !apart
 }
 
 fn protocol_word(protocol: Protocol) -> &'static str {

@@ -144,15 +144,6 @@ fn networks(view: &View, spec: &ServiceSpec) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether two published ports of different services would meet on some node.
-fn clash(one: &PortConfig, other: &PortConfig) -> bool {
-    let same = one.published_port == other.published_port && one.protocol == other.protocol;
-    // Two host-mode services may share a port on different nodes: the scheduler keeps them apart.
-    let both_host = one.mode == PublishMode::Host && other.mode == PublishMode::Host;
-    let apart = matches!((one.host_ip, other.host_ip), (Some(a), Some(b)) if a != b);
-    same && !both_host && !apart
-}
-
 fn port_conflicts(view: &View, spec: &ServiceSpec, id: ServiceId) -> Result<(), Refusal> {
     let wanted = || spec.endpoint.ports.iter().enumerate().filter(|(_, port)| port.published_port != 0);
     let others: BTreeMap<ServiceId, &Arc<Service>> = wanted()
@@ -163,7 +154,7 @@ fn port_conflicts(view: &View, spec: &ServiceSpec, id: ServiceId) -> Result<(), 
     for other in others.into_values() {
         let taken = other.spec.endpoint.ports.iter().chain(&other.endpoint.ports);
         for theirs in taken {
-            if let Some((at, ours)) = wanted().find(|(_, ours)| clash(ours, theirs)) {
+            if let Some((at, ours)) = wanted().find(|(_, ours)| ours.excludes(theirs)) {
                 return invalid(format!(
                     "EndpointSpec.Ports[{at}].PublishedPort: port '{}' is already in use by service '{}' ({})",
                     ours.published_port, other.spec.name, other.id
