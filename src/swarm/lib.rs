@@ -20,6 +20,7 @@ mod template;
 mod units;
 
 pub use cli::run;
+pub use commands::stack::{config_of as stack_config, load_of as stack_load};
 
 /// Version of this binary.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -3,7 +3,7 @@
 //! Makes what the files describe: secrets, configs, networks, then services, each with the stack's label.
 //! What exists already is changed; what an error stops stays as far as it came, and the next run goes on from there.
 
-use super::files::{FileArgs, failure, warn};
+use super::files::{FileArgs, Sources, failure, warn};
 use super::{LABEL_NAMESPACE, of_stack};
 use crate::cli::Context;
 use crate::client::{Client, segment};
@@ -22,7 +22,7 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use swarm_core::compose::{self, LABEL_IMAGE, Loaded, Lookup, Stack, StackService};
+use swarm_core::compose::{self, Canonical, LABEL_IMAGE, Loaded, Lookup, Stack, StackService};
 use swarm_core::model::{Labels, NetworkSpec};
 use swarm_core::{ConfigId, NetworkId, SecretId};
 
@@ -42,7 +42,7 @@ pub struct DeployArgs {
     /// Send the credentials for the registries of the images to the cluster
     #[arg(long)]
     with_registry_auth: bool,
-    /// Name of the stack [default: the name in the files]
+    /// Name of the stack [default: COMPOSE_PROJECT_NAME, else the name in the files]
     #[arg(value_name = "STACK")]
     stack: Option<String>,
 }
@@ -55,11 +55,18 @@ pub struct ConfigArgs {
 
 /// Prints the merged files in canonical form.
 pub fn config(args: &ConfigArgs) -> Result<()> {
-    let sources = args.files.read()?;
-    let canonical = compose::config(&sources.files, &sources.env, &sources.disk).map_err(failure)?;
+    let canonical = canonical(&args.files.read()?)?;
     warn(&canonical.warnings);
     write_out(&canonical.yaml);
     Ok(())
+}
+
+pub(super) fn canonical(sources: &Sources) -> Result<Canonical> {
+    compose::config(&sources.files, &sources.env, &sources.disk).map_err(failure)
+}
+
+pub(super) fn loaded(sources: &Sources, name: Option<&str>) -> Result<Loaded> {
+    compose::load(name, &sources.files, &sources.env, &sources.disk).map_err(failure)
 }
 
 impl DeployArgs {
@@ -69,9 +76,7 @@ impl DeployArgs {
     }
 
     pub(super) fn load(&self) -> Result<Stack> {
-        let sources = self.files.read()?;
-        let loaded = compose::load(self.stack.as_deref(), &sources.files, &sources.env, &sources.disk);
-        let Loaded { stack, warnings } = loaded.map_err(failure)?;
+        let Loaded { stack, warnings } = loaded(&self.files.read()?, self.stack.as_deref())?;
         warn(&warnings);
         Ok(stack)
     }

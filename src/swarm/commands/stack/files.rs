@@ -57,7 +57,18 @@ pub struct Sources {
 }
 
 impl FileArgs {
+    pub fn of(compose_files: &[PathBuf]) -> Self {
+        Self { compose_files: compose_files.to_vec() }
+    }
+
     pub fn read(&self) -> Result<Sources> {
+        let env = std::env::vars_os();
+        let env = env.filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+        self.read_in(env.collect())
+    }
+
+    /// As if `env` were the environment.
+    pub fn read_in(&self, env: BTreeMap<String, String>) -> Result<Sources> {
         let mut files = Vec::new();
         for path in &self.compose_files {
             let is_stdin = path == Path::new("-");
@@ -70,9 +81,7 @@ impl FileArgs {
             let text = String::from_utf8(bytes).map_err(|_| CliError::usage(format!("{name} is not text in UTF-8")))?;
             files.push(SourceFile { name, text });
         }
-        let env = std::env::vars_os();
-        let env = env.filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
-        Ok(Sources { files, env: env.collect(), disk: Disk { directory: self.directory()? } })
+        Ok(Sources { files, env, disk: Disk { directory: self.directory()? } })
     }
 
     /// The absolute directory of the first file; of standard input, the current one.

@@ -8,7 +8,9 @@ mod plan;
 use crate::cli::Context;
 use crate::error::Result;
 use clap::Subcommand;
-use swarm_core::compose::LABEL_NAMESPACE;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use swarm_core::compose::{Canonical, LABEL_NAMESPACE, Loaded};
 
 #[derive(Debug, Subcommand)]
 pub enum StackCommand {
@@ -41,6 +43,18 @@ pub async fn run(context: &Context, command: StackCommand) -> Result<()> {
         StackCommand::Services(args) => list::services(&context.client().await?, args).await,
         StackCommand::Rm(args) => list::remove(&context.client().await?, args).await,
     }
+}
+
+/// What `swarm stack config` makes of the files in the environment `env`; the error is what it prints.
+pub fn config_of(files: &[PathBuf], env: &BTreeMap<String, String>) -> std::result::Result<Canonical, String> {
+    let sources = files::FileArgs::of(files).read_in(env.clone());
+    sources.and_then(|sources| deploy::canonical(&sources)).map_err(|error| error.to_string())
+}
+
+/// The stack `name` that the files are in the environment `env`, as `swarm stack deploy` makes it; the error is what it prints.
+pub fn load_of(name: &str, files: &[PathBuf], env: &BTreeMap<String, String>) -> std::result::Result<Loaded, String> {
+    let sources = files::FileArgs::of(files).read_in(env.clone());
+    sources.and_then(|sources| deploy::loaded(&sources, Some(name))).map_err(|error| error.to_string())
 }
 
 /// `LABEL=NAME`, the filter for what belongs to a stack.

@@ -22,7 +22,7 @@ pub struct PlanArgs {
     prune: bool,
     #[command(flatten)]
     end: EndOptions,
-    /// Name of the stack [default: the name in the files]
+    /// Name of the stack [default: COMPOSE_PROJECT_NAME, else the name in the files]
     #[arg(value_name = "STACK")]
     stack: Option<String>,
 }
