@@ -6,6 +6,7 @@ use super::interpolate::join;
 use super::merge;
 use super::normal::Normal;
 use super::parse::brief;
+use super::report::Report;
 use super::schema::{DEPENDENCY, Kind};
 use super::service::text;
 use super::stack::Context;
@@ -121,8 +122,7 @@ fn runs_for_ever(service: &Node) -> bool {
 }
 
 /// Services that wait for each other in a circle never start.
-pub(super) fn refuse_cycles(context: &mut Context<'_>) {
-    let root = context.root;
+pub(super) fn refuse_cycles(root: &Node, report: &mut Report) {
     let services = root.get("services").map_or(&[][..], Node::entries);
     let of = |name: &str| -> Vec<String> {
         let node = root.get("services").and_then(|services| services.get(name)?.get("depends_on"));
@@ -133,6 +133,6 @@ pub(super) fn refuse_cycles(context: &mut Context<'_>) {
     if let Some((entry, path)) = found {
         let pos = entry.node.get("depends_on").map_or(entry.pos, |node| node.pos);
         let message = format!("each waits for the next, so none starts: {} -> {}", path.join(" -> "), entry.key);
-        context.report.error(pos, &join(&join("services", &entry.key), "depends_on"), message);
+        report.error(pos, &join(&join("services", &entry.key), "depends_on"), message);
     }
 }

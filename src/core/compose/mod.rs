@@ -26,6 +26,7 @@ mod stack;
 #[cfg(test)]
 mod tests;
 mod units;
+mod unserved;
 mod value;
 mod words;
 
@@ -105,6 +106,12 @@ pub fn config(
 ) -> Result<Canonical, Vec<ComposeError>> {
     let mut report = Report::new(files.iter().map(|file| file.name.clone()).collect());
     let root = document(files, env, reader, &mut report);
+    if let Some(root) = &root {
+        depends::refuse_cycles(root, &mut report);
+        for found in unserved::find(root) {
+            report.warn(found.pos, &found.path, format!("not honoured, and not deployed: {}", found.instead));
+        }
+    }
     let warnings = report.finish()?;
     let root = root.ok_or_else(|| vec![incomplete(files)])?;
     Ok(Canonical { yaml: emit::yaml(&emit::prune(schema::TOP, root)), warnings })

@@ -13,7 +13,7 @@ pub(crate) struct Key {
     pub keep: bool,
 }
 
-/// What becomes of a key.
+/// What becomes of a key. Some that are honoured are not in every value: see `unserved`.
 pub(crate) enum Standing {
     Honoured,
     /// Accepted with a warning: the text says what to do instead.
@@ -172,11 +172,7 @@ pub(crate) static SERVICE: &[Key] = &[
     ),
     merged("logging", Object(LOGGING), Merge::Logging),
     ignored("mac_address", Text, "ignored; addresses are given by the network"),
-    ignored(
-        "network_mode",
-        Text,
-        "ignored; services are on the networks of the stack, the host's own is not supported yet",
-    ),
+    key("network_mode", Text),
     key("networks", ServiceNetworks),
     key("oom_score_adj", Int),
     ignored("pid", TextOrNull, "ignored; each container has a process namespace of its own"),
@@ -351,8 +347,8 @@ static PREFERENCE: &[Key] = &[key("spread", Text)];
 pub(crate) static ATTACHMENT: &[Key] = &[
     merged("aliases", Texts, Merge::Replace),
     key("driver_opts", Options),
-    ignored("ipv4_address", Text, "ignored; addresses are given by the network, use the service name"),
-    ignored("ipv6_address", Text, "ignored; addresses are given by the network, use the service name"),
+    key("ipv4_address", Text),
+    key("ipv6_address", Text),
     refused("gw_priority", "not honoured; remove it"),
     refused("interface_name", "not honoured; remove it"),
     refused("link_local_ips", "not honoured; remove it"),

@@ -7,7 +7,7 @@
 use super::interpolate::{Environment, join};
 use super::report::{Report, closest};
 use super::value::{Entry, Node};
-use super::{Files, LABEL_NAMESPACE, depends, rehearse, service};
+use super::{Files, LABEL_NAMESPACE, depends, rehearse, service, unserved};
 use crate::model::{
     CONFIG_BYTES_MAX, ConfigReference, ConfigSpec, FileTarget, IpamSubnet, Labels, NetworkDriver, NetworkSpec,
     NetworkTarget, SECRET_BYTES_MAX, SecretReference, SecretSpec, ServiceSpec,
@@ -201,7 +201,10 @@ pub(crate) fn build(
         context.report.error(root.pos, "services", "the stack has no services");
     }
     let mut services: Vec<StackService> = declared.iter().map(|entry| service::service(&mut context, entry)).collect();
-    depends::refuse_cycles(&mut context);
+    depends::refuse_cycles(root, context.report);
+    for found in unserved::find(root) {
+        context.report.error(found.pos, &found.path, format!("not honoured: {}", found.instead));
+    }
     services.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
     let mut stack = Stack {
         name: name.to_owned(),

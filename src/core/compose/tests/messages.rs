@@ -66,12 +66,58 @@ fn the_template_driver_is_golang_and_that_of_an_external_config_is_its_own() {
 #[test]
 fn ignored_keys_are_named_one_by_one() {
     let said = warnings(&service(
-        "build: .\ncontainer_name: w\nlinks: [db]\nexpose: [80]\nnetwork_mode: host\nprivileged: true",
+        "build: .\ncontainer_name: w\nlinks: [db]\nexpose: [80]\ndevices: [/dev/fuse]\nprivileged: true",
     ));
     let paths: Vec<_> = said.iter().filter_map(|line| line.split(": ").nth(1)).collect();
-    let keys = ["build", "container_name", "links", "expose", "network_mode"];
+    let keys = ["build", "container_name", "links", "expose", "devices"];
     assert_eq!(paths, keys.map(|key| format!("services.web.{key}")));
     assert!(said[0].starts_with("stack.yml:4:5: "), "{said:?}");
+}
+
+/// The warnings of `stack config`.
+fn config_warnings(text: &str) -> Vec<String> {
+    let canonical = config(&sources(&[text]), &environment(), &memory()).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    canonical.warnings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_docker_drops_and_a_service_needs_is_printed_with_a_warning_and_not_deployed() {
+    let cases = [
+        ("network_mode: host", "19: services.web.network_mode: ", "publish ports with mode: host"),
+        ("network_mode: none", "19: services.web.network_mode: ", "internal: true"),
+        ("network_mode: 'service:db'", "19: services.web.network_mode: ", "use the service name"),
+        ("network_mode: front", "19: services.web.network_mode: ", "below networks:"),
+        (
+            "networks: {default: {ipv4_address: 10.0.0.5}}",
+            "40: services.web.networks.default.ipv4_address: ",
+            "networks.*.aliases",
+        ),
+        (
+            "networks: {default: {ipv6_address: '2001:db8::5'}}",
+            "40: services.web.networks.default.ipv6_address: ",
+            "networks.*.aliases",
+        ),
+    ];
+    for (line, place, words) in cases {
+        let (said, warned) = (errors(&service(line)), config_warnings(&service(line)));
+        for (said, verdict) in [(&said, "not honoured: "), (&warned, "not honoured, and not deployed: ")] {
+            assert_eq!(said.len(), 1, "{line}: {said:?}");
+            assert!(
+                said[0].starts_with(&format!("stack.yml:4:{place}{verdict}")) && said[0].ends_with(words),
+                "{said:?}"
+            );
+        }
+    }
+    for fine in ["network_mode: bridge", "network_mode: default", "network_mode: ''"] {
+        assert_eq!(warnings(&service(fine)), [""; 0]);
+    }
+}
+
+#[test]
+fn services_that_wait_for_each_other_are_not_printed_either() {
+    let text = format!("{}  db: {{image: db, depends_on: [web]}}\n", service("depends_on: [db]"));
+    let said = config(&sources(&[&text]), &environment(), &memory()).expect_err("a circle");
+    assert!(said[0].to_string().ends_with("each waits for the next, so none starts: web -> db -> web"), "{said:?}");
 }
 
 #[test]
