@@ -10,12 +10,14 @@
 
 mod container;
 mod depends;
+mod dotenv;
 mod emit;
 mod forms;
 mod interpolate;
 mod merge;
 mod normal;
 mod parse;
+mod project;
 mod rehearse;
 mod report;
 mod resolve;
@@ -30,6 +32,7 @@ mod unserved;
 mod value;
 mod words;
 
+pub use dotenv::{Variables, variables};
 pub use report::{ComposeError, Note, Warning};
 pub use stack::{Attachment, FileUse, Lookup, Stack, StackService, UnknownName};
 
@@ -81,8 +84,9 @@ pub struct Canonical {
     pub warnings: Vec<Warning>,
 }
 
-/// Reads the files of a stack; later files override earlier ones. `name` is the stack's name; without it the files
-/// must have one. `env` is the caller's environment. All errors of all files are returned together.
+/// Reads the files of a stack; later files override earlier ones. `name` is the stack's name; without it
+/// `COMPOSE_PROJECT_NAME` is, or the files must have one. `env` is the caller's environment, see [`variables`]. All errors
+/// of all files are returned together.
 pub fn load(
     name: Option<&str>,
     files: &[SourceFile],
@@ -90,6 +94,8 @@ pub fn load(
     reader: &dyn Files,
 ) -> Result<Loaded, Vec<ComposeError>> {
     let mut report = Report::new(files.iter().map(|file| file.name.clone()).collect());
+    let env = &*project::with_name(name, files, env);
+    let name = name.or_else(|| project::name(env));
     let stack =
         document(files, env, reader, &mut report).and_then(|root| stack::build(&root, name, env, reader, &mut report));
     let warnings = report.finish()?;
@@ -105,7 +111,7 @@ pub fn config(
     reader: &dyn Files,
 ) -> Result<Canonical, Vec<ComposeError>> {
     let mut report = Report::new(files.iter().map(|file| file.name.clone()).collect());
-    let root = document(files, env, reader, &mut report);
+    let root = document(files, &project::with_name(None, files, env), reader, &mut report);
     if let Some(root) = &root {
         depends::refuse_cycles(root, &mut report);
         for found in unserved::find(root) {

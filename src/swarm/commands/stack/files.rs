@@ -5,7 +5,7 @@ use clap::Args;
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use swarm_core::compose::{ComposeError, Files, SourceFile, Warning};
+use swarm_core::compose::{ComposeError, Files, SourceFile, Warning, variables};
 
 /// Largest compose file or file it refers to, in bytes: secrets and configs are far smaller.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -13,10 +13,19 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Where the stack is described.
 #[derive(Debug, Args)]
 pub struct FileArgs {
-    /// Compose file; - is standard input; later files override earlier ones (may be repeated)
-    #[arg(short, long = "compose-file", value_name = "FILE", required = true)]
+    /// Compose files, with commas between them or repeated; - is standard input; later files override earlier ones
+    #[arg(short, long = "compose-file", value_name = "FILE", required = true, value_delimiter = ',')]
     pub compose_files: Vec<PathBuf>,
+    /// File of variables for the compose files; later ones override earlier ones, the environment overrides all (may be
+    /// repeated) [default: .env beside the first compose file, which docker stack does not read]
+    #[arg(long = "env-file", value_name = "FILE")]
+    pub env_files: Vec<PathBuf>,
 }
+
+/// Where the files of variables are named when `--env-file` is not given; commas between them.
+const ENV_FILES: &str = "COMPOSE_ENV_FILES";
+/// Set to a true value: `.env` beside the compose file is not read.
+const ENV_FILE_OFF: &str = "COMPOSE_DISABLE_ENV_FILE";
 
 /// Files below the directory of the first compose file.
 pub struct Disk {
@@ -52,13 +61,27 @@ fn bounded(file: impl std::io::Read) -> std::result::Result<Vec<u8>, String> {
 /// What `compose` is called with.
 pub struct Sources {
     pub files: Vec<SourceFile>,
+    /// The caller's environment over what the files of variables say.
     pub env: BTreeMap<String, String>,
     pub disk: Disk,
 }
 
+/// A file as it was named, or standard input.
+fn source(path: &Path) -> Result<SourceFile> {
+    let is_stdin = path == Path::new("-");
+    let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
+    let bytes = match is_stdin {
+        true => bounded(std::io::stdin().lock()),
+        false => std::fs::File::open(path).map_err(|error| words(&error)).and_then(bounded),
+    };
+    let bytes = bytes.map_err(|why| CliError::usage(format!("cannot read {name}: {why}")))?;
+    let text = String::from_utf8(bytes).map_err(|_| CliError::usage(format!("{name} is not text in UTF-8")))?;
+    Ok(SourceFile { name, text })
+}
+
 impl FileArgs {
     pub fn of(compose_files: &[PathBuf]) -> Self {
-        Self { compose_files: compose_files.to_vec() }
+        Self { compose_files: compose_files.to_vec(), env_files: Vec::new() }
     }
 
     pub fn read(&self) -> Result<Sources> {
@@ -69,19 +92,31 @@ impl FileArgs {
 
     /// As if `env` were the environment.
     pub fn read_in(&self, env: BTreeMap<String, String>) -> Result<Sources> {
-        let mut files = Vec::new();
-        for path in &self.compose_files {
-            let is_stdin = path == Path::new("-");
-            let name = if is_stdin { "standard input".to_owned() } else { path.display().to_string() };
-            let bytes = match is_stdin {
-                true => bounded(std::io::stdin().lock()),
-                false => std::fs::File::open(path).map_err(|error| words(&error)).and_then(bounded),
-            };
-            let bytes = bytes.map_err(|why| CliError::usage(format!("cannot read {name}: {why}")))?;
-            let text = String::from_utf8(bytes).map_err(|_| CliError::usage(format!("{name} is not text in UTF-8")))?;
-            files.push(SourceFile { name, text });
+        let files = self.compose_files.iter().map(|path| source(path)).collect::<Result<_>>()?;
+        let directory = self.directory()?;
+        let variables = variables(&self.env_sources(&env, &directory)?, &env).map_err(failure)?;
+        warn(&variables.warnings);
+        Ok(Sources { files, env: variables.environment, disk: Disk { directory } })
+    }
+
+    /// The files of variables: those that are named, else `.env` where there is one.
+    fn env_sources(&self, env: &BTreeMap<String, String>, directory: &str) -> Result<Vec<SourceFile>> {
+        let listed =
+            env.get(ENV_FILES).map(|paths| paths.split(',').filter(|path| !path.is_empty()).map(PathBuf::from));
+        let named = match self.env_files.is_empty() {
+            true => listed.into_iter().flatten().collect(),
+            false => self.env_files.clone(),
+        };
+        if !named.is_empty() {
+            return named.iter().map(|path| source(path)).collect();
         }
-        Ok(Sources { files, env, disk: Disk { directory: self.directory()? } })
+        let off =
+            env.get(ENV_FILE_OFF).is_some_and(|off| matches!(off.as_str(), "1" | "t" | "T" | "true" | "True" | "TRUE"));
+        let default = Path::new(directory).join(".env");
+        if off || !default.try_exists().unwrap_or(true) {
+            return Ok(Vec::new());
+        }
+        Ok(vec![source(&default)?])
     }
 
     /// The absolute directory of the first file; of standard input, the current one.
@@ -105,4 +140,62 @@ pub fn warn(warnings: &[Warning]) {
 /// All errors, one a line.
 pub fn failure(errors: Vec<ComposeError>) -> CliError {
     CliError::usage(errors.iter().map(ComposeError::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory with these files, of which `stack.yml` is the compose file.
+    fn read(files: &[(&str, &str)], env_files: &[&str], env: &[(&str, &str)]) -> Result<BTreeMap<String, String>> {
+        let directory = tempfile::tempdir().expect("a directory");
+        for (name, text) in files.iter().chain(&[("stack.yml", "services: {}")]) {
+            std::fs::write(directory.path().join(name), text).expect("a file");
+        }
+        let compose_files = vec![directory.path().join("stack.yml")];
+        let env_files = env_files.iter().map(|name| directory.path().join(name)).collect();
+        let env = env.iter().map(|(name, value)| {
+            (name.to_string(), value.replace("DIR", directory.path().to_str().expect("a path in UTF-8")))
+        });
+        Ok(FileArgs { compose_files, env_files }.read_in(env.collect())?.env)
+    }
+
+    #[test]
+    fn variables_come_from_the_env_file_beside_the_compose_file_unless_others_are_named() {
+        let files = [(".env", "A=default\nB=default"), ("one", "A=one"), ("two", "A=two\nC=$A")];
+        let value = |env_files: &[&str], env: &[(&str, &str)], name: &str| {
+            read(&files, env_files, env).expect("variables").get(name).cloned()
+        };
+        let is = |value: &str| Some(value.to_owned());
+        assert_eq!(value(&[], &[], "A"), is("default"));
+        assert_eq!(value(&[], &[("A", "shell")], "A"), is("shell"));
+        assert_eq!(value(&["one"], &[], "A"), is("one"));
+        assert_eq!(value(&["one"], &[], "B"), None);
+        assert_eq!(value(&["one", "two"], &[], "C"), is("two"));
+        assert_eq!(value(&[], &[("COMPOSE_ENV_FILES", "DIR/two,DIR/one")], "A"), is("one"));
+        assert_eq!(value(&["two"], &[("COMPOSE_ENV_FILES", "DIR/one")], "A"), is("two"));
+        assert_eq!(value(&[], &[("COMPOSE_DISABLE_ENV_FILE", "1")], "A"), None);
+        assert_eq!(value(&["one"], &[("COMPOSE_DISABLE_ENV_FILE", "1")], "A"), is("one"));
+    }
+
+    #[test]
+    fn a_default_file_may_be_missing_and_a_named_one_may_not() {
+        assert_eq!(read(&[], &[], &[]).expect("no variables"), BTreeMap::new());
+        let said = read(&[], &["none"], &[]).expect_err("it is missing").to_string();
+        assert!(said.starts_with("cannot read ") && said.ends_with("none: No such file or directory"), "{said}");
+        let said = read(&[(".env", "A=1\nB C=2")], &[], &[]).expect_err("it is wrong").to_string();
+        assert!(said.ends_with(".env:2:1: expected = after the name B"), "{said}");
+    }
+
+    #[test]
+    fn one_option_names_several_files() {
+        use clap::Parser as _;
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            files: FileArgs,
+        }
+        let line = Line::parse_from(["stack", "-c", "a.yml,b.yml", "--compose-file", "c.yml"]);
+        assert_eq!(line.files.compose_files, ["a.yml", "b.yml", "c.yml"].map(PathBuf::from));
+    }
 }
