@@ -22,7 +22,7 @@ pub(crate) fn prune(keys: &[Key], node: Node) -> Node {
 
 fn value(kind: &Kind, node: Node) -> Node {
     match kind {
-        Kind::Object(keys) | Kind::ObjectOrNull(keys) => prune(keys, node),
+        Kind::Object(keys) | Kind::ObjectOrNull(keys) | Kind::TextOr(keys) => prune(keys, node),
         Kind::Members(member) => each(node, true, |node| {
             // A network that only has a name is `{}`.
             let node = if node.is_null() { Node::new(node.pos, Value::Map(Map::default())) } else { node };

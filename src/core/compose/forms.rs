@@ -22,7 +22,7 @@ pub(crate) fn ports(normal: &mut Normal<'_>, node: Node, path: &str) -> Option<N
     for (index, item) in items.into_iter().enumerate() {
         let here = format!("{path}[{index}]");
         if item.as_map().is_some() {
-            out.push(long_port(normal, item, &here)?);
+            out.extend(long_ports(normal, item, &here)?);
         } else if let Some(text) = item.scalar_text() {
             match short_ports(&text) {
                 Ok(ports) => out.extend(ports.iter().map(|port| port.node(item.pos))),
@@ -42,13 +42,35 @@ pub(crate) fn ports(normal: &mut Normal<'_>, node: Node, path: &str) -> Option<N
     Some(Node::new(node.pos, Value::List(out)))
 }
 
-fn long_port(normal: &mut Normal<'_>, mut item: Node, here: &str) -> Option<Node> {
-    // The Compose specification writes the published port as a string.
-    if let Some(published) = item.as_map_mut().and_then(|map| map.get_mut("published"))
-        && let Some(number) = published.as_text().and_then(|text| text.parse().ok())
-    {
-        published.value = Value::Int(number);
-    }
+/// The Compose specification writes the published port as a string, which may be a range: each port of it is one, as in
+/// the short form.
+fn long_ports(normal: &mut Normal<'_>, mut item: Node, here: &str) -> Option<Vec<Node>> {
+    let written = item.get("published").and_then(Node::as_text).map(str::to_owned);
+    let Some(written) = written else { return Some(vec![long_port(normal, item, here)?]) };
+    let entry = item.as_map_mut()?.0.iter_mut().find(|entry| entry.key == "published")?;
+    let (first, last) = match written.as_str() {
+        "" => (0, 0),
+        text => match range(text) {
+            Ok(range) => range,
+            Err(why) => {
+                normal.report.error(entry.node.pos, &format!("{here}.published"), why);
+                return None;
+            }
+        },
+    };
+    entry.node.value = Value::Int(i64::from(first));
+    let port = long_port(normal, item, here)?;
+    let published = |number: u16| {
+        let mut port = port.clone();
+        if let Some(node) = port.as_map_mut().and_then(|map| map.get_mut("published")) {
+            node.value = Value::Int(i64::from(number));
+        }
+        port
+    };
+    Some((first..=last).map(published).collect())
+}
+
+fn long_port(normal: &mut Normal<'_>, item: Node, here: &str) -> Option<Node> {
     let item = normal.object(schema::PORT, item, here)?;
     for key in ["target", "published"] {
         if let Some(port) = item.get(key)
@@ -169,6 +191,7 @@ fn check_mount(normal: &mut Normal<'_>, mount: Node, here: &str) -> Option<Node>
         "" => Some("type is missing; it is one of volume, bind, tmpfs"),
         "bind" if text("source").is_empty() => Some("source, the path on the host, is missing"),
         "bind" | "volume" | "tmpfs" | "cluster" | "npipe" => None,
+        "image" => Some("mounts of images are not supported; use volume, bind or tmpfs"),
         _ => Some("type must be one of volume, bind, tmpfs"),
     };
     match wrong {

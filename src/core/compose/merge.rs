@@ -84,6 +84,7 @@ fn value(kind: &Kind, how: Merge, base: Node, over: Node) -> Node {
         | Kind::Test
         | Kind::External
         | Kind::FileMode
+        | Kind::TextOr(_)
         | Kind::Anything => over,
     }
 }

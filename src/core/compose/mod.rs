@@ -24,6 +24,7 @@ mod resolve;
 mod schema;
 mod service;
 mod shapes;
+mod shorthand;
 mod stack;
 #[cfg(test)]
 mod tests;
@@ -157,6 +158,9 @@ fn document(
     }
     if report.failed() {
         return None;
+    }
+    if let Some(root) = &mut merged {
+        shorthand::expand(root, report);
     }
     merged
 }

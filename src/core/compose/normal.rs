@@ -44,10 +44,12 @@ impl Normal<'_> {
             Kind::TextOrTexts if node.as_text().is_some() => Some(alone(node)),
             Kind::TextOrTexts => self.list(&Kind::Text, node, path),
             Kind::Scalars => self.list(&Kind::Scalar, node, path),
-            Kind::Pairs { nulls } => self.pairs(*nulls, node, path),
+            Kind::Pairs { nulls } => self.pairs(*nulls, true, node, path),
             Kind::Options => self.options(node, path),
             Kind::Hosts => self.hosts(node, path),
             Kind::Object(keys) => self.object(keys, node, path),
+            Kind::TextOr(_) if node.as_text().is_some() => Some(node),
+            Kind::TextOr(keys) => self.object(keys, node, path),
             Kind::ObjectOrNull(_) if node.is_null() => Some(node),
             Kind::ObjectOrNull(keys) => self.object(keys, node, path),
             Kind::List(item) => self.list(item, node, path),
@@ -84,12 +86,12 @@ impl Normal<'_> {
     pub(super) fn boolean(&mut self, node: Node, path: &str) -> Option<Node> {
         let value = match &node.value {
             Value::Bool(value) => Some(*value),
-            Value::Text { text, expanded: true } => match text.to_ascii_lowercase().as_str() {
+            Value::Text { text, .. } => match text.to_ascii_lowercase().as_str() {
                 "y" | "yes" | "true" | "on" => Some(true),
                 "n" | "no" | "false" | "off" => Some(false),
                 _ => None,
             },
-            Value::Null | Value::Int(_) | Value::Float(_) | Value::Text { .. } | Value::List(_) | Value::Map(_) => None,
+            Value::Null | Value::Int(_) | Value::Float(_) | Value::List(_) | Value::Map(_) => None,
         };
         match value {
             Some(value) => Some(Node::new(node.pos, Value::Bool(value))),
@@ -101,10 +103,8 @@ impl Normal<'_> {
         let value = match &node.value {
             Value::Int(value) => Some(*value),
             Value::Float(value) if value.fract() == 0.0 && value.abs() < 9e15 => Some(*value as i64),
-            Value::Text { text, expanded: true } => text.parse().ok(),
-            Value::Null | Value::Bool(_) | Value::Float(_) | Value::Text { .. } | Value::List(_) | Value::Map(_) => {
-                None
-            }
+            Value::Text { text, .. } => text.parse().ok(),
+            Value::Null | Value::Bool(_) | Value::Float(_) | Value::List(_) | Value::Map(_) => None,
         };
         match value {
             Some(value) if value >= least => Some(Node::new(node.pos, Value::Int(value))),
@@ -118,14 +118,10 @@ impl Normal<'_> {
 
     fn number(&mut self, node: Node, path: &str) -> Option<Node> {
         let value = match &node.value {
-            Value::Text { text, expanded: true } => text.parse::<f64>().ok(),
-            Value::Null
-            | Value::Bool(_)
-            | Value::Int(_)
-            | Value::Float(_)
-            | Value::Text { .. }
-            | Value::List(_)
-            | Value::Map(_) => node.as_float(),
+            Value::Text { text, .. } => text.parse::<f64>().ok(),
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::List(_) | Value::Map(_) => {
+                node.as_float()
+            }
         };
         match value.filter(|value| value.is_finite()) {
             Some(value) => Some(Node::new(node.pos, Value::Float(value))),
@@ -201,7 +197,8 @@ impl Normal<'_> {
         Some(Node::new(node.pos, Value::List(items.into_iter().collect::<Option<_>>()?)))
     }
 
-    fn pairs(&mut self, nulls: bool, node: Node, path: &str) -> Option<Node> {
+    /// `nulls`: a key without a value stays null. `truths`: true and false are taken, as the words they are.
+    fn pairs(&mut self, nulls: bool, truths: bool, node: Node, path: &str) -> Option<Node> {
         let mut map = Map::default();
         match node.value {
             Value::Map(written) => {
@@ -210,9 +207,15 @@ impl Normal<'_> {
                         if nulls { entry.node } else { Node::text(entry.node.pos, "") }
                     } else if let Some(text) = entry.node.scalar_text() {
                         Node::text(entry.node.pos, text)
+                    } else if let Some(truth) = entry.node.as_bool().filter(|_| truths) {
+                        Node::text(entry.node.pos, truth.to_string())
                     } else {
                         let path = join(path, &entry.key);
-                        self.wrong(&entry.node, &path, "a string, a number or null (put it in quotes)")?
+                        let wanted = match truths {
+                            true => "a string, a number, true, false or null",
+                            false => "a string, a number or null (put it in quotes)",
+                        };
+                        self.wrong(&entry.node, &path, wanted)?
                     };
                     map.put(&entry.key, entry.pos, value);
                 }
@@ -240,7 +243,7 @@ impl Normal<'_> {
         if node.as_map().is_none() {
             return self.wrong(&node, path, "a mapping");
         }
-        self.pairs(false, node, path)
+        self.pairs(false, false, node, path)
     }
 
     /// A mapping with the keys of a table; `x-…` is kept as it is.
@@ -268,8 +271,10 @@ impl Normal<'_> {
             self.unknown(keys, name, pos, path);
             return None;
         };
+        let is_fine = node.as_text().is_some_and(|text| key.fine.contains(&text));
         match key.standing {
             Standing::Honoured => {}
+            Standing::Ignored(_) | Standing::Refused(_) if is_fine => {}
             Standing::Ignored(instead) => self.report.warn(pos, path, instead),
             Standing::Refused(instead) => {
                 self.report.error(pos, path, format!("not honoured: {}", instead.trim_start_matches("not honoured; ")));

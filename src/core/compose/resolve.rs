@@ -38,6 +38,7 @@ impl Resolver<'_> {
             let path = join("services", &entry.key);
             if let Some(service) = entry.node.as_map_mut() {
                 self.environment(service, &path);
+                self.labels(service, &path);
                 self.mounts(service);
             }
         }
@@ -128,30 +129,47 @@ impl Resolver<'_> {
     }
 
     fn env_file(&mut self, file: &Node, path: &str, all: &mut Map) {
-        let optional = file.get("required").and_then(Node::as_bool) == Some(false);
-        let Some(name) = file.get("path").unwrap_or(file).as_text() else { return };
-        let full = self.path(name);
-        let bytes = match self.files.read(&full) {
-            Ok(bytes) => bytes,
-            Err(_) if optional => return,
-            Err(why) => return self.report.error(file.pos, path, format!("cannot read {full}: {why}")),
-        };
-        if bytes.len() > ENV_FILE_BYTES_MAX {
-            let message = format!("{full} is longer than {ENV_FILE_BYTES_MAX} bytes");
-            return self.report.error(file.pos, path, message);
-        }
-        let Ok(text) = String::from_utf8(bytes) else {
-            return self.report.error(file.pos, path, format!("{full} is no UTF-8 text"));
-        };
-        match words::env_file(&text) {
-            Ok(variables) => {
-                for (name, value) in variables {
-                    if let Some(value) = value.or_else(|| self.env.get(&name).cloned()) {
-                        all.put(&name, file.pos, Node::text(file.pos, value));
-                    }
-                }
+        for (name, value) in self.pairs(file, path) {
+            if let Some(value) = value.or_else(|| self.env.get(&name).cloned()) {
+                all.put(&name, file.pos, Node::text(file.pos, value));
             }
-            Err((line, why)) => self.report.error(file.pos, path, format!("{}:{line}: {why}", brief(&full))),
         }
+    }
+
+    /// Files of labels first, then what the service itself says; nothing behind knows the files.
+    fn labels(&mut self, service: &mut Map, path: &str) {
+        let Some(files) = service.remove("label_file") else { return };
+        let mut all = Map::default();
+        for file in files.items() {
+            for (name, value) in self.pairs(file, &join(path, "label_file")) {
+                all.put(&name, file.pos, Node::text(file.pos, value.unwrap_or_default()));
+            }
+        }
+        for entry in service.get("labels").map_or(&[][..], Node::entries) {
+            all.put(&entry.key, entry.pos, entry.node.clone());
+        }
+        service.put("labels", files.pos, Node::new(files.pos, Value::Map(all)));
+    }
+
+    /// The lines of a file of `NAME=value`; what is wrong with it goes to the report.
+    fn pairs(&mut self, file: &Node, path: &str) -> Vec<words::Variable> {
+        let optional = file.get("required").and_then(Node::as_bool) == Some(false);
+        let Some(name) = file.get("path").unwrap_or(file).as_text() else { return Vec::new() };
+        let full = self.path(name);
+        let lines = match self.files.read(&full) {
+            Err(_) if optional => return Vec::new(),
+            Err(why) => Err(format!("cannot read {full}: {why}")),
+            Ok(bytes) if bytes.len() > ENV_FILE_BYTES_MAX => {
+                Err(format!("{full} is longer than {ENV_FILE_BYTES_MAX} bytes"))
+            }
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => words::env_file(&text).map_err(|(line, why)| format!("{}:{line}: {why}", brief(&full))),
+                Err(_) => Err(format!("{full} is no UTF-8 text")),
+            },
+        };
+        lines.unwrap_or_else(|message| {
+            self.report.error(file.pos, path, message);
+            Vec::new()
+        })
     }
 }

@@ -3,6 +3,8 @@
 //! Read by `normal` (checks and canonical form), `merge` (how two files combine) and `emit` (what is left out).
 //! Follows the Compose specification and, where that differs, what docker accepts in `docker stack`.
 
+mod objects;
+
 /// One key of a mapping.
 pub(crate) struct Key {
     pub name: &'static str,
@@ -11,6 +13,15 @@ pub(crate) struct Key {
     pub merge: Merge,
     /// Zero, false and empty mean something of their own: the canonical form keeps them.
     pub keep: bool,
+    /// Values of a key that is ignored or refused which ask for what is done anyway: taken without a word.
+    pub fine: &'static [&'static str],
+}
+
+impl Key {
+    const fn but_fine(mut self, values: &'static [&'static str]) -> Self {
+        self.fine = values;
+        self
+    }
 }
 
 /// What becomes of a key. Some that are honoured are not in every value: see `unserved`.
@@ -75,6 +86,8 @@ pub(crate) enum Kind {
     /// `host:address` items or a mapping; becomes items.
     Hosts,
     Object(&'static [Key]),
+    /// A string, or a mapping that says the same in parts.
+    TextOr(&'static [Key]),
     ObjectOrNull(&'static [Key]),
     List(&'static Kind),
     /// A mapping of names to this.
@@ -96,25 +109,32 @@ pub(crate) enum Kind {
 }
 
 use Kind::*;
+use objects::{CONFIG, NETWORK, SECRET, VOLUME};
 
-const fn key(name: &'static str, kind: Kind) -> Key {
-    Key { name, kind, standing: Standing::Honoured, merge: Merge::Deep, keep: false }
+const fn merged(name: &'static str, kind: Kind, merge: Merge) -> Key {
+    Key { name, kind, standing: Standing::Honoured, merge, keep: false, fine: &[] }
 }
 
-const fn kept(name: &'static str, kind: Kind) -> Key {
-    Key { name, kind, standing: Standing::Honoured, merge: Merge::Deep, keep: true }
+const fn key(name: &'static str, kind: Kind) -> Key {
+    merged(name, kind, Merge::Deep)
+}
+
+pub(crate) const fn kept(name: &'static str, kind: Kind) -> Key {
+    let mut key = key(name, kind);
+    key.keep = true;
+    key
 }
 
 const fn ignored(name: &'static str, kind: Kind, instead: &'static str) -> Key {
-    Key { name, kind, standing: Standing::Ignored(instead), merge: Merge::Deep, keep: false }
+    let mut key = key(name, kind);
+    key.standing = Standing::Ignored(instead);
+    key
 }
 
 const fn refused(name: &'static str, instead: &'static str) -> Key {
-    Key { name, kind: Anything, standing: Standing::Refused(instead), merge: Merge::Replace, keep: false }
-}
-
-const fn merged(name: &'static str, kind: Kind, merge: Merge) -> Key {
-    Key { name, kind, standing: Standing::Honoured, merge, keep: false }
+    let mut key = merged(name, Anything, Merge::Replace);
+    key.standing = Standing::Refused(instead);
+    key
 }
 
 /// The file.
@@ -134,7 +154,7 @@ pub(crate) static SERVICE: &[Key] = &[
     ignored("build", Build, "images are not built here; build and push the image, and name it with image:"),
     key("cap_add", Texts),
     key("cap_drop", Texts),
-    ignored("cgroupns_mode", Text, "ignored; each container has a cgroup namespace of its own"),
+    ignored("cgroupns_mode", Text, "ignored; each container has a cgroup namespace of its own").but_fine(&["private"]),
     ignored("cgroup_parent", Text, "ignored; limit with deploy.resources.limits"),
     merged("command", Words, Merge::Replace),
     merged("configs", FileReferences, Merge::By("source")),
@@ -146,7 +166,8 @@ pub(crate) static SERVICE: &[Key] = &[
     ignored("credential_spec", Anything, "ignored; it is for Windows containers"),
     key("depends_on", DependsOn),
     key("deploy", ObjectOrNull(DEPLOY)),
-    ignored("devices", Texts, "ignored; devices of hosts are not handed to services yet"),
+    key("cpus", Scalar),
+    ignored("devices", List(&TextOr(DEVICE)), "ignored; devices of hosts are not handed to services yet"),
     key("dns", TextOrTexts),
     key("dns_opt", TextOrTexts),
     key("dns_search", TextOrTexts),
@@ -162,8 +183,13 @@ pub(crate) static SERVICE: &[Key] = &[
     key("hostname", Text),
     key("image", Text),
     kept("init", Bool),
-    ignored("ipc", Text, "ignored; each container has an IPC namespace of its own"),
-    ignored("isolation", Text, "ignored; it is for Windows containers"),
+    ignored("ipc", Text, "ignored; each container has an IPC namespace of its own").but_fine(&[
+        "private",
+        "shareable",
+        "none",
+    ]),
+    ignored("isolation", Text, "ignored; it is for Windows containers").but_fine(&["default"]),
+    key("label_file", TextOrTexts),
     key("labels", Pairs { nulls: false }),
     ignored(
         "links",
@@ -172,14 +198,19 @@ pub(crate) static SERVICE: &[Key] = &[
     ),
     merged("logging", Object(LOGGING), Merge::Logging),
     ignored("mac_address", Text, "ignored; addresses are given by the network"),
+    key("mem_limit", Bytes),
+    key("mem_reservation", Bytes),
     key("network_mode", Text),
     key("networks", ServiceNetworks),
     key("oom_score_adj", Int),
     ignored("pid", TextOrNull, "ignored; each container has a process namespace of its own"),
+    key("pids_limit", Int),
+    key("platform", Text),
     merged("ports", Ports, Merge::Ports),
     key("privileged", Bool),
     key("read_only", Bool),
     key("restart", Text),
+    kept("scale", Count),
     merged("secrets", FileReferences, Merge::By("source")),
     ignored("security_opt", Texts, "ignored; the default confinement is used"),
     key("shm_size", Scalar),
@@ -191,13 +222,13 @@ pub(crate) static SERVICE: &[Key] = &[
     key("tty", Bool),
     key("ulimits", Ulimits),
     key("user", Text),
-    ignored("userns_mode", Text, "ignored; containers have no user namespace"),
+    ignored("userns_mode", Text, "ignored; containers have no user namespace").but_fine(&["host"]),
     merged("volumes", Volumes, Merge::By("target")),
     key("working_dir", Text),
     refused("annotations", "not honoured; use labels"),
     refused("attach", "not honoured; remove it"),
     refused("blkio_config", "not honoured; remove it"),
-    refused("cgroup", "not honoured; each container has a cgroup namespace of its own"),
+    refused("cgroup", "not honoured; each container has a cgroup namespace of its own").but_fine(&["private"]),
     refused("cpu_count", "use deploy.resources.limits.cpus"),
     refused("cpu_percent", "use deploy.resources.limits.cpus"),
     refused("cpu_period", "use deploy.resources.limits.cpus"),
@@ -205,31 +236,25 @@ pub(crate) static SERVICE: &[Key] = &[
     refused("cpu_rt_period", "not honoured; remove it"),
     refused("cpu_rt_runtime", "not honoured; remove it"),
     refused("cpu_shares", "use deploy.resources.reservations.cpus"),
-    refused("cpus", "use deploy.resources.limits.cpus"),
     refused("cpuset", "not honoured; use deploy.resources.limits.cpus"),
     refused("develop", "not honoured; remove it"),
     refused("device_cgroup_rules", "not honoured; remove it"),
     refused("extends", "not supported; use a YAML anchor with <<, or several -c files"),
     refused("gpus", "not honoured; use deploy.resources.reservations.generic_resources"),
-    refused("label_file", "not honoured; use labels"),
     refused("log_driver", "use logging.driver"),
     refused("log_opt", "use logging.options"),
-    refused("mem_limit", "use deploy.resources.limits.memory"),
-    refused("mem_reservation", "use deploy.resources.reservations.memory"),
     refused("mem_swappiness", "not honoured; remove it"),
     refused("memswap_limit", "not honoured; containers have no swap beyond deploy.resources.limits.memory"),
     refused("models", "not honoured; remove it"),
     refused("net", "use networks"),
     refused("oom_kill_disable", "not honoured; remove it"),
-    refused("pids_limit", "use deploy.resources.limits.pids"),
-    refused("platform", "use deploy.placement.constraints with node.platform.arch"),
     refused("post_start", "not honoured; remove it"),
     refused("pre_stop", "not honoured; remove it"),
     refused("profiles", "not honoured; put the service into a file of its own and name it with -c when it is wanted"),
     refused("provider", "not honoured; remove it"),
     refused("pull_policy", "not honoured; remove it"),
+    refused("pull_refresh_after", "not honoured; remove it"),
     refused("runtime", "not honoured; remove it"),
-    refused("scale", "use deploy.replicas"),
     refused("storage_opt", "not honoured; remove it"),
     refused("use_api_socket", "not honoured; remove it"),
     refused("uts", "not honoured; remove it"),
@@ -368,7 +393,7 @@ pub(crate) static PORT: &[Key] = &[
     key("target", Count),
     key("published", Count),
     key("protocol", Choice(&["tcp", "udp", "sctp"])),
-    refused("app_protocol", "not honoured; remove it"),
+    ignored("app_protocol", Text, "ignored; a port is forwarded whatever is spoken on it"),
 ];
 
 /// One mount of a service, long form.
@@ -399,6 +424,14 @@ static MOUNT_VOLUME: &[Key] = &[
 
 static MOUNT_TMPFS: &[Key] = &[key("size", Size), key("mode", FileMode)];
 
+static DEVICE: &[Key] = &[key("source", Text), key("target", Text), key("permissions", Text)];
+
+/// One environment file, long form.
+pub(crate) static ENV_FILE: &[Key] = &[kept("path", Text), kept("required", Bool), key("format", Choice(&["raw"]))];
+
+/// The deprecated form of external.
+pub(crate) static EXTERNAL: &[Key] = &[kept("name", Text)];
+
 /// A limit with two values.
 pub(crate) static ULIMIT: &[Key] = &[kept("soft", Int), kept("hard", Int)];
 
@@ -412,75 +445,4 @@ pub(crate) static BUILD: &[Key] = &[
     key("extra_hosts", Hosts),
     key("network", Text),
     key("target", Text),
-];
-
-static NETWORK: &[Key] = &[
-    key("name", Text),
-    key("driver", Text),
-    key("driver_opts", Options),
-    key("ipam", Object(IPAM)),
-    key("external", External),
-    key("internal", Bool),
-    key("attachable", Bool),
-    key("enable_ipv6", Bool),
-    key("labels", Pairs { nulls: false }),
-    refused("enable_ipv4", "not honoured; networks have IPv4"),
-];
-
-static IPAM: &[Key] = &[
-    ignored("driver", Text, "ignored; subnets are given by the cluster"),
-    key("config", List(&Object(SUBNET))),
-    refused("options", "not honoured; remove it"),
-];
-
-static SUBNET: &[Key] = &[
-    key("subnet", Text),
-    key("gateway", Text),
-    key("ip_range", Text),
-    refused("aux_addresses", "not honoured; remove it"),
-];
-
-static VOLUME: &[Key] = &[
-    key("name", Text),
-    key("driver", Text),
-    key("driver_opts", Options),
-    key("external", External),
-    key("labels", Pairs { nulls: false }),
-    ignored("x-cluster-spec", Object(CLUSTER_SPEC), "ignored; cluster volumes are not supported"),
-];
-
-static CLUSTER_SPEC: &[Key] = &[
-    key("group", Text),
-    key("access_mode", Anything),
-    key("accessibility_requirements", Object(ACCESSIBILITY)),
-    key("capacity_range", Object(CAPACITY)),
-    key("secrets", Anything),
-    key("availability", Text),
-];
-
-static ACCESSIBILITY: &[Key] = &[key("requisite", List(&Object(TOPOLOGY))), key("preferred", List(&Object(TOPOLOGY)))];
-
-static TOPOLOGY: &[Key] = &[key("segments", Pairs { nulls: false })];
-
-static CAPACITY: &[Key] = &[key("required_bytes", Bytes), key("limit_bytes", Bytes)];
-
-static SECRET: &[Key] = &[
-    key("name", Text),
-    key("file", Text),
-    key("environment", Text),
-    key("external", External),
-    key("labels", Pairs { nulls: false }),
-    key("driver", Text),
-    key("driver_opts", Options),
-    key("template_driver", Text),
-];
-
-static CONFIG: &[Key] = &[
-    key("name", Text),
-    key("file", Text),
-    key("content", Text),
-    key("environment", Text),
-    key("external", External),
-    key("labels", Pairs { nulls: false }),
-    key("template_driver", Text),
 ];

@@ -11,8 +11,8 @@ use crate::constraint::Constraint;
 use crate::lease::LEASE_DEFAULT;
 use crate::model::{
     AUTOSCALE_DELAY_DEFAULT, AUTOSCALE_WINDOW_DEFAULT, Autoscale, EndpointMode, EndpointSpec, FailureAction,
-    FileTarget, Labels, LogDriver, Placement, PortConfig, Protocol, PublishMode, ResourceRequirements, Resources,
-    RestartCondition, RestartPolicy, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig, UpdateOrder,
+    FileTarget, Labels, LogDriver, Placement, Platform, PortConfig, Protocol, PublishMode, ResourceRequirements,
+    Resources, RestartCondition, RestartPolicy, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig, UpdateOrder,
 };
 use std::str::FromStr;
 use std::time::Duration;
@@ -107,6 +107,7 @@ pub(crate) fn service(context: &mut Context<'_>, entry: &Entry) -> StackService 
                     deploy.and_then(|deploy| deploy.get("x-priority")),
                     &join(&at, "x-priority"),
                 ),
+                platforms: platform(context, node.get("platform"), &join(&path, "platform")).into_iter().collect(),
                 ..placement(context, deploy.and_then(|deploy| deploy.get("placement")), &join(&at, "placement"))
             },
             networks: Vec::new(),
@@ -273,6 +274,38 @@ fn placement(context: &mut Context<'_>, node: Option<&Node>, at: &str) -> Placem
         platforms: Vec::new(),
         priority: 0,
     }
+}
+
+/// `linux/arm64`, `linux/arm/v7`, `linux` or `arm64`: the nodes a service may run on. An image of the node's own kind is
+/// taken there, so a variant decides nothing.
+fn platform(context: &mut Context<'_>, node: Option<&Node>, at: &str) -> Option<Platform> {
+    let node = node.filter(|node| !node.is_zero())?;
+    let text = node.as_text().unwrap_or_default().to_ascii_lowercase();
+    let parts: Vec<&str> = text.split('/').collect();
+    let word = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    let (os, architecture, variant) = match parts[..] {
+        [os @ ("linux" | "windows")] => (os, "", None),
+        [architecture] => ("", architecture, None),
+        [os, architecture] => (os, architecture, None),
+        [os, architecture, variant] => (os, architecture, Some(variant)),
+        _ => ("", "", None),
+    };
+    if parts.len() > 3 || !parts.iter().all(word) {
+        context.report.error(
+            node.pos,
+            at,
+            format!("must be a platform such as linux/arm64, this is \"{}\"", brief(&text)),
+        );
+        return None;
+    }
+    if let Some(variant) = variant.filter(|variant| (architecture, *variant) != ("arm64", "v8")) {
+        context.report.warn(
+            node.pos,
+            at,
+            format!("the variant {} is not looked at when a node is chosen", brief(variant)),
+        );
+    }
+    Some(Platform { os: os.to_owned(), architecture: architecture.to_owned() })
 }
 
 /// Ours: who goes first when there is not room for all.

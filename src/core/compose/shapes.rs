@@ -4,7 +4,7 @@
 
 use super::interpolate::join;
 use super::normal::{Normal, alone, single};
-use super::schema::{self, Key, Kind, Standing};
+use super::schema::{self, Kind};
 use super::value::{Map, Node, Pos, Value};
 
 impl Normal<'_> {
@@ -16,8 +16,13 @@ impl Normal<'_> {
                 let mut entries = map.0;
                 entries.sort_by(|a, b| a.key.cmp(&b.key));
                 for entry in entries {
-                    let value = self.scalar(entry.node, &join(path, &entry.key))?;
-                    items.push(host(entry.pos, &entry.key, value.as_text().unwrap_or_default()));
+                    let here = join(path, &entry.key);
+                    let several = matches!(entry.node.value, Value::List(_));
+                    let written = if several { entry.node } else { alone(entry.node) };
+                    let here = if several { here } else { path.to_owned() };
+                    let addresses = self.list(&Kind::Scalar, written, &here)?;
+                    let addresses = addresses.items().iter().map(|address| address.as_text().unwrap_or_default());
+                    items.extend(addresses.map(|address| host(entry.pos, &entry.key, address)));
                 }
             }
             Value::List(_) => {
@@ -58,7 +63,9 @@ impl Normal<'_> {
                 out.push(self.text(item, &here)?);
                 continue;
             }
-            let item = self.object(ENV_FILE, item, &here)?;
+            let mut item = self.object(schema::ENV_FILE, item, &here)?;
+            // Lines are taken as they are, as docker takes them, whether that is asked for or not.
+            item.as_map_mut().and_then(|map| map.remove("format"));
             let Some(file) = item.get("path").cloned() else {
                 self.report.error(item.pos, &here, "path is missing");
                 return None;
@@ -128,7 +135,7 @@ impl Normal<'_> {
     pub(super) fn external(&mut self, node: Node, path: &str) -> Option<Node> {
         if node.as_map().is_some() {
             self.report.warn(node.pos, path, "external.name is deprecated; write external: true and name: beside it");
-            return self.object(EXTERNAL, node, path);
+            return self.object(schema::EXTERNAL, node, path);
         }
         self.boolean(node, path)
     }
@@ -161,14 +168,6 @@ impl Normal<'_> {
         }
     }
 }
-
-static ENV_FILE: &[Key] = &[
-    Key { name: "path", kind: Kind::Text, standing: Standing::Honoured, merge: schema::Merge::Deep, keep: true },
-    Key { name: "required", kind: Kind::Bool, standing: Standing::Honoured, merge: schema::Merge::Deep, keep: true },
-];
-
-static EXTERNAL: &[Key] =
-    &[Key { name: "name", kind: Kind::Text, standing: Standing::Honoured, merge: schema::Merge::Deep, keep: true }];
 
 /// One entry of extra_hosts; an address may be in brackets.
 fn host(pos: Pos, name: &str, address: &str) -> Node {

@@ -44,7 +44,7 @@ fn a_probe_that_is_none_is_an_error_at_its_place() {
 
 #[test]
 fn a_key_that_is_not_honoured_says_what_to_use() {
-    service_error("mem_limit: 1g", "5: services.web.mem_limit: not honoured: use deploy.resources.limits.memory");
+    service_error("cpu_quota: 1000", "5: services.web.cpu_quota: not honoured: use deploy.resources.limits.cpus");
     service_error(
         "extends: {service: base}",
         "5: services.web.extends: not honoured: not supported; use a YAML anchor with <<, or several -c files",
@@ -149,18 +149,18 @@ fn a_job_says_what_does_not_go_with_it() {
 
 #[test]
 fn all_errors_of_a_file_are_told_at_once_in_order() {
-    let said = errors(&service("tty: 'x'\ncpus: 1\nstop_grace_period: soon\nprots: 1"));
+    let said = errors(&service("tty: 'x'\ncpuset: '1'\nstop_grace_period: soon\nprots: 1"));
     let lines: Vec<_> = said.iter().filter_map(|line| line.split(':').nth(1)).collect();
     assert_eq!(lines, ["4", "5", "6", "7"]);
 }
 
 #[test]
 fn values_of_the_wrong_kind_are_refused_with_what_they_should_be() {
-    service_error("tty: 'yes'", "10: services.web.tty: must be true or false, this is a string");
+    service_error("tty: 'maybe'", "10: services.web.tty: must be true or false, this is a string");
     service_error("hostname: 12", "15: services.web.hostname: must be a string (put it in quotes), this is an integer");
     service_error(
-        "environment: {A: true}",
-        "22: services.web.environment.A: must be a string, a number or null (put it in quotes), this is a truth value",
+        "environment: {A: [true]}",
+        "22: services.web.environment.A: must be a string, a number, true, false or null, this is a list",
     );
     service_error("deploy: {replicas: -1}", "24: services.web.deploy.replicas: must be at least 0, this is -1");
     service_error(

@@ -1,6 +1,7 @@
 //! Tests of the compose module as its callers see it: text in, stacks, canonical text and messages out.
 
 mod canonical;
+mod forms;
 mod merging;
 mod messages;
 mod parsing;
@@ -27,6 +28,7 @@ pub(super) fn memory() -> Memory {
     let files = [
         ("/project/web.env", "# of the web\nMODE=from-file\nONLY_FILE=a b\nFROM_FILE_CALLER\nNOT_SET\n"),
         ("/project/token.txt", "t0k3n"),
+        ("/project/web.labels", "# of the web\ntier=front\nteam=file\nplain\n"),
     ];
     Memory(files.iter().map(|(name, text)| ((*name).to_owned(), text.as_bytes().to_vec())).collect())
 }
