@@ -97,8 +97,8 @@ pub fn load(
     let mut report = Report::new(files.iter().map(|file| file.name.clone()).collect());
     let env = &*project::with_name(name, files, env);
     let name = name.or_else(|| project::name(env));
-    let stack =
-        document(files, env, reader, &mut report).and_then(|root| stack::build(&root, name, env, reader, &mut report));
+    let stack = document(files, env, reader, true, &mut report)
+        .and_then(|root| stack::build(&root, name, env, reader, &mut report));
     let warnings = report.finish()?;
     // A reader that gave up without a word would be a bug of ours; say so instead of panicking.
     let stack = stack.ok_or_else(|| vec![incomplete(files)])?;
@@ -111,8 +111,26 @@ pub fn config(
     env: &BTreeMap<String, String>,
     reader: &dyn Files,
 ) -> Result<Canonical, Vec<ComposeError>> {
+    canonical(files, env, reader, true)
+}
+
+/// As [`config`], with variables left as they are written. Where one stands for a number or a port, the file is refused.
+pub fn config_uninterpolated(
+    files: &[SourceFile],
+    env: &BTreeMap<String, String>,
+    reader: &dyn Files,
+) -> Result<Canonical, Vec<ComposeError>> {
+    canonical(files, env, reader, false)
+}
+
+fn canonical(
+    files: &[SourceFile],
+    env: &BTreeMap<String, String>,
+    reader: &dyn Files,
+    expand: bool,
+) -> Result<Canonical, Vec<ComposeError>> {
     let mut report = Report::new(files.iter().map(|file| file.name.clone()).collect());
-    let root = document(files, &project::with_name(None, files, env), reader, &mut report);
+    let root = document(files, &project::with_name(None, files, env), reader, expand, &mut report);
     if let Some(root) = &root {
         depends::refuse_cycles(root, &mut report);
         for found in unserved::find(root) {
@@ -135,6 +153,7 @@ fn document(
     files: &[SourceFile],
     env: &BTreeMap<String, String>,
     reader: &dyn Files,
+    expand: bool,
     report: &mut Report,
 ) -> Option<Node> {
     if files.is_empty() || files.len() > FILES_MAX {
@@ -147,7 +166,7 @@ fn document(
     }
     let mut merged: Option<Node> = None;
     for (index, file) in files.iter().enumerate() {
-        let Some(root) = one_file(&file.text, index, env, reader, report) else { continue };
+        let Some(root) = one_file(&file.text, index, env, reader, expand, report) else { continue };
         merged = match merged {
             None => Some(root),
             Some(base) => {
@@ -170,6 +189,7 @@ fn one_file(
     index: usize,
     env: &BTreeMap<String, String>,
     reader: &dyn Files,
+    expand: bool,
     report: &mut Report,
 ) -> Option<Node> {
     let mut root = parse::parse(text, index, report)?;
@@ -180,7 +200,9 @@ fn one_file(
     };
     let version = version(map, pos, report)?;
     map.put("version", pos, Node::text(pos, version));
-    interpolate::expand_tree(&mut root, "", env, report);
+    if expand {
+        interpolate::expand_tree(&mut root, "", env, report);
+    }
     let mut root = normal::normal(&Kind::Object(schema::TOP), root, "", report)?;
     resolve::Resolver { env, files: reader, report }.file(&mut root);
     if let Some(map) = root.as_map_mut()

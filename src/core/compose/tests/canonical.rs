@@ -48,6 +48,16 @@ fn numbers_in_environments_are_printed_as_docker_prints_them() {
 }
 
 #[test]
+fn variables_stay_as_they_are_when_they_are_not_asked_for() {
+    let files = |line: &str| sources(&[&service(line)]);
+    let files = [files("hostname: ${NAME:?set it}\ncommand: [a, $$b]"), files("tty: ${TTY}")];
+    let printed = config_uninterpolated(&files[0], &environment(), &memory()).expect("the file is right").yaml;
+    assert!(printed.contains("hostname: \"${NAME:?set it}\"\n") && printed.contains("- \"$$b\"\n"), "{printed}");
+    let said = config_uninterpolated(&files[1], &environment(), &memory()).expect_err("no truth value");
+    assert_eq!(said[0].to_string(), "stack.yml:4:10: services.web.tty: must be true or false, this is a string");
+}
+
+#[test]
 fn text_that_looks_like_something_else_is_quoted() {
     let text =
         canonical(&[&service("environment: {A: 'yes', B: 'null', C: '12', D: \"a\\nb\", E: '', F: 'a: b', G: '~'}")]);

@@ -51,18 +51,22 @@ pub struct DeployArgs {
 pub struct ConfigArgs {
     #[command(flatten)]
     files: FileArgs,
+    /// Leave variables as they are written
+    #[arg(long)]
+    skip_interpolation: bool,
 }
 
 /// Prints the merged files in canonical form.
 pub fn config(args: &ConfigArgs) -> Result<()> {
-    let canonical = canonical(&args.files.read()?)?;
+    let canonical = canonical(&args.files.read()?, !args.skip_interpolation)?;
     warn(&canonical.warnings);
     write_out(&canonical.yaml);
     Ok(())
 }
 
-pub(super) fn canonical(sources: &Sources) -> Result<Canonical> {
-    compose::config(&sources.files, &sources.env, &sources.disk).map_err(failure)
+pub(super) fn canonical(sources: &Sources, expand: bool) -> Result<Canonical> {
+    let print = if expand { compose::config } else { compose::config_uninterpolated };
+    print(&sources.files, &sources.env, &sources.disk).map_err(failure)
 }
 
 pub(super) fn loaded(sources: &Sources, name: Option<&str>) -> Result<Loaded> {

@@ -48,7 +48,7 @@ pub async fn run(context: &Context, command: StackCommand) -> Result<()> {
 /// What `swarm stack config` makes of the files in the environment `env`; the error is what it prints.
 pub fn config_of(files: &[PathBuf], env: &BTreeMap<String, String>) -> std::result::Result<Canonical, String> {
     let sources = files::FileArgs::of(files).read_in(env.clone());
-    sources.and_then(|sources| deploy::canonical(&sources)).map_err(|error| error.to_string())
+    sources.and_then(|sources| deploy::canonical(&sources, true)).map_err(|error| error.to_string())
 }
 
 /// The stack `name` that the files are in the environment `env`, as `swarm stack deploy` makes it; the error is what it prints.
