@@ -267,6 +267,12 @@ fn placement(context: &mut Context<'_>, node: Option<&Node>, at: &str) -> Placem
         }
     }
     let preferences = node.get("preferences").map_or(&[][..], Node::items).iter();
+    if let Some(spread) =
+        preferences.clone().filter_map(|item| item.get("spread")).find(|n| n.as_text() == Some("node.id"))
+    {
+        let message = "node.id has no effect: tasks are spread over the nodes anyway";
+        context.report.warn(spread.pos, &join(at, "preferences"), message);
+    }
     Placement {
         constraints: texts(node, "constraints"),
         spread: preferences.map(|item| text(item, "spread")).filter(|spread| !spread.is_empty()).collect(),

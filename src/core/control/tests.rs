@@ -254,6 +254,13 @@ fn what_is_wrong_in_a_spec_is_named() {
     assert!(refused(wrong).starts_with("TaskTemplate.Placement.Constraints: constraint \"node.rolemanager\""));
 
     let mut wrong = spec("web");
+    wrong.task.placement.spread = vec!["node.id".to_owned(), "node.hostname".to_owned()];
+    assert_eq!(
+        refused(wrong),
+        "TaskTemplate.Placement.Preferences: can not spread over \"node.hostname\", only over node.labels.<key>, engine.labels.<key> or node.id"
+    );
+
+    let mut wrong = spec("web");
     let mount =
         Mount { target: "/data".to_owned(), source: MountSource::Tmpfs { size_bytes: 0, mode: 0 }, read_only: false };
     let again = Mount { target: "/x/..//data/.".to_owned(), ..mount.clone() };

@@ -11,7 +11,7 @@ pub enum SpreadKey {
 }
 
 impl SpreadKey {
-    /// From the API's descriptor, `node.labels.<label>` or `engine.labels.<label>`.
+    /// From the API's descriptor, `node.labels.<label>` or `engine.labels.<label>`. `node.id` groups no nodes: it is none.
     fn parse(text: &str) -> Option<Self> {
         let label = |prefix: &str| text.strip_prefix(prefix).map(str::to_owned);
         label("node.labels.").map(Self::NodeLabel).or_else(|| label("engine.labels.").map(Self::EngineLabel))

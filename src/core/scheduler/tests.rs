@@ -192,6 +192,24 @@ fn tasks_are_spread_over_the_values_of_a_label_before_over_nodes() {
 }
 
 #[test]
+fn spread_over_the_ids_of_nodes_is_the_spread_there_is_without_it() {
+    let placed = |spread: &[&str]| {
+        let mut table = Table::new(4);
+        for (id, zone) in [(1, "a"), (2, "a"), (3, "a"), (4, "b")] {
+            table.edit(id, |node| drop(node.spec.labels.insert("zone".into(), zone.into())));
+        }
+        let spread: Vec<String> = spread.iter().map(|key| (*key).to_owned()).collect();
+        let task = |table: &mut Table| table.task(1, None, |spec, _| spec.placement.spread = spread.clone());
+        let tasks: Vec<TaskId> = (0..6).map(|_| task(&mut table)).collect();
+        table.place();
+        tasks.iter().map(|task| table.node_of(*task)).collect::<Vec<_>>()
+    };
+    assert_eq!(placed(&["node.id"]), placed(&[]));
+    assert_eq!(placed(&["node.id", "node.labels.zone"]), placed(&["node.labels.zone"]));
+    assert_ne!(placed(&["node.labels.zone"]), placed(&[]));
+}
+
+#[test]
 fn a_cluster_that_packs_fills_a_node_before_it_uses_an_emptier_one() {
     let mut table = Table::new(3);
     table.settings(|spec| spec.binpack = true);

@@ -140,6 +140,10 @@ fn cpu_and_memory(place: &str, nano_cpus: i64, memory_bytes: i64) -> Result<(), 
     Ok(())
 }
 
+/// A preference that stacks have and that decides nothing: each node is its own group, and tasks go to the emptiest node
+/// anyway. swarmkit takes and ignores it.
+const SPREAD_NODES: &str = "node.id";
+
 fn placement(spec: &ServiceSpec) -> Result<(), Refusal> {
     let placement = &spec.task.placement;
     if let Err(wrong) = Constraint::parse_all(&placement.constraints) {
@@ -147,9 +151,9 @@ fn placement(spec: &ServiceSpec) -> Result<(), Refusal> {
     }
     for spread in &placement.spread {
         let label = spread.strip_prefix("node.labels.").or_else(|| spread.strip_prefix("engine.labels."));
-        if label.is_none_or(str::is_empty) {
+        if spread != SPREAD_NODES && label.is_none_or(str::is_empty) {
             return invalid(format!(
-                "TaskTemplate.Placement.Preferences: can not spread over \"{spread}\", only over node.labels.<key> or engine.labels.<key>"
+                "TaskTemplate.Placement.Preferences: can not spread over \"{spread}\", only over node.labels.<key>, engine.labels.<key> or node.id"
             ));
         }
     }

@@ -58,6 +58,15 @@ fn a_priority_and_constraints_on_several_values_are_taken() {
 }
 
 #[test]
+fn spreading_over_nodes_is_taken_with_a_word() {
+    let file = service("deploy: {placement: {preferences: [{spread: node.id}, {spread: node.labels.zone}]}}");
+    assert_eq!(loaded(&[&file]).stack.services[0].spec.task.placement.spread, ["node.id", "node.labels.zone"]);
+    let said = warnings(&file);
+    assert_eq!(said.len(), 1);
+    assert!(said[0].contains("services.web.deploy.placement.preferences: node.id has no effect"), "{said:?}");
+}
+
+#[test]
 fn what_comes_first_is_known_by_its_name_in_the_cluster() {
     let base = format!("{}  a: {{image: a}}\n  b: {{image: b}}\n", service("depends_on: [a, b]"));
     let over = "services: {web: {depends_on: {b: {condition: service_healthy}}}}";
