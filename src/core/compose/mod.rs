@@ -30,6 +30,7 @@ mod stack;
 mod tests;
 mod units;
 mod unserved;
+mod unused;
 mod value;
 mod words;
 

@@ -52,13 +52,15 @@ pub(crate) fn rehearse(context: &mut Context<'_>, stack: &Stack) {
 /// Which key of a service a refusal is about: it begins with the path of a field of the API. With it the words to show:
 /// without that path where the key says as much.
 fn part(failure: &str) -> Option<(&'static str, &str)> {
-    const TELLING: [(&str, &str); 4] = [
+    const TELLING: [(&str, &str); 3] = [
         ("TaskTemplate.ContainerSpec.Image", "image"),
         ("TaskTemplate.ContainerSpec.Mounts[", "volumes"),
         ("EndpointSpec.Ports[", "ports"),
-        ("TaskTemplate.Networks[", "networks"),
     ];
-    const OTHERS: [(&str, &str); 6] = [
+    const OTHERS: [(&str, &str); 9] = [
+        ("TaskTemplate.LogDriver", "logging"),
+        ("TaskTemplate.ContainerSpec.Hostname", "hostname"),
+        ("TaskTemplate.Networks[", "networks"),
         ("TaskTemplate.ContainerSpec.Healthcheck", "healthcheck"),
         ("TaskTemplate.Placement", "deploy"),
         ("TaskTemplate.Resources", "deploy"),
@@ -103,6 +105,22 @@ impl Rehearsal<'_, '_> {
         }
     }
 
+    /// As above, at the key of the network that it is about.
+    fn make_network(&mut self, made: Result<Txn, Refusal>, (pos, path): (Pos, String)) {
+        let Some(failure) = self.refusal(made) else { return };
+        const KEYS: [(&str, &str); 3] =
+            [("Options.", "driver_opts"), ("IPAM.", "ipam"), ("EnableIPv6: ", "enable_ipv6")];
+        let key = KEYS.iter().find(|(field, _)| failure.starts_with(field)).map(|(_, key)| *key);
+        let node = key.and_then(|key| {
+            let network = path.strip_prefix("networks.")?;
+            self.context.root.get("networks")?.get(network)?.get(key)
+        });
+        match (key, node) {
+            (Some(key), Some(node)) => self.context.report.error(node.pos, &join(&path, key), failure),
+            (Some(_) | None, _) => self.context.report.error(pos, &path, by_itself(&failure)),
+        }
+    }
+
     /// As above, at the key of the service that it is about.
     fn make_service(&mut self, made: Result<Txn, Refusal>, key: &str, place: (Pos, String)) {
         let Some(failure) = self.refusal(made) else { return };
@@ -139,7 +157,7 @@ impl Rehearsal<'_, '_> {
             }
             let id = NetworkId(self.id());
             let made = create_network(&self.store.view(), spec, id, NOW);
-            self.make(made, place);
+            self.make_network(made, place);
         }
     }
 

@@ -7,7 +7,7 @@
 use super::interpolate::{Environment, join};
 use super::report::{Report, closest};
 use super::value::{Entry, Node};
-use super::{Files, LABEL_NAMESPACE, depends, rehearse, service, unserved};
+use super::{Files, LABEL_NAMESPACE, depends, rehearse, service, unserved, unused};
 use crate::model::{
     CONFIG_BYTES_MAX, ConfigReference, ConfigSpec, FileTarget, IpamSubnet, Labels, NetworkDriver, NetworkSpec,
     NetworkTarget, SECRET_BYTES_MAX, SecretReference, SecretSpec, ServiceSpec,
@@ -217,6 +217,7 @@ pub(crate) fn build(
         services,
     };
     networks(&mut context, &mut stack);
+    unused::warn(&mut context);
     contents(&mut context, &mut stack, env, files);
     // A closer look is only worth it, and only possible, when each part is right by itself.
     if !context.report.failed() {
@@ -248,22 +249,24 @@ fn networks(context: &mut Context<'_>, stack: &mut Stack) {
     stack.networks.sort_by(|a, b| a.name.cmp(&b.name));
 }
 
+/// Why there is no network of this driver.
+pub(crate) fn driver_trouble(driver: &str) -> Option<&'static str> {
+    match driver {
+        "" | "overlay" | "default" | "bridge" => None,
+        "host" | "none" => Some("this network exists already; declare it with external: true and its name"),
+        _ => Some("unknown driver; only overlay is supported"),
+    }
+}
+
 fn network(context: &mut Context<'_>, name: String, node: &Node, path: &str) -> NetworkSpec {
     let flag = |key| node.get(key).and_then(Node::as_bool) == Some(true);
-    if let Some(driver) = node.get("driver").filter(|driver| !driver.is_zero()) {
-        match driver.as_text().unwrap_or_default() {
-            "overlay" | "default" => {}
-            "bridge" => context.report.warn(
-                driver.pos,
-                &join(path, "driver"),
-                "a bridge network lives on one host; an overlay network between all hosts is made",
-            ),
-            "host" | "none" => context.report.error(
-                driver.pos,
-                &join(path, "driver"),
-                "this network exists already; declare it with external: true and its name",
-            ),
-            _ => context.report.error(driver.pos, &join(path, "driver"), "unknown driver; only overlay is supported"),
+    if let Some(driver) = node.get("driver") {
+        let word = driver.as_text().unwrap_or_default();
+        if word == "bridge" {
+            let message = "a bridge network lives on one host; an overlay network between all hosts is made";
+            context.report.warn(driver.pos, &join(path, "driver"), message);
+        } else if let Some(trouble) = driver_trouble(word) {
+            context.report.error(driver.pos, &join(path, "driver"), trouble);
         }
     }
     let path = join(path, "ipam.config");

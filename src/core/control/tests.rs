@@ -404,6 +404,10 @@ fn the_ingress_network_is_not_for_services_to_name() {
 fn a_network_in_use_stays() {
     let mut world = World::new();
     let wish = NetworkSpec { name: "back".to_owned(), ..NetworkSpec::default() };
+    let mut odd = wish.clone();
+    odd.driver_options.insert("mtu".to_owned(), "1400".to_owned());
+    let refusal = create_network(&world.view(), odd, NetworkId(50), NOW).unwrap_err().to_string();
+    assert!(refusal.contains("Options.mtu: is not supported; only encrypted is"), "{refusal}");
     world.commit(create_network(&world.view(), wish.clone(), NetworkId(50), NOW).unwrap()).unwrap();
     assert!(matches!(create_network(&world.view(), wish, NetworkId(51), NOW), Err(Refusal::Exists(_))));
     let mut user = spec("web");

@@ -30,6 +30,10 @@ pub fn network(spec: &NetworkSpec) -> Result<(), Refusal> {
             ));
         }
     }
+    // Every overlay network is encrypted, so that may be asked for; the API reads these from `Options`.
+    if let Some(option) = spec.driver_options.keys().find(|option| *option != "encrypted") {
+        return invalid(format!("Options.{option}: is not supported; only encrypted is, and every overlay network is"));
+    }
     if spec.ipv6 {
         return invalid("EnableIPv6: IPv6 in overlay networks is not supported yet");
     }

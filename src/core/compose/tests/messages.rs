@@ -240,7 +240,47 @@ fn what_the_cluster_would_refuse_is_refused_with_a_place() {
     assert!(said[0].contains("stack.yml:4:13: services.web.deploy: ") && said[0].contains("4MiB"), "{said:?}");
     let said =
         errors("services: {a: {image: a, networks: [n]}}\nnetworks: {n: {ipam: {config: [{subnet: 10.1.2.3/24}]}}}\n");
-    assert!(said[0].contains("stack.yml:2:12: networks.n: ") && said[0].contains("10.1.2.0/24"), "{said:?}");
+    assert!(
+        said[0].contains("stack.yml:2:22: networks.n.ipam: IPAM.Config[0].Subnet") && said[0].contains("10.1.2.0/24"),
+        "{said:?}"
+    );
+    let with =
+        |network: &str| errors(&format!("services: {{a: {{image: a, networks: [n]}}}}\nnetworks: {{n: {network}}}\n"));
+    assert_eq!(
+        with("{driver_opts: {mtu: 1400}}"),
+        [
+            "stack.yml:2:29: networks.n.driver_opts: Options.mtu: is not supported; only encrypted is, and every overlay network is",
+        ]
+    );
+    assert!(with("{enable_ipv6: true}")[0].starts_with("stack.yml:2:29: networks.n.enable_ipv6: "));
+    let said = errors(&service("networks: {default: {driver_opts: {mtu: 1400}}}"));
+    let place = "stack.yml:4:15: services.web.networks: TaskTemplate.Networks[0].DriverOpts.mtu: is not supported";
+    assert_eq!(said, [place]);
+}
+
+#[test]
+fn what_is_declared_and_not_used_is_told_when_it_could_not_be_made() {
+    let with = |lines: &str| warnings(&format!("{}{lines}\n", service("volumes: ['used:/data']")));
+    let used =
+        "volumes: {used: , odd: {driver: nfs, driver_opts: {a: b}}, plain: {driver: local}, there: {external: true}}";
+    let not = "no service uses it, so it is not made";
+    assert_eq!(
+        with(used),
+        ["driver: only driver local without options", "driver_opts: only driver local without options"].map(
+            |key| format!(
+                "stack.yml:5:{}: volumes.odd.{key} is supported; {not}",
+                if key.starts_with("driver:") { 33 } else { 51 }
+            )
+        )
+    );
+    let networks = "volumes: {used: }\nnetworks: {n: {driver: macvlan, driver_opts: {encrypted: '', mtu: 9}}, m: {driver: bridge}}";
+    assert_eq!(
+        with(networks),
+        [
+            format!("stack.yml:6:24: networks.n.driver: unknown driver; only overlay is supported; {not}"),
+            format!("stack.yml:6:62: networks.n.driver_opts.mtu: is not supported; {not}"),
+        ]
+    );
 }
 
 #[test]
