@@ -4,7 +4,7 @@
 //! What exists already is changed; what an error stops stays as far as it came, and the next run goes on from there.
 
 use super::files::{FileArgs, Sources, failure, warn};
-use super::{LABEL_NAMESPACE, of_stack};
+use super::{LABEL_NAMESPACE, existing, of_stack};
 use crate::cli::Context;
 use crate::client::{Client, segment};
 use crate::commands::common::tell;
@@ -23,7 +23,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use swarm_core::compose::{self, Canonical, LABEL_IMAGE, Loaded, Lookup, Stack, StackService};
-use swarm_core::model::{Labels, NetworkSpec};
+use swarm_core::model::{Labels, MountSource, NetworkSpec};
 use swarm_core::{ConfigId, NetworkId, SecretId};
 
 #[derive(Debug, Args)]
@@ -97,6 +97,7 @@ pub async fn run(context: &Context, args: &DeployArgs) -> Result<()> {
     }
     deploy.contents().await?;
     deploy.networks().await?;
+    deploy.tell_volumes().await?;
     let services = deploy.services().await?;
     if args.detach {
         return Ok(());
@@ -244,12 +245,29 @@ impl<'a> Deploy<'a> {
         let found = self.client.get(&format!("/networks/{}", segment(&network.name))).await?;
         let owner = object(&found, "/Labels").and_then(|labels| labels.get(LABEL_NAMESPACE)).and_then(Value::as_str);
         if owner == Some(self.stack.name.as_str()) {
+            existing::tell("network", &network.name, &existing::of_network(&found, network));
             return Ok(());
         }
         Err(CliError::hinted(
             format!("network {} exists, and does not belong to the stack {}", network.name, self.stack.name),
             "declare it with external: true, or give it another name",
         ))
+    }
+
+    /// Volumes are of a host each: of those on the one that answers, what differs is told.
+    pub async fn tell_volumes(&self) -> Result<()> {
+        let mounts = self.stack.services.iter().flat_map(|service| &service.spec.task.container.mounts);
+        let wanted: BTreeMap<&str, &MountSource> = mounts.filter_map(|mount| named(&mount.source)).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        for found in list(&self.client.get("/volumes").await?, "/Volumes") {
+            let name = text(found, "/Name");
+            if let Some(wanted) = wanted.get(name) {
+                existing::tell("volume", name, &existing::of_volume(found, wanted));
+            }
+        }
+        Ok(())
     }
 
     /// Makes or changes the services; their ids and names.
@@ -290,6 +308,14 @@ impl<'a> Deploy<'a> {
         // The file is the whole wish: what it does not say is not kept.
         object_mut(&mut spec, "/Swarm");
         Ok(spec)
+    }
+}
+
+/// A volume that the files declare, by its name. One that is external has no label of theirs.
+fn named(source: &MountSource) -> Option<(&str, &MountSource)> {
+    match source {
+        MountSource::Volume { name, labels, .. } if labels.contains_key(LABEL_NAMESPACE) => Some((name, source)),
+        MountSource::Volume { .. } | MountSource::Bind { .. } | MountSource::Tmpfs { .. } => None,
     }
 }
 

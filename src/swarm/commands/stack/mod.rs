@@ -1,6 +1,7 @@
 //! `swarm stack`.
 
 mod deploy;
+mod existing;
 mod files;
 mod list;
 mod plan;

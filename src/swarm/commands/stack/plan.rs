@@ -60,6 +60,7 @@ pub async fn run(context: &Context, args: PlanArgs) -> Result<()> {
         list_mut(&mut body, "/Configs").push(content);
         deploy.ids.configs.entry(config.name.clone()).or_insert_with(|| made.id(&config.name));
     }
+    deploy.tell_volumes().await?;
     let existing = deploy.existing().await?;
     for service in &stack.services {
         let spec = deploy.spec(service)?;
