@@ -3,7 +3,8 @@
 use super::schema::{self, Key, Kind};
 use super::value::{Map, Node, Value, float_text};
 
-/// Removes what says nothing (null, false, 0, empty) except where the tables keep it, and sorts names.
+/// Removes what says nothing (null, false, 0, empty) except where the tables keep it, puts keys in the order of the
+/// tables, and sorts names: two files that say the same are printed the same.
 pub(crate) fn prune(keys: &[Key], node: Node) -> Node {
     let Value::Map(map) = node.value else { return node };
     let mut out = Map::default();
@@ -17,6 +18,7 @@ pub(crate) fn prune(keys: &[Key], node: Node) -> Node {
             out.0.push(entry);
         }
     }
+    out.0.sort_by_key(|entry| keys.iter().position(|key| key.name == entry.key).unwrap_or(keys.len()));
     Node::new(node.pos, Value::Map(out))
 }
 
