@@ -10,7 +10,7 @@ use super::report::Report;
 use super::schema::{DEPENDENCY, Kind};
 use super::service::text;
 use super::stack::Context;
-use super::value::{Entry, Map, Node, Value};
+use super::value::{Entry, Map, Mark, Node, Value};
 use crate::model::{Dependency, DependencyCondition};
 use crate::spec;
 
@@ -28,6 +28,11 @@ pub(super) fn normal(normal: &mut Normal<'_>, node: Node, path: &str) -> Option<
             let mut out = Map::default();
             for entry in map.0 {
                 let here = join(path, &entry.key);
+                let mark = entry.node.mark;
+                if entry.node.is_reset() {
+                    out.put(&entry.key, entry.pos, entry.node);
+                    continue;
+                }
                 // `web:` alone, as in a list.
                 let mut member = match entry.node.is_null() {
                     true => Node::new(entry.node.pos, Value::Map(Map::default())),
@@ -45,7 +50,7 @@ pub(super) fn normal(normal: &mut Normal<'_>, node: Node, path: &str) -> Option<
                     };
                     map.0.retain(|entry| !default(entry));
                 }
-                out.put(&entry.key, entry.pos, member);
+                out.put(&entry.key, entry.pos, member.marked(mark));
             }
             Some(shortest(Node::new(node.pos, Value::Map(out))))
         }
@@ -58,11 +63,12 @@ pub(super) fn normal(normal: &mut Normal<'_>, node: Node, path: &str) -> Option<
 /// A list, unless something is said of one of them.
 fn shortest(node: Node) -> Node {
     let Value::Map(map) = node.value else { return node };
-    let value = match map.0.iter().all(|entry| entry.node.entries().is_empty()) {
+    let bare = |entry: &Entry| entry.node.entries().is_empty() && entry.node.mark == Mark::Plain;
+    let value = match map.0.iter().all(bare) {
         true => Value::List(map.0.into_iter().map(|entry| Node::text(entry.pos, entry.key)).collect()),
         false => Value::Map(map),
     };
-    Node::new(node.pos, value)
+    Node::new(node.pos, value).marked(node.mark)
 }
 
 fn mapping(node: Node) -> Node {
@@ -78,6 +84,15 @@ fn mapping(node: Node) -> Node {
 /// Services of both files; what the later one says of a service holds.
 pub(super) fn merge(base: Node, over: Node) -> Node {
     shortest(merge::named(mapping(base), mapping(over), |old, new| merge::merge(DEPENDENCY, old, new)))
+}
+
+/// The shortest form, once marks are gone from it.
+pub(super) fn tidy(service: &mut Node) {
+    let node = service.as_map_mut().and_then(|service| service.get_mut("depends_on"));
+    if let Some(node) = node {
+        let before = std::mem::replace(node, Node::new(node.pos, Value::Null));
+        *node = shortest(before);
+    }
 }
 
 /// The services that come before `key`, under their names in the cluster.

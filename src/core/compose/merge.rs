@@ -1,10 +1,12 @@
-//! Combines compose files: what a later file says replaces or adds to what the earlier ones said, key by key
-//! (Compose specification, "Merge"; where docker differs in `docker stack`, as docker does).
+//! Combines compose files, and services with those they extend: what comes later replaces or adds to what came
+//! earlier, key by key (Compose specification, "Merge"; where docker differs in `docker stack`, as docker does).
+//! `!override` takes the place of the earlier value, and `!reset` stays in the tree, for what else it may meet, until
+//! `marks` takes it out.
 //!
 //! Works on trees in canonical form, so both sides have the same shape.
 
 use super::schema::{Key, Kind, Merge};
-use super::value::{Map, Node, Value};
+use super::value::{Map, Mark, Node, Value};
 
 /// Puts `over` on top of `base`; both have the shape of the mapping `keys`.
 pub(crate) fn merge(keys: &[Key], base: Node, over: Node) -> Node {
@@ -21,6 +23,7 @@ fn members(keys: &[Key], mut base: Map, over: Map) -> Map {
     for entry in over.0 {
         let key = keys.iter().find(|key| key.name == entry.key);
         match (base.get_mut(&entry.key), key) {
+            (Some(old), Some(_)) if apart(old, &entry.node) => *old = entry.node,
             (Some(old), Some(key)) => {
                 let before = std::mem::replace(old, Node::new(entry.pos, Value::Null));
                 *old = value(&key.kind, key.merge, before, entry.node);
@@ -30,6 +33,11 @@ fn members(keys: &[Key], mut base: Map, over: Map) -> Map {
         }
     }
     base
+}
+
+/// Nothing of the earlier value is left: it is taken away, or was.
+fn apart(base: &Node, over: &Node) -> bool {
+    base.is_reset() || over.mark != Mark::Plain
 }
 
 fn value(kind: &Kind, how: Merge, base: Node, over: Node) -> Node {
@@ -95,6 +103,7 @@ pub(super) fn named(base: Node, over: Node, combine: impl Fn(Node, Node) -> Node
     };
     for entry in over_map.0 {
         match base_map.get_mut(&entry.key) {
+            Some(old) if apart(old, &entry.node) => *old = entry.node,
             Some(old) => {
                 let before = std::mem::replace(old, Node::new(entry.pos, Value::Null));
                 *old = combine(before, entry.node);

@@ -4,8 +4,9 @@
 //! file and reads no environment: both are handed in. A key that is not honoured is an error or a named warning,
 //! never silence.
 //!
-//! The way of a file: `parse` (YAML with places) -> `interpolate` (variables) -> `normal` (checked, long form) ->
-//! `resolve` (environment files, paths) -> `merge` (with the other files) -> `emit` (canonical text) or `stack`
+//! The way of a file, in `read`: `parse` (YAML with places) -> `marks` (what later files take away) -> `interpolate`
+//! (variables) -> `normal` (checked, long form) -> `resolve` (environment files, paths) -> `merge` (with the other files).
+//! Then `emit` (canonical text) or `stack`
 //! (specifications) and `rehearse` (would an empty cluster take them).
 
 mod container;
@@ -14,10 +15,13 @@ mod dotenv;
 mod emit;
 mod forms;
 mod interpolate;
+mod marks;
 mod merge;
 mod normal;
+mod origin;
 mod parse;
 mod project;
+mod read;
 mod rehearse;
 mod report;
 mod resolve;
@@ -38,10 +42,12 @@ pub use dotenv::{Variables, variables};
 pub use report::{ComposeError, Note, Warning};
 pub use stack::{Attachment, FileUse, Lookup, Stack, StackService, UnknownName};
 
+use interpolate::Environment;
+use origin::Origins;
+use read::Reader;
 use report::Report;
-use schema::Kind;
 use std::collections::BTreeMap;
-use value::{Map, Node, Pos, Value};
+use value::{Node, Pos};
 
 /// Most files of one stack.
 const FILES_MAX: usize = 100;
@@ -95,11 +101,11 @@ pub fn load(
     env: &BTreeMap<String, String>,
     reader: &dyn Files,
 ) -> Result<Loaded, Vec<ComposeError>> {
-    let mut report = Report::new(files.iter().map(|file| file.name.clone()).collect());
+    let mut report = Report::default();
     let env = &*project::with_name(name, files, env);
     let name = name.or_else(|| project::name(env));
     let stack = document(files, env, reader, true, &mut report)
-        .and_then(|root| stack::build(&root, name, env, reader, &mut report));
+        .and_then(|(root, origins)| stack::build(&root, name, &origins, reader, &mut report));
     let warnings = report.finish()?;
     // A reader that gave up without a word would be a bug of ours; say so instead of panicking.
     let stack = stack.ok_or_else(|| vec![incomplete(files)])?;
@@ -130,8 +136,9 @@ fn canonical(
     reader: &dyn Files,
     expand: bool,
 ) -> Result<Canonical, Vec<ComposeError>> {
-    let mut report = Report::new(files.iter().map(|file| file.name.clone()).collect());
-    let root = document(files, &project::with_name(None, files, env), reader, expand, &mut report);
+    let mut report = Report::default();
+    let root =
+        document(files, &project::with_name(None, files, env), reader, expand, &mut report).map(|(root, _)| root);
     if let Some(root) = &root {
         depends::refuse_cycles(root, &mut report);
         for found in unserved::find(root) {
@@ -149,101 +156,27 @@ fn incomplete(files: &[SourceFile]) -> ComposeError {
     ComposeError(Note { file, line: 0, column: 0, path: String::new(), message })
 }
 
-/// The merged tree in canonical form. `None`, or anything at all in the errors of `report`: do not use it.
+/// The tree of all files in canonical form, and what is around each of them. `None`, or anything at all in the errors
+/// of `report`: do not use it.
 fn document(
     files: &[SourceFile],
-    env: &BTreeMap<String, String>,
+    env: &Environment,
     reader: &dyn Files,
     expand: bool,
     report: &mut Report,
-) -> Option<Node> {
-    if files.is_empty() || files.len() > FILES_MAX {
-        report.error(
-            Pos::default(),
-            "",
-            format!("a stack is made of 1 to {FILES_MAX} files, {} were given", files.len()),
-        );
+) -> Option<(Node, Origins)> {
+    let count = files.len();
+    if count == 0 || count > FILES_MAX {
+        report.error(Pos::default(), "", format!("a stack is made of 1 to {FILES_MAX} files, {count} were given"));
         return None;
     }
-    let mut merged: Option<Node> = None;
-    for (index, file) in files.iter().enumerate() {
-        let Some(root) = one_file(&file.text, index, env, reader, expand, report) else { continue };
-        merged = match merged {
-            None => Some(root),
-            Some(base) => {
-                same_version(&base, &root, report);
-                Some(merge::merge(schema::TOP, base, root))
-            }
-        };
-    }
+    let mut reader = Reader::new(env, reader, expand, report);
+    let around = reader.origins.first.clone();
+    let mut root = reader.set(files, &around)?;
+    let Reader { report, origins, .. } = reader;
     if report.failed() {
         return None;
     }
-    if let Some(root) = &mut merged {
-        shorthand::expand(root, report);
-    }
-    merged
-}
-
-fn one_file(
-    text: &str,
-    index: usize,
-    env: &BTreeMap<String, String>,
-    reader: &dyn Files,
-    expand: bool,
-    report: &mut Report,
-) -> Option<Node> {
-    let mut root = parse::parse(text, index, report)?;
-    let pos = root.pos;
-    let Some(map) = root.as_map_mut() else {
-        report.error(pos, "", format!("the file must be a mapping with services, this is {}", root.kind()));
-        return None;
-    };
-    let version = version(map, pos, report)?;
-    map.put("version", pos, Node::text(pos, version));
-    if expand {
-        interpolate::expand_tree(&mut root, "", env, report);
-    }
-    let mut root = normal::normal(&Kind::Object(schema::TOP), root, "", report)?;
-    resolve::Resolver { env, files: reader, report }.file(&mut root);
-    if let Some(map) = root.as_map_mut()
-        && map.get("services").is_none()
-    {
-        map.put("services", pos, Node::new(pos, Value::Map(Map::default())));
-    }
-    Some(root)
-}
-
-/// The file's version: any of 3. A file without one follows the newest rules.
-fn version(map: &Map, pos: Pos, report: &mut Report) -> Option<String> {
-    let Some(node) = map.get("version") else {
-        return Some(VERSION_DEFAULT.to_owned());
-    };
-    let Some(text) = node.as_text() else {
-        report.error(node.pos, "version", format!("must be a string (put it in quotes), this is {}", node.kind()));
-        return None;
-    };
-    let minor = text.strip_prefix("3.").map(str::parse::<u8>);
-    match (text, minor) {
-        ("3" | "", _) => Some(VERSION_DEFAULT.to_owned()),
-        (_, Some(Ok(_))) => Some(text.to_owned()),
-        (_, Some(Err(_)) | None) => {
-            let pos = if node.pos.line == 0 { pos } else { node.pos };
-            let message = format!(
-                "unsupported version \"{}\"; write the file for version 3 and remove this line",
-                parse::brief(text)
-            );
-            report.error(pos, "version", message);
-            None
-        }
-    }
-}
-
-fn same_version(base: &Node, over: &Node, report: &mut Report) {
-    let of = |node: &Node| node.get("version").and_then(Node::as_text).unwrap_or_default().to_owned();
-    if of(base) != of(over) {
-        let pos = over.get("version").map_or(over.pos, |node| node.pos);
-        let message = format!("the files have different versions, {} and {}; make them the same", of(base), of(over));
-        report.error(pos, "version", message);
-    }
+    shorthand::expand(&mut root, report);
+    (!report.failed()).then_some((root, origins))
 }

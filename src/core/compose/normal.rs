@@ -24,7 +24,13 @@ impl Normal<'_> {
         None
     }
 
+    /// What is reset stays as it is: it is not looked at.
     pub fn value(&mut self, kind: &Kind, node: Node, path: &str) -> Option<Node> {
+        let mark = node.mark;
+        if node.is_reset() { Some(node) } else { self.shape(kind, node, path).map(|node| node.marked(mark)) }
+    }
+
+    fn shape(&mut self, kind: &Kind, node: Node, path: &str) -> Option<Node> {
         match kind {
             Kind::Text => self.text(node, path),
             Kind::TextOrNull if node.is_null() => Some(node),
@@ -203,7 +209,9 @@ impl Normal<'_> {
         match node.value {
             Value::Map(written) => {
                 for entry in written.0 {
-                    let value = if entry.node.is_null() {
+                    let value = if entry.node.is_reset() {
+                        entry.node
+                    } else if entry.node.is_null() {
                         if nulls { entry.node } else { Node::text(entry.node.pos, "") }
                     } else if let Some(text) = entry.node.scalar_text() {
                         Node::text(entry.node.pos, text)
@@ -271,6 +279,9 @@ impl Normal<'_> {
             self.unknown(keys, name, pos, path);
             return None;
         };
+        if node.is_reset() {
+            return Some(node);
+        }
         let is_fine = node.as_text().is_some_and(|text| key.fine.contains(&text));
         match key.standing {
             Standing::Honoured => {}

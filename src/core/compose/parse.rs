@@ -1,10 +1,11 @@
-//! YAML text to a tree with places: anchors, aliases and merge keys (`<<`) resolved, scalars typed.
+//! YAML text to a tree with places: anchors, aliases and merge keys (`<<`) resolved, scalars typed, `!reset` and
+//! `!override` noted on the value they stand before.
 //!
 //! Called by `compose::load`. Never follows a text beyond the bounds below, so that aliases cannot
 //! blow it up and depth cannot exhaust the stack.
 
 use super::report::Report;
-use super::value::{Entry, Map, Node, Pos, Value};
+use super::value::{Entry, Map, Mark, Node, Pos, Value};
 use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,7 @@ const DEPTH_MAX: usize = 64;
 struct Frame {
     pos: Pos,
     anchor: usize,
+    mark: Mark,
     kind: FrameKind,
 }
 
@@ -46,6 +48,7 @@ struct Builder<'r> {
 /// Parses file number `file`. `None`: the errors are in `report`.
 pub(crate) fn parse(text: &str, file: usize, report: &mut Report) -> Option<Node> {
     let top = Pos { file, line: 0, column: 0 };
+    let errors_before = report.errors();
     if text.len() > FILE_BYTES_MAX {
         report.error(top, "", format!("the file has {} bytes; at most {FILE_BYTES_MAX} are read", text.len()));
         return None;
@@ -82,7 +85,7 @@ pub(crate) fn parse(text: &str, file: usize, report: &mut Report) -> Option<Node
             event => builder.event(event, pos).ok()?,
         }
     }
-    if builder.report.failed() {
+    if builder.report.errors() > errors_before {
         return None;
     }
     if builder.root.is_none() {
@@ -113,8 +116,14 @@ impl Builder<'_> {
                     self.set_key(Key::Merge);
                     return Ok(());
                 }
-                let value = self.scalar(&text, plain, tag.as_deref(), pos)?;
-                self.finish(Node::new(pos, value), anchor)
+                let mark = mark(tag.as_deref());
+                let value = match mark {
+                    Mark::Reset => Value::Null,
+                    Mark::Override if plain => resolve(&text),
+                    Mark::Override => Value::Text { text: text.into_owned(), expanded: false },
+                    Mark::Plain => self.scalar(&text, plain, tag.as_deref(), pos)?,
+                };
+                self.finish(Node::new(pos, value).marked(mark), anchor)
             }
             Event::Alias(id) => {
                 let Some((node, size)) = self.anchors.get(&id).cloned() else {
@@ -124,13 +133,13 @@ impl Builder<'_> {
                 self.place(node)
             }
             Event::SequenceStart(anchor, tag) => {
-                self.check_tag(tag.as_deref(), "seq", pos)?;
-                self.open(Frame { pos, anchor, kind: FrameKind::List(Vec::new()) })
+                let mark = self.check_tag(tag.as_deref(), "seq", pos)?;
+                self.open(Frame { pos, anchor, mark, kind: FrameKind::List(Vec::new()) })
             }
             Event::MappingStart(anchor, tag) => {
-                self.check_tag(tag.as_deref(), "map", pos)?;
+                let mark = self.check_tag(tag.as_deref(), "map", pos)?;
                 let kind = FrameKind::Map { entries: Vec::new(), seen: BTreeSet::new(), merges: Vec::new(), key: None };
-                self.open(Frame { pos, anchor, kind })
+                self.open(Frame { pos, anchor, mark, kind })
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(pos),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {
@@ -168,10 +177,11 @@ impl Builder<'_> {
             return Err(self.stop(pos, "not valid YAML: an end without a beginning"));
         };
         let value = match frame.kind {
+            FrameKind::List(_) | FrameKind::Map { .. } if frame.mark == Mark::Reset => Value::Null,
             FrameKind::List(items) => Value::List(items),
             FrameKind::Map { entries, merges, .. } => Value::Map(self.merged(entries, merges)?),
         };
-        self.finish(Node::new(frame.pos, value), frame.anchor)
+        self.finish(Node::new(frame.pos, value).marked(frame.mark), frame.anchor)
     }
 
     /// Adds what the merge keys bring: written keys win, earlier sources win over later ones (YAML merge key type).
@@ -210,7 +220,7 @@ impl Builder<'_> {
     fn finish(&mut self, node: Node, anchor: usize) -> Result<(), Stopped> {
         self.count(1, node.pos)?;
         if anchor != 0 {
-            let size = size(&node);
+            let size = node.size();
             self.count(size, node.pos)?;
             self.anchors.insert(anchor, (node.clone(), size));
         }
@@ -218,6 +228,16 @@ impl Builder<'_> {
     }
 
     fn place(&mut self, node: Node) -> Result<(), Stopped> {
+        let keyed = matches!(
+            self.stack.last(),
+            Some(Frame { kind: FrameKind::Map { key: Some(Key::Name(..) | Key::Refused), .. }, .. })
+        );
+        if node.mark != Mark::Plain && !keyed {
+            return Err(self.stop(
+                node.pos,
+                "the tags !reset and !override stand before the value of a key, as in ports: !reset []",
+            ));
+        }
         let Some(frame) = self.stack.last_mut() else {
             self.root.get_or_insert(node);
             return Ok(());
@@ -247,12 +267,12 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn check_tag(&mut self, tag: Option<&Tag>, own: &str, pos: Pos) -> Result<(), Stopped> {
-        match tag {
-            Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == own) => {
+    fn check_tag(&mut self, tag: Option<&Tag>, own: &str, pos: Pos) -> Result<Mark, Stopped> {
+        match (tag, mark(tag)) {
+            (Some(tag), Mark::Plain) if !(tag.is_yaml_core_schema() && tag.suffix == own) => {
                 Err(self.stop(pos, format!("the tag {} is not supported; remove it", brief(&tag.to_string()))))
             }
-            Some(_) | None => Ok(()),
+            (Some(_) | None, mark) => Ok(mark),
         }
     }
 
@@ -275,11 +295,11 @@ impl Builder<'_> {
     }
 }
 
-fn size(node: &Node) -> usize {
-    match &node.value {
-        Value::List(items) => 1 + items.iter().map(size).sum::<usize>(),
-        Value::Map(map) => 1 + map.0.iter().map(|entry| size(&entry.node)).sum::<usize>(),
-        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text { .. } => 1,
+fn mark(tag: Option<&Tag>) -> Mark {
+    match tag {
+        Some(tag) if tag.handle == "!" && tag.suffix == "reset" => Mark::Reset,
+        Some(tag) if tag.handle == "!" && tag.suffix == "override" => Mark::Override,
+        Some(_) | None => Mark::Plain,
     }
 }
 

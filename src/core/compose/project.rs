@@ -35,7 +35,7 @@ pub(crate) fn with_name<'e>(given: Option<&str>, files: &[SourceFile], env: &'e 
 
 /// The name in a file; what is wrong with the file is told when it is read for good.
 fn written(file: &SourceFile, env: &Environment) -> Option<String> {
-    let root = parse::parse(&file.text, 0, &mut Report::new(vec![file.name.clone()]))?;
+    let root = parse::parse(&file.text, 0, &mut Report::default())?;
     let name = expand(root.get("name").and_then(Node::as_text)?, env, &mut Vec::new()).ok()?;
     Some(name).filter(|name| !name.is_empty())
 }

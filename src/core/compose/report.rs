@@ -6,7 +6,7 @@ use super::value::Pos;
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Most errors and warnings kept of one run; a person reads no more, and a hostile file must not grow them without end.
+/// Most errors, and most warnings, kept of one run; a person reads no more, and a hostile file must not grow them without end.
 const NOTES_MAX: usize = 1000;
 
 /// One line about one place of a file: `stack.yml:12:7: services.web.prots: unknown key (did you mean ports?)`.
@@ -63,13 +63,27 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub fn new(files: Vec<String>) -> Self {
-        Self { files, ..Self::default() }
+    /// One more file, under the name that messages use; its number is that of [`Pos::file`].
+    pub fn file(&mut self, name: String) -> usize {
+        self.files.push(name);
+        self.files.len() - 1
     }
 
-    fn note(&mut self, pos: Pos, path: &str, message: String) -> Option<Note> {
+    /// A place in words, `stack.yml:12:7`, for a message about another place.
+    pub fn place(&self, pos: Pos) -> String {
+        let file = self.files.get(pos.file).map_or("", String::as_str);
+        if pos.line == 0 { file.to_owned() } else { format!("{file}:{}:{}", pos.line, pos.column) }
+    }
+
+    /// How many errors there are so far.
+    pub fn errors(&self) -> usize {
+        self.errors.len()
+    }
+
+    /// `kept`: how many there are already.
+    fn note(&mut self, kept: usize, pos: Pos, path: &str, message: String) -> Option<Note> {
         // An aliased node is walked once for each use: say it once.
-        if self.seen.len() >= NOTES_MAX || !self.seen.insert((pos, message.clone())) {
+        if kept >= NOTES_MAX || !self.seen.insert((pos, message.clone())) {
             return None;
         }
         let file = self.files.get(pos.file).cloned().unwrap_or_default();
@@ -77,12 +91,12 @@ impl Report {
     }
 
     pub fn error(&mut self, pos: Pos, path: &str, message: impl Into<String>) {
-        let note = self.note(pos, path, message.into());
+        let note = self.note(self.errors.len(), pos, path, message.into());
         self.errors.extend(note.map(|note| (pos, note)));
     }
 
     pub fn warn(&mut self, pos: Pos, path: &str, message: impl Into<String>) {
-        let note = self.note(pos, path, message.into());
+        let note = self.note(self.warnings.len(), pos, path, message.into());
         self.warnings.extend(note.map(|note| (pos, note)));
     }
 

@@ -1,27 +1,28 @@
 //! What a compose file leaves to its surroundings: environment files, variables without a value, paths relative
 //! to the file, names of external objects.
 //!
-//! Called by `compose` for each file after `normal`. Reads files only through [`Files`].
+//! Called by `read` for each file after `normal`, for services after those they extend are merged in. What a value
+//! means depends on the file that it is written in. Reads files only through [`Files`].
 
-use super::interpolate::{Environment, join};
+use super::interpolate::join;
+use super::origin::Origins;
 use super::parse::brief;
 use super::report::Report;
-use super::value::{Map, Node, Value};
+use super::value::{Map, Mark, Node, Value};
 use super::{Files, words};
-use crate::model::clean_path;
 
 /// Most bytes of an environment file.
 const ENV_FILE_BYTES_MAX: usize = 1024 * 1024;
 
 pub(crate) struct Resolver<'a> {
-    pub env: &'a Environment,
+    pub origins: &'a Origins,
     pub files: &'a dyn Files,
     pub report: &'a mut Report,
 }
 
 impl Resolver<'_> {
-    /// Resolves a whole file in canonical form.
-    pub fn file(&mut self, root: &mut Node) {
+    /// Resolves all of a file in canonical form but its services.
+    pub fn sections(&mut self, root: &mut Node) {
         let Some(root) = root.as_map_mut() else { return };
         for section in ["networks", "volumes", "secrets", "configs"] {
             let Some(members) = root.get_mut(section).and_then(Node::as_map_mut) else { continue };
@@ -33,20 +34,20 @@ impl Resolver<'_> {
                 }
             }
         }
-        let services = root.get_mut("services").and_then(Node::as_map_mut);
-        for entry in services.map(|map| &mut map.0).into_iter().flatten() {
-            let path = join("services", &entry.key);
-            if let Some(service) = entry.node.as_map_mut() {
-                self.environment(service, &path);
-                self.labels(service, &path);
-                self.mounts(service);
-            }
+    }
+
+    /// Resolves a service in canonical form.
+    pub fn service(&mut self, service: &mut Node, path: &str) {
+        if let Some(service) = service.as_map_mut() {
+            self.environment(service, path);
+            self.labels(service, path);
+            self.mounts(service);
         }
     }
 
     /// The object's name is settled: `name`, else the key; what external excludes is refused.
     fn external(&mut self, key: &str, member: &mut Map, path: &str) {
-        let Some(external) = member.entry("external").cloned() else { return };
+        let Some(external) = member.entry("external").filter(|entry| !entry.node.is_reset()).cloned() else { return };
         let inner = external.node.get("name").cloned();
         if external.node.as_bool() == Some(false) {
             member.remove("external");
@@ -75,22 +76,15 @@ impl Resolver<'_> {
         member.put("external", pos, Node::new(pos, Value::Bool(true)));
     }
 
-    fn path(&self, path: &str) -> String {
-        if path == "~" || path.starts_with("~/") {
-            let home = self.env.get("HOME").map_or("", String::as_str);
-            return clean_path(&format!("{home}/{}", &path[1..]));
+    fn absolute(&self, map: &mut Map, key: &str) {
+        if let Some(node) = map.get_mut(key) {
+            self.absolute_text(node);
         }
-        if path.starts_with('/') || path.as_bytes().get(1) == Some(&b':') {
-            return path.to_owned();
-        }
-        clean_path(&format!("{}/{path}", self.files.directory()))
     }
 
-    fn absolute(&mut self, map: &mut Map, key: &str) {
-        if let Some(node) = map.get_mut(key)
-            && let Some(text) = node.as_text().filter(|text| !text.is_empty())
-        {
-            *node = Node::text(node.pos, self.path(text));
+    fn absolute_text(&self, node: &mut Node) {
+        if let Some(text) = node.as_text().filter(|text| !text.is_empty()) {
+            *node = Node::text(node.pos, self.origins.of(node.pos).path(text)).marked(node.mark);
         }
     }
 
@@ -105,10 +99,11 @@ impl Resolver<'_> {
         }
     }
 
-    /// Environment files first, then what the service itself says; a name without a value takes the caller's.
+    /// Environment files first, then what the service itself says; a name without a value takes the caller's. A name
+    /// that is reset stays away, also where an environment file has it.
     fn environment(&mut self, service: &mut Map, path: &str) {
         let mut all = Map::default();
-        let files = service.get("env_file").cloned();
+        let files = service.get("env_file").filter(|files| !files.is_reset()).cloned();
         for file in files.iter().flat_map(Node::items) {
             self.env_file(file, &join(path, "env_file"), &mut all);
         }
@@ -118,19 +113,37 @@ impl Resolver<'_> {
         }
         for entry in &mut all.0 {
             if entry.node.is_null()
-                && let Some(value) = self.env.get(&entry.key)
+                && entry.node.mark == Mark::Plain
+                && let Some(value) = self.origins.of(entry.node.pos).env.get(&entry.key)
             {
                 entry.node = Node::text(entry.node.pos, value.clone());
             }
         }
+        // What the service resets or overrides is gone from the earlier files already; their environment files stay.
         if let Some(pos) = own.as_ref().or(files.as_ref()).map(|node| node.pos) {
             service.put("environment", pos, Node::new(pos, Value::Map(all)));
         }
     }
 
+    /// Files of variables that a file of another directory names are named so that they are found from here; before
+    /// services are merged, so that two files of one name in two directories stay two.
+    pub fn settle(&self, service: &mut Node) {
+        let Some(service) = service.as_map_mut() else { return };
+        for key in ["env_file", "label_file"] {
+            let Some(Node { value: Value::List(files), .. }) = service.get_mut(key) else { continue };
+            for file in files.iter_mut().filter(|file| self.origins.is_elsewhere(file.pos)) {
+                match file.as_map_mut() {
+                    Some(map) => self.absolute(map, "path"),
+                    None => self.absolute_text(file),
+                }
+            }
+        }
+    }
+
     fn env_file(&mut self, file: &Node, path: &str, all: &mut Map) {
+        let around = self.origins.of(file.pos).clone();
         for (name, value) in self.pairs(file, path) {
-            if let Some(value) = value.or_else(|| self.env.get(&name).cloned()) {
+            if let Some(value) = value.or_else(|| around.env.get(&name).cloned()) {
                 all.put(&name, file.pos, Node::text(file.pos, value));
             }
         }
@@ -155,7 +168,7 @@ impl Resolver<'_> {
     fn pairs(&mut self, file: &Node, path: &str) -> Vec<words::Variable> {
         let optional = file.get("required").and_then(Node::as_bool) == Some(false);
         let Some(name) = file.get("path").unwrap_or(file).as_text() else { return Vec::new() };
-        let full = self.path(name);
+        let full = self.origins.of(file.pos).path(name);
         let lines = match self.files.read(&full) {
             Err(_) if optional => return Vec::new(),
             Err(why) => Err(format!("cannot read {full}: {why}")),

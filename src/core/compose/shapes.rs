@@ -17,6 +17,11 @@ impl Normal<'_> {
                 entries.sort_by(|a, b| a.key.cmp(&b.key));
                 for entry in entries {
                     let here = join(path, &entry.key);
+                    if entry.node.is_reset() {
+                        let message = "one host can not be reset; give extra_hosts anew with !override";
+                        self.report.error(entry.pos, &here, message);
+                        return None;
+                    }
                     let several = matches!(entry.node.value, Value::List(_));
                     let written = if several { entry.node } else { alone(entry.node) };
                     let here = if several { here } else { path.to_owned() };
@@ -116,7 +121,9 @@ impl Normal<'_> {
         let mut out = Map::default();
         for entry in map.0 {
             let here = join(path, &entry.key);
-            let limit = if entry.node.as_map().is_some() {
+            let limit = if entry.node.is_reset() {
+                entry.node
+            } else if entry.node.as_map().is_some() {
                 let limit = self.object(schema::ULIMIT, entry.node, &here)?;
                 if limit.get("soft").is_none() || limit.get("hard").is_none() {
                     self.report.error(limit.pos, &here, "both soft and hard are needed");

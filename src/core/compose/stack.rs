@@ -4,9 +4,10 @@
 //! Built once by `load`. The caller makes or finds the objects, then turns each service into a
 //! [`ServiceSpec`] with [`StackService::resolve`].
 
-use super::interpolate::{Environment, join};
+use super::interpolate::join;
+use super::origin::Origins;
 use super::report::{Report, closest};
-use super::value::{Entry, Node};
+use super::value::{Entry, Node, Pos};
 use super::{Files, LABEL_NAMESPACE, depends, rehearse, service, unserved, unused};
 use crate::model::{
     CONFIG_BYTES_MAX, ConfigReference, ConfigSpec, FileTarget, IpamSubnet, Labels, NetworkDriver, NetworkSpec,
@@ -132,6 +133,10 @@ impl Context<'_> {
         }
         let hint = match closest(key, members.iter().map(|entry| entry.key.as_str())) {
             Some(meant) => format!("did you mean {meant}?"),
+            // A service that is extended brings nothing of its file along but itself.
+            None if at.pos.file != self.root.pos.file => {
+                format!("add it below {section}: in {}", self.report.place(Pos { line: 0, ..self.root.pos }))
+            }
             None => format!("add it below {section}: at the top of the file"),
         };
         self.report.error(at.pos, path, format!("{key} is not declared in {section} ({hint})"));
@@ -183,7 +188,7 @@ fn stack_name<'a>(root: &'a Node, given: Option<&'a str>, report: &mut Report) -
 pub(crate) fn build(
     root: &Node,
     given: Option<&str>,
-    env: &Environment,
+    origins: &Origins,
     files: &dyn Files,
     report: &mut Report,
 ) -> Option<Stack> {
@@ -218,7 +223,7 @@ pub(crate) fn build(
     };
     networks(&mut context, &mut stack);
     unused::warn(&mut context);
-    contents(&mut context, &mut stack, env, files);
+    contents(&mut context, &mut stack, origins, files);
     // A closer look is only worth it, and only possible, when each part is right by itself.
     if !context.report.failed() {
         rehearse::rehearse(&mut context, &stack);
@@ -300,7 +305,7 @@ fn subnet(context: &mut Context<'_>, item: &Node, path: &str) -> Option<IpamSubn
     })
 }
 
-fn contents(context: &mut Context<'_>, stack: &mut Stack, env: &Environment, files: &dyn Files) {
+fn contents(context: &mut Context<'_>, stack: &mut Stack, origins: &Origins, files: &dyn Files) {
     let root = context.root;
     for entry in root.get("secrets").map_or(&[][..], Node::entries) {
         let name = context.full_name("secrets", &entry.key);
@@ -308,7 +313,7 @@ fn contents(context: &mut Context<'_>, stack: &mut Stack, env: &Environment, fil
             if context.used_secrets.contains(&entry.key) {
                 stack.external_secrets.insert(name);
             }
-        } else if let Some(data) = content(context, "secrets", entry, SECRET_BYTES_MAX, env, files) {
+        } else if let Some(data) = content(context, "secrets", entry, SECRET_BYTES_MAX, origins, files) {
             let labels = context.labels(entry.node.get("labels"));
             let templated = templated(context, "secrets", entry);
             stack.secrets.push(SecretSpec { name, labels, data: Sensitive::new(data), templated });
@@ -320,7 +325,7 @@ fn contents(context: &mut Context<'_>, stack: &mut Stack, env: &Environment, fil
             if context.used_configs.contains(&entry.key) {
                 stack.external_configs.insert(name);
             }
-        } else if let Some(data) = content(context, "configs", entry, CONFIG_BYTES_MAX, env, files) {
+        } else if let Some(data) = content(context, "configs", entry, CONFIG_BYTES_MAX, origins, files) {
             let labels = context.labels(entry.node.get("labels"));
             let templated = templated(context, "configs", entry);
             stack.configs.push(ConfigSpec { name, labels, data, templated });
@@ -347,7 +352,7 @@ fn content(
     section: &str,
     entry: &Entry,
     bytes_max: usize,
-    env: &Environment,
+    origins: &Origins,
     files: &dyn Files,
 ) -> Option<Vec<u8>> {
     let path = join(section, &entry.key);
@@ -374,7 +379,7 @@ fn content(
     let text = node.as_text().unwrap_or_default();
     let data = match *kind {
         "content" => Ok(text.as_bytes().to_vec()),
-        "environment" => match env.get(text) {
+        "environment" => match origins.of(node.pos).env.get(text) {
             Some(value) => Ok(value.as_bytes().to_vec()),
             None => Err(format!("the variable {text} is not set")),
         },

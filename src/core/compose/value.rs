@@ -15,7 +15,20 @@ pub(crate) struct Pos {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     pub pos: Pos,
+    pub mark: Mark,
     pub value: Value,
+}
+
+/// What a tag says about how a value meets what came before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// They are merged.
+    #[default]
+    Plain,
+    /// `!reset`: takes it away. The value itself is null.
+    Reset,
+    /// `!override`: takes its place.
+    Override,
 }
 
 /// What YAML can say.
@@ -75,7 +88,17 @@ impl Map {
 
 impl Node {
     pub fn new(pos: Pos, value: Value) -> Self {
-        Self { pos, value }
+        Self { pos, mark: Mark::Plain, value }
+    }
+
+    pub fn marked(mut self, mark: Mark) -> Self {
+        self.mark = mark;
+        self
+    }
+
+    /// What the tag `!reset` leaves: it stands for nothing, and takes away what it meets.
+    pub fn is_reset(&self) -> bool {
+        self.mark == Mark::Reset
     }
 
     pub fn text(pos: Pos, text: impl Into<String>) -> Self {
@@ -164,6 +187,15 @@ impl Node {
             Value::Text { text, .. } => text.is_empty(),
             Value::List(items) => items.is_empty(),
             Value::Map(map) => map.0.is_empty(),
+        }
+    }
+
+    /// How many values this is, with all that is in it.
+    pub fn size(&self) -> usize {
+        match &self.value {
+            Value::List(items) => 1 + items.iter().map(Node::size).sum::<usize>(),
+            Value::Map(map) => 1 + map.0.iter().map(|entry| entry.node.size()).sum::<usize>(),
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text { .. } => 1,
         }
     }
 

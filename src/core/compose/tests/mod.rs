@@ -2,6 +2,7 @@
 
 mod canonical;
 mod forms;
+mod marks;
 mod merging;
 mod messages;
 mod parsing;

@@ -1,0 +1,242 @@
+//! The files of a stack to one tree: those of the command line.
+//!
+//! Owns the order of things. Called by `compose` once for a stack. Files are read only through [`Files`].
+//!
+//! A service is a pile of layers until the end: what each file says of it.
+//! Nothing of a layer is looked at before it is known what is reset.
+
+use super::interpolate::{Environment, expand_tree, join};
+use super::marks;
+use super::merge::merge;
+use super::normal::normal;
+use super::origin::{Origins, Surroundings};
+use super::parse;
+use super::report::Report;
+use super::resolve::Resolver;
+use super::schema::{self, Kind};
+use super::value::{Entry, Map, Mark, Node, Pos, Value};
+use super::{Files, SourceFile, VERSION_DEFAULT, depends};
+use std::sync::Arc;
+
+static SERVICES: Kind = Kind::Members(&Kind::Object(schema::SERVICE));
+
+/// Reads files and puts them together.
+pub(crate) struct Reader<'a> {
+    pub files: &'a dyn Files,
+    pub report: &'a mut Report,
+    pub origins: Origins,
+    /// The services of each file as they are written, by the file's number.
+    pub written: Vec<Map>,
+    /// Whether variables are put in.
+    expand: bool,
+}
+
+/// What one file says of a service.
+pub(crate) struct Layer {
+    pub name: String,
+    /// Of the name.
+    pub pos: Pos,
+    pub node: Node,
+}
+
+/// A service, and the files of the set that have something to say of it.
+struct Wanted {
+    name: String,
+    pos: Pos,
+    files: Vec<usize>,
+}
+
+/// What is in the files of a set beside their sections.
+#[derive(Default)]
+struct Parts {
+    services: Vec<Wanted>,
+}
+
+impl<'a> Reader<'a> {
+    pub fn new(env: &Environment, files: &'a dyn Files, expand: bool, report: &'a mut Report) -> Self {
+        let around = Surroundings { directory: files.directory().to_owned(), env: Arc::new(env.clone()) };
+        Self { files, report, origins: Origins::new(around), written: Vec::new(), expand }
+    }
+
+    fn resolver(&mut self) -> Resolver<'_> {
+        Resolver { origins: &self.origins, files: self.files, report: self.report }
+    }
+
+    /// The tree of a file as it is written; the file's number is in its place.
+    pub fn parsed(&mut self, file: &SourceFile, around: &Arc<Surroundings>) -> Option<Node> {
+        let index = self.report.file(file.name.clone());
+        self.origins.add(around.clone());
+        self.written.push(Map::default());
+        let root = parse::parse(&file.text, index, self.report)?;
+        if root.as_map().is_none() {
+            let message = format!("the file must be a mapping with services, this is {}", root.kind());
+            self.report.error(root.pos, "", message);
+            return None;
+        }
+        Some(root)
+    }
+
+    /// Files that override one another, in canonical form.
+    /// `None`, or anything at all in the errors of the report: do not use it.
+    pub fn set(&mut self, files: &[SourceFile], around: &Arc<Surroundings>) -> Option<Node> {
+        let mut roots: Vec<Node> = files.iter().filter_map(|file| self.parsed(file, around)).collect();
+        let mut parts = Parts::default();
+        for root in &mut roots {
+            self.take_apart(root, &mut parts);
+        }
+        marks::take_away(&mut roots.iter_mut().collect::<Vec<_>>());
+        let versions: Vec<_> = roots.iter_mut().map(|root| version(root, self.report)).collect();
+        if versions.contains(&None) {
+            return None;
+        }
+        let mut merged: Option<Node> = None;
+        for root in roots {
+            let Some(root) = self.sections(root) else { continue };
+            merged = match merged {
+                None => Some(root),
+                Some(base) => {
+                    same_version(&base, &root, self.report);
+                    Some(merge(schema::TOP, base, root))
+                }
+            };
+        }
+        let services: Vec<Entry> = parts.services.iter().filter_map(|wanted| self.service(wanted)).collect();
+        let mut merged = merged?;
+        let pos = merged.pos;
+        if let Some(map) = merged.as_map_mut() {
+            let pos = map.get("services").map_or(pos, |node| node.pos);
+            map.put("services", pos, Node::new(pos, Value::Map(Map(services))));
+        }
+        marks::strip(&mut merged);
+        let services = merged.as_map_mut().and_then(|map| map.get_mut("services")?.as_map_mut());
+        services.into_iter().flat_map(|map| &mut map.0).for_each(|service| depends::tidy(&mut service.node));
+        Some(merged)
+    }
+
+    /// Takes the services out of a file: they have a way of their own.
+    fn take_apart(&mut self, root: &mut Node, parts: &mut Parts) {
+        let index = root.pos.file;
+        let Some(map) = root.as_map_mut() else { return };
+        let Some(services) = map.get_mut("services") else { return };
+        if services.mark != Mark::Plain {
+            parts.services.clear();
+        }
+        let empty = Node::new(services.pos, Value::Map(Map::default()));
+        match services.value {
+            Value::Map(_) => {}
+            Value::Null if services.is_reset() => {}
+            // Wrong; told with the sections.
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text { .. } | Value::List(_) => {
+                return;
+            }
+        }
+        let Value::Map(services) = std::mem::replace(services, empty).value else { return };
+        for entry in &services.0 {
+            let at = parts.services.iter().position(|wanted| wanted.name == entry.key).unwrap_or_else(|| {
+                parts.services.push(Wanted { name: entry.key.clone(), pos: entry.pos, files: Vec::new() });
+                parts.services.len() - 1
+            });
+            let wanted = &mut parts.services[at];
+            if entry.node.mark != Mark::Plain {
+                (wanted.pos, wanted.files) = (entry.pos, Vec::new());
+            }
+            wanted.files.extend((!entry.node.is_reset()).then_some(index));
+        }
+        self.written[index] = services;
+    }
+
+    /// All of a file but its services, in canonical form.
+    fn sections(&mut self, mut root: Node) -> Option<Node> {
+        let around = self.origins.of(root.pos).clone();
+        if self.expand {
+            expand_tree(&mut root, "", &around.env, self.report);
+        }
+        let mut root = normal(&Kind::Object(schema::TOP), root, "", self.report)?;
+        self.resolver().sections(&mut root);
+        Some(root)
+    }
+
+    /// A service, complete. `None` when it is wrong; a mark when the files take it away.
+    fn service(&mut self, wanted: &Wanted) -> Option<Entry> {
+        let Wanted { name, pos, files } = wanted;
+        let entry = |node| Entry { key: name.clone(), pos: *pos, node };
+        if files.is_empty() {
+            return Some(entry(Node::new(*pos, Value::Null).marked(Mark::Reset)));
+        }
+        let piles: Vec<_> = files.iter().map(|file| self.layers(*file, name)).collect();
+        let mut piles: Vec<Vec<Layer>> = piles.into_iter().collect::<Option<_>>()?;
+        marks::take_away(&mut piles.iter_mut().flatten().map(|layer| &mut layer.node).collect::<Vec<_>>());
+        let piles: Vec<_> = piles.into_iter().map(|pile| self.pile(name, pile)).collect();
+        let piles: Vec<Node> = piles.into_iter().collect::<Option<_>>()?;
+        piles.into_iter().reduce(|base, over| merge(schema::SERVICE, base, over)).map(entry)
+    }
+
+    /// What one file says of a service, in canonical form.
+    fn pile(&mut self, name: &str, layers: Vec<Layer>) -> Option<Node> {
+        let layers: Vec<_> = layers.into_iter().map(|layer| self.layer(layer)).collect();
+        let layers: Vec<Node> = layers.into_iter().collect::<Option<_>>()?;
+        let mut service = layers.into_iter().reduce(|base, over| merge(schema::SERVICE, base, over))?;
+        self.resolver().service(&mut service, &join("services", name));
+        Some(service)
+    }
+
+    fn layers(&mut self, file: usize, name: &str) -> Option<Vec<Layer>> {
+        let entry = self.written.get(file)?.entry(name)?.clone();
+        Some(vec![Layer { name: entry.key, pos: entry.pos, node: entry.node }])
+    }
+
+    fn layer(&mut self, layer: Layer) -> Option<Node> {
+        let Layer { name, pos, mut node } = layer;
+        let around = self.origins.of(pos).clone();
+        if self.expand {
+            expand_tree(&mut node, &join("services", &name), &around.env, self.report);
+        }
+        let alone = Map(vec![Entry { key: name.clone(), pos, node }]);
+        let mut checked = normal(&SERVICES, Node::new(pos, Value::Map(alone)), "services", self.report)?;
+        let mut service = checked.as_map_mut()?.remove(&name)?;
+        self.resolver().settle(&mut service);
+        Some(service)
+    }
+}
+
+/// Settles the file's version: any of 3. A file without one follows the newest rules.
+pub(crate) fn version(root: &mut Node, report: &mut Report) -> Option<()> {
+    let pos = root.pos;
+    let map = root.as_map_mut()?;
+    let version = match map.get("version").filter(|node| !node.is_reset()) {
+        Some(node) => known_version(node, pos, report)?,
+        None => VERSION_DEFAULT.to_owned(),
+    };
+    map.put("version", pos, Node::text(pos, version));
+    Some(())
+}
+
+fn known_version(node: &Node, root: Pos, report: &mut Report) -> Option<String> {
+    let Some(text) = node.as_text() else {
+        report.error(node.pos, "version", format!("must be a string (put it in quotes), this is {}", node.kind()));
+        return None;
+    };
+    let minor = text.strip_prefix("3.").map(str::parse::<u8>);
+    match (text, minor) {
+        ("3" | "", _) => Some(VERSION_DEFAULT.to_owned()),
+        (_, Some(Ok(_))) => Some(text.to_owned()),
+        (_, Some(Err(_)) | None) => {
+            let pos = if node.pos.line == 0 { root } else { node.pos };
+            let message = format!(
+                "unsupported version \"{}\"; write the file for version 3 and remove this line",
+                parse::brief(text)
+            );
+            report.error(pos, "version", message);
+            None
+        }
+    }
+}
+
+fn same_version(base: &Node, over: &Node, report: &mut Report) {
+    let of = |node: &Node| node.get("version").and_then(Node::as_text).unwrap_or_default().to_owned();
+    if of(base) != of(over) {
+        let pos = over.get("version").map_or(over.pos, |node| node.pos);
+        let message = format!("the files have different versions, {} and {}; make them the same", of(base), of(over));
+        report.error(pos, "version", message);
+    }
+}
