@@ -6,13 +6,14 @@
 //!
 //! The way of a file, in `read`: `parse` (YAML with places) -> `marks` (what later files take away) -> `interpolate`
 //! (variables) -> `normal` (checked, long form) -> `resolve` (environment files, paths) -> `merge` (with the other files).
-//! Then `emit` (canonical text) or `stack`
+//! `extends` brings in more files. Then `emit` (canonical text) or `stack`
 //! (specifications) and `rehearse` (would an empty cluster take them).
 
 mod container;
 mod depends;
 mod dotenv;
 mod emit;
+mod extends;
 mod forms;
 mod interpolate;
 mod marks;
@@ -71,7 +72,8 @@ pub struct SourceFile {
 
 /// The files a compose file refers to, read by whoever may.
 pub trait Files {
-    /// Absolute directory that relative paths start from: that of the first compose file.
+    /// Absolute directory that the paths of the given files start from: that of the first. Those of files that are
+    /// extended start from their own.
     fn directory(&self) -> &str;
     /// Content of the file at the absolute `path`; the error in words ("No such file or directory").
     fn read(&self, path: &str) -> Result<Vec<u8>, String>;
@@ -121,7 +123,8 @@ pub fn config(
     canonical(files, env, reader, true)
 }
 
-/// As [`config`], with variables left as they are written. Where one stands for a number or a port, the file is refused.
+/// As [`config`], with variables left as they are written. Where one stands for a number or a port, the file is refused;
+/// in what names other files they are put in.
 pub fn config_uninterpolated(
     files: &[SourceFile],
     env: &BTreeMap<String, String>,
@@ -166,11 +169,11 @@ fn document(
     report: &mut Report,
 ) -> Option<(Node, Origins)> {
     let count = files.len();
-    if count == 0 || count > FILES_MAX {
+    let Some(first) = files.first().filter(|_| count <= FILES_MAX) else {
         report.error(Pos::default(), "", format!("a stack is made of 1 to {FILES_MAX} files, {count} were given"));
         return None;
-    }
-    let mut reader = Reader::new(env, reader, expand, report);
+    };
+    let mut reader = Reader::new(first, env, reader, expand, report);
     let around = reader.origins.first.clone();
     let mut root = reader.set(files, &around)?;
     let Reader { report, origins, .. } = reader;

@@ -13,6 +13,8 @@ pub(crate) struct Surroundings {
     /// Absolute.
     pub directory: String,
     pub env: Arc<Environment>,
+    /// Which files are read together: those of the command line, or those of one include.
+    pub set: usize,
 }
 
 impl Surroundings {
@@ -27,6 +29,20 @@ impl Surroundings {
         }
         clean_path(&format!("{}/{path}", self.directory))
     }
+}
+
+/// The directory that the file at the absolute `path` is in.
+pub(crate) fn directory(path: &str) -> String {
+    match path.rsplit_once('/') {
+        Some(("", _)) | None => "/".to_owned(),
+        Some((directory, _)) => directory.to_owned(),
+    }
+}
+
+/// Paths that name something on another host: none is fetched.
+pub(crate) fn is_remote(path: &str) -> bool {
+    let address = path.split('/').next().unwrap_or_default();
+    path.contains("://") || address.split_once('@').is_some_and(|(_, host)| host.contains(':'))
 }
 
 /// The surroundings of every file.

@@ -1,8 +1,9 @@
-//! The files of a stack to one tree: those of the command line.
+//! The files of a stack to one tree: those of the command line, and what they extend.
 //!
-//! Owns the order of things. Called by `compose` once for a stack. Files are read only through [`Files`].
+//! Owns the order of things. Called by `compose` once for a stack; `extends` is the other half of
+//! [`Reader`]. Files are read only through [`Files`], and no more of them than the bounds allow.
 //!
-//! A service is a pile of layers until the end: what each file says of it.
+//! A service is a pile of layers until the end: what each file says of it, and below that the services it extends.
 //! Nothing of a layer is looked at before it is known what is reset.
 
 use super::interpolate::{Environment, expand_tree, join};
@@ -16,7 +17,13 @@ use super::resolve::Resolver;
 use super::schema::{self, Kind};
 use super::value::{Entry, Map, Mark, Node, Pos, Value};
 use super::{Files, SourceFile, VERSION_DEFAULT, depends};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Most files that extends brings in; more are a mistake.
+const FILES_BROUGHT_MAX: usize = 500;
+/// Most values that services take over from those they extend, in one stack: a big one must not be copied without end.
+const VALUES_BROUGHT_MAX: usize = 1_000_000;
 
 static SERVICES: Kind = Kind::Members(&Kind::Object(schema::SERVICE));
 
@@ -25,16 +32,23 @@ pub(crate) struct Reader<'a> {
     pub files: &'a dyn Files,
     pub report: &'a mut Report,
     pub origins: Origins,
+    /// What messages put before the name of a file below the stack's directory.
+    prefix: String,
     /// The services of each file as they are written, by the file's number.
     pub written: Vec<Map>,
-    /// Whether variables are put in.
+    /// Files that extends names: their numbers, by path and by the set that they are read for.
+    pub extended: BTreeMap<(String, usize), Option<usize>>,
+    files_left: usize,
+    /// Whether variables are put in; in what names other files they always are.
     expand: bool,
+    pub values_left: usize,
 }
 
-/// What one file says of a service.
+/// What one file, or a service it extends, says of a service.
 pub(crate) struct Layer {
+    /// Under this name in its own file.
     pub name: String,
-    /// Of the name.
+    /// Of that name.
     pub pos: Pos,
     pub node: Node,
 }
@@ -53,13 +67,68 @@ struct Parts {
 }
 
 impl<'a> Reader<'a> {
-    pub fn new(env: &Environment, files: &'a dyn Files, expand: bool, report: &'a mut Report) -> Self {
-        let around = Surroundings { directory: files.directory().to_owned(), env: Arc::new(env.clone()) };
-        Self { files, report, origins: Origins::new(around), written: Vec::new(), expand }
+    pub fn new(
+        first: &SourceFile,
+        env: &Environment,
+        files: &'a dyn Files,
+        expand: bool,
+        report: &'a mut Report,
+    ) -> Self {
+        let around = Surroundings { directory: files.directory().to_owned(), env: Arc::new(env.clone()), set: 0 };
+        let prefix = first.name.rfind('/').map_or("", |at| &first.name[..=at]).to_owned();
+        Self {
+            files,
+            report,
+            origins: Origins::new(around),
+            prefix,
+            written: Vec::new(),
+            extended: BTreeMap::new(),
+            files_left: FILES_BROUGHT_MAX,
+            expand,
+            values_left: VALUES_BROUGHT_MAX,
+        }
     }
 
     fn resolver(&mut self) -> Resolver<'_> {
         Resolver { origins: &self.origins, files: self.files, report: self.report }
+    }
+
+    /// Puts variables in. `None`: one is wrong, and the report says why.
+    pub fn expanded(&mut self, mut node: Node, path: &str) -> Option<Node> {
+        let before = self.report.errors();
+        let around = self.origins.of(node.pos).clone();
+        expand_tree(&mut node, path, &around.env, self.report);
+        (self.report.errors() == before).then_some(node)
+    }
+
+    /// How messages name the file at the absolute `path`.
+    pub fn shown(&self, path: &str) -> String {
+        let directory = self.origins.first.directory.trim_end_matches('/');
+        match path.strip_prefix(directory).and_then(|rest| rest.strip_prefix('/')) {
+            Some(rest) => format!("{}{rest}", self.prefix),
+            None => path.to_owned(),
+        }
+    }
+
+    /// The text of a file that the value at `at` names; an error there when it cannot be had.
+    pub fn fetch(&mut self, full: &str, at: Pos, path: &str) -> Option<SourceFile> {
+        let Some(left) = self.files_left.checked_sub(1) else {
+            let message = format!("extends brings in more than {FILES_BROUGHT_MAX} files");
+            self.report.error(at, path, message);
+            return None;
+        };
+        self.files_left = left;
+        let text = self
+            .files
+            .read(full)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "it is no UTF-8 text".to_owned()));
+        match text {
+            Ok(text) => Some(SourceFile { name: self.shown(full), text }),
+            Err(why) => {
+                self.report.error(at, path, format!("cannot read {full}: {why}"));
+                None
+            }
+        }
     }
 
     /// The tree of a file as it is written; the file's number is in its place.
@@ -171,18 +240,13 @@ impl<'a> Reader<'a> {
         piles.into_iter().reduce(|base, over| merge(schema::SERVICE, base, over)).map(entry)
     }
 
-    /// What one file says of a service, in canonical form.
+    /// What one file says of a service, with what it extends, in canonical form.
     fn pile(&mut self, name: &str, layers: Vec<Layer>) -> Option<Node> {
         let layers: Vec<_> = layers.into_iter().map(|layer| self.layer(layer)).collect();
         let layers: Vec<Node> = layers.into_iter().collect::<Option<_>>()?;
         let mut service = layers.into_iter().reduce(|base, over| merge(schema::SERVICE, base, over))?;
         self.resolver().service(&mut service, &join("services", name));
         Some(service)
-    }
-
-    fn layers(&mut self, file: usize, name: &str) -> Option<Vec<Layer>> {
-        let entry = self.written.get(file)?.entry(name)?.clone();
-        Some(vec![Layer { name: entry.key, pos: entry.pos, node: entry.node }])
     }
 
     fn layer(&mut self, layer: Layer) -> Option<Node> {

@@ -177,6 +177,7 @@ pub(crate) static SERVICE: &[Key] = &[
     key("environment", Pairs { nulls: true }),
     ignored("expose", Scalars, "ignored; services on one network reach all ports of each other"),
     ignored("external_links", Texts, "ignored; put both services on one network and use the service name"),
+    key("extends", Anything),
     key("extra_hosts", Hosts),
     key("group_add", Scalars),
     key("healthcheck", Object(HEALTHCHECK)),
@@ -239,7 +240,6 @@ pub(crate) static SERVICE: &[Key] = &[
     refused("cpuset", "not honoured; use deploy.resources.limits.cpus"),
     refused("develop", "not honoured; remove it"),
     refused("device_cgroup_rules", "not honoured; remove it"),
-    refused("extends", "not supported; use a YAML anchor with <<, or several -c files"),
     refused("gpus", "not honoured; use deploy.resources.reservations.generic_resources"),
     refused("log_driver", "use logging.driver"),
     refused("log_opt", "use logging.options"),
@@ -261,6 +261,9 @@ pub(crate) static SERVICE: &[Key] = &[
     refused("volume_driver", "use driver of the volume below volumes:"),
     refused("volumes_from", "use a named volume that both services mount"),
 ];
+
+/// `extends`, long form.
+pub(crate) static EXTENDS: &[Key] = &[key("service", Text), key("file", Text)];
 
 static HEALTHCHECK: &[Key] = &[
     merged("test", Test, Merge::Replace),

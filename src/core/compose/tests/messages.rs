@@ -45,10 +45,6 @@ fn a_probe_that_is_none_is_an_error_at_its_place() {
 #[test]
 fn a_key_that_is_not_honoured_says_what_to_use() {
     service_error("cpu_quota: 1000", "5: services.web.cpu_quota: not honoured: use deploy.resources.limits.cpus");
-    service_error(
-        "extends: {service: base}",
-        "5: services.web.extends: not honoured: not supported; use a YAML anchor with <<, or several -c files",
-    );
 }
 
 #[test]

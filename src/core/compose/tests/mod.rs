@@ -1,6 +1,7 @@
 //! Tests of the compose module as its callers see it: text in, stacks, canonical text and messages out.
 
 mod canonical;
+mod extends;
 mod forms;
 mod marks;
 mod merging;
