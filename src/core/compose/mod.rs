@@ -6,7 +6,7 @@
 //!
 //! The way of a file, in `read`: `parse` (YAML with places) -> `marks` (what later files take away) -> `interpolate`
 //! (variables) -> `normal` (checked, long form) -> `resolve` (environment files, paths) -> `merge` (with the other files).
-//! `extends` brings in more files. Then `emit` (canonical text) or `stack`
+//! `extends` and `include` bring in more files. Then `emit` (canonical text) or `stack`
 //! (specifications) and `rehearse` (would an empty cluster take them).
 
 mod container;
@@ -15,6 +15,7 @@ mod dotenv;
 mod emit;
 mod extends;
 mod forms;
+mod include;
 mod interpolate;
 mod marks;
 mod merge;
@@ -43,6 +44,7 @@ pub use dotenv::{Variables, variables};
 pub use report::{ComposeError, Note, Warning};
 pub use stack::{Attachment, FileUse, Lookup, Stack, StackService, UnknownName};
 
+use include::Trail;
 use interpolate::Environment;
 use origin::Origins;
 use read::Reader;
@@ -73,7 +75,7 @@ pub struct SourceFile {
 /// The files a compose file refers to, read by whoever may.
 pub trait Files {
     /// Absolute directory that the paths of the given files start from: that of the first. Those of files that are
-    /// extended start from their own.
+    /// extended or included start from their own.
     fn directory(&self) -> &str;
     /// Content of the file at the absolute `path`; the error in words ("No such file or directory").
     fn read(&self, path: &str) -> Result<Vec<u8>, String>;
@@ -175,7 +177,9 @@ fn document(
     };
     let mut reader = Reader::new(first, env, reader, expand, report);
     let around = reader.origins.first.clone();
-    let mut root = reader.set(files, &around)?;
+    let name = first.name.rsplit('/').next().unwrap_or_default();
+    let trail = Trail::default().with(vec![around.path(name)]);
+    let mut root = reader.set(files, &around, &trail)?;
     let Reader { report, origins, .. } = reader;
     if report.failed() {
         return None;

@@ -17,7 +17,7 @@ pub(crate) fn name(env: &Environment) -> Option<&str> {
 /// `name:` says. Files that do
 /// not use it, and bring in none that may, are not read for it.
 pub(crate) fn with_name<'e>(given: Option<&str>, files: &[SourceFile], env: &'e Environment) -> Cow<'e, Environment> {
-    let used = files.iter().any(|file| [VARIABLE, "extends"].iter().any(|word| file.text.contains(word)));
+    let used = files.iter().any(|file| [VARIABLE, "extends", "include"].iter().any(|word| file.text.contains(word)));
     let known = name(env);
     let name = match given.or(known) {
         Some(name) if used => Some(name.to_owned()),

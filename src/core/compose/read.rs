@@ -1,11 +1,12 @@
-//! The files of a stack to one tree: those of the command line, and what they extend.
+//! The files of a stack to one tree: those of the command line, what they extend and what they include.
 //!
-//! Owns the order of things. Called by `compose` once for a stack; `extends` is the other half of
+//! Owns the order of things. Called by `compose` once for a stack; `extends` and `include` are the other halves of
 //! [`Reader`]. Files are read only through [`Files`], and no more of them than the bounds allow.
 //!
 //! A service is a pile of layers until the end: what each file says of it, and below that the services it extends.
 //! Nothing of a layer is looked at before it is known what is reset.
 
+use super::include::Trail;
 use super::interpolate::{Environment, expand_tree, join};
 use super::marks;
 use super::merge::merge;
@@ -20,7 +21,7 @@ use super::{Files, SourceFile, VERSION_DEFAULT, depends};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Most files that extends brings in; more are a mistake.
+/// Most files that extends and include bring in; more are a mistake.
 const FILES_BROUGHT_MAX: usize = 500;
 /// Most values that services take over from those they extend, in one stack: a big one must not be copied without end.
 const VALUES_BROUGHT_MAX: usize = 1_000_000;
@@ -38,6 +39,7 @@ pub(crate) struct Reader<'a> {
     pub written: Vec<Map>,
     /// Files that extends names: their numbers, by path and by the set that they are read for.
     pub extended: BTreeMap<(String, usize), Option<usize>>,
+    pub sets: usize,
     files_left: usize,
     /// Whether variables are put in; in what names other files they always are.
     expand: bool,
@@ -64,6 +66,7 @@ struct Wanted {
 #[derive(Default)]
 struct Parts {
     services: Vec<Wanted>,
+    includes: Vec<Node>,
 }
 
 impl<'a> Reader<'a> {
@@ -83,6 +86,7 @@ impl<'a> Reader<'a> {
             prefix,
             written: Vec::new(),
             extended: BTreeMap::new(),
+            sets: 1,
             files_left: FILES_BROUGHT_MAX,
             expand,
             values_left: VALUES_BROUGHT_MAX,
@@ -113,7 +117,7 @@ impl<'a> Reader<'a> {
     /// The text of a file that the value at `at` names; an error there when it cannot be had.
     pub fn fetch(&mut self, full: &str, at: Pos, path: &str) -> Option<SourceFile> {
         let Some(left) = self.files_left.checked_sub(1) else {
-            let message = format!("extends brings in more than {FILES_BROUGHT_MAX} files");
+            let message = format!("extends and include bring in more than {FILES_BROUGHT_MAX} files");
             self.report.error(at, path, message);
             return None;
         };
@@ -145,9 +149,9 @@ impl<'a> Reader<'a> {
         Some(root)
     }
 
-    /// Files that override one another, in canonical form.
+    /// Files that override one another, and what they include, in canonical form. `trail`: the files that led here.
     /// `None`, or anything at all in the errors of the report: do not use it.
-    pub fn set(&mut self, files: &[SourceFile], around: &Arc<Surroundings>) -> Option<Node> {
+    pub fn set(&mut self, files: &[SourceFile], around: &Arc<Surroundings>, trail: &Trail) -> Option<Node> {
         let mut roots: Vec<Node> = files.iter().filter_map(|file| self.parsed(file, around)).collect();
         let mut parts = Parts::default();
         for root in &mut roots {
@@ -176,16 +180,25 @@ impl<'a> Reader<'a> {
             let pos = map.get("services").map_or(pos, |node| node.pos);
             map.put("services", pos, Node::new(pos, Value::Map(Map(services))));
         }
+        for item in parts.includes {
+            self.include(item, around, trail, &mut merged);
+        }
         marks::strip(&mut merged);
         let services = merged.as_map_mut().and_then(|map| map.get_mut("services")?.as_map_mut());
         services.into_iter().flat_map(|map| &mut map.0).for_each(|service| depends::tidy(&mut service.node));
         Some(merged)
     }
 
-    /// Takes the services out of a file: they have a way of their own.
+    /// Takes services and includes out of a file: they have ways of their own.
     fn take_apart(&mut self, root: &mut Node, parts: &mut Parts) {
         let index = root.pos.file;
         let Some(map) = root.as_map_mut() else { return };
+        if let Some(include) = map.remove("include") {
+            if include.mark != Mark::Plain {
+                parts.includes.clear();
+            }
+            parts.includes.extend((!include.is_reset()).then_some(include));
+        }
         let Some(services) = map.get_mut("services") else { return };
         if services.mark != Mark::Plain {
             parts.services.clear();
@@ -214,7 +227,7 @@ impl<'a> Reader<'a> {
         self.written[index] = services;
     }
 
-    /// All of a file but its services, in canonical form.
+    /// All of a file but services and includes, in canonical form.
     fn sections(&mut self, mut root: Node) -> Option<Node> {
         let around = self.origins.of(root.pos).clone();
         if self.expand {

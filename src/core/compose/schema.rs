@@ -146,7 +146,7 @@ pub(crate) static TOP: &[Key] = &[
     key("volumes", Members(&ObjectOrNull(VOLUME))),
     key("secrets", Members(&Object(SECRET))),
     key("configs", Members(&Object(CONFIG))),
-    refused("include", "not supported; name the files with several -c options"),
+    key("include", Anything),
     refused("models", "not supported"),
 ];
 
@@ -264,6 +264,10 @@ pub(crate) static SERVICE: &[Key] = &[
 
 /// `extends`, long form.
 pub(crate) static EXTENDS: &[Key] = &[key("service", Text), key("file", Text)];
+
+/// One item of `include`, long form.
+pub(crate) static INCLUDE: &[Key] =
+    &[key("path", TextOrTexts), key("project_directory", Text), key("env_file", TextOrTexts)];
 
 static HEALTHCHECK: &[Key] = &[
     merged("test", Test, Merge::Replace),

@@ -190,6 +190,20 @@ impl Node {
         }
     }
 
+    /// The same value, wherever and in whatever order it was written.
+    pub fn same(&self, other: &Node) -> bool {
+        let equal = match (&self.value, &other.value) {
+            (Value::List(a), Value::List(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b)),
+            (Value::Map(a), Value::Map(b)) => {
+                let in_b = |entry: &Entry| b.get(&entry.key).is_some_and(|node| node.same(&entry.node));
+                a.0.len() == b.0.len() && a.0.iter().all(in_b)
+            }
+            (Value::Text { text: a, .. }, Value::Text { text: b, .. }) => a == b,
+            (a, b) => a == b,
+        };
+        equal && self.mark == other.mark
+    }
+
     /// How many values this is, with all that is in it.
     pub fn size(&self) -> usize {
         match &self.value {

@@ -3,6 +3,7 @@
 mod canonical;
 mod extends;
 mod forms;
+mod include;
 mod marks;
 mod merging;
 mod messages;
