@@ -10,7 +10,7 @@ use super::report::Report;
 use super::schema::{DEPENDENCY, Kind};
 use super::service::text;
 use super::stack::Context;
-use super::value::{Entry, Map, Mark, Node, Value};
+use super::value::{Entry, Map, Mark, Node, Pos, Value};
 use crate::model::{Dependency, DependencyCondition};
 use crate::spec;
 
@@ -93,6 +93,14 @@ pub(super) fn tidy(service: &mut Node) {
         let before = std::mem::replace(node, Node::new(node.pos, Value::Null));
         *node = shortest(before);
     }
+}
+
+/// The services that one can not do without, and where it says so.
+pub(super) fn required(service: &Node) -> Vec<(String, Pos)> {
+    let node = service.get("depends_on").map(|node| mapping(node.clone()));
+    let needed = |entry: &&Entry| entry.node.get("required").and_then(Node::as_bool) != Some(false);
+    let entries = node.iter().flat_map(Node::entries).filter(needed);
+    entries.map(|entry| (entry.key.clone(), entry.pos)).collect()
 }
 
 /// The services that come before `key`, under their names in the cluster.

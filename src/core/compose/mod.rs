@@ -6,7 +6,7 @@
 //!
 //! The way of a file, in `read`: `parse` (YAML with places) -> `marks` (what later files take away) -> `interpolate`
 //! (variables) -> `normal` (checked, long form) -> `resolve` (environment files, paths) -> `merge` (with the other files).
-//! `extends` and `include` bring in more files. Then `emit` (canonical text) or `stack`
+//! `extends` and `include` bring in more files, `profiles` leaves services out. Then `emit` (canonical text) or `stack`
 //! (specifications) and `rehearse` (would an empty cluster take them).
 
 mod container;
@@ -22,6 +22,7 @@ mod merge;
 mod normal;
 mod origin;
 mod parse;
+mod profiles;
 mod project;
 mod read;
 mod rehearse;
@@ -97,8 +98,9 @@ pub struct Canonical {
 }
 
 /// Reads the files of a stack; later files override earlier ones. `name` is the stack's name; without it
-/// `COMPOSE_PROJECT_NAME` is, or the files must have one. `env` is the caller's environment, see [`variables`]. All errors
-/// of all files are returned together.
+/// `COMPOSE_PROJECT_NAME` is, or the files must have one. `env` is the caller's environment, see [`variables`]; its
+/// `COMPOSE_PROFILES` says which profiles are on (names with commas between them, `*` is all). All errors of all files are
+/// returned together.
 pub fn load(
     name: Option<&str>,
     files: &[SourceFile],
@@ -126,7 +128,7 @@ pub fn config(
 }
 
 /// As [`config`], with variables left as they are written. Where one stands for a number or a port, the file is refused;
-/// in what names other files they are put in.
+/// in what names other files or profiles they are put in.
 pub fn config_uninterpolated(
     files: &[SourceFile],
     env: &BTreeMap<String, String>,
@@ -180,10 +182,11 @@ fn document(
     let name = first.name.rsplit('/').next().unwrap_or_default();
     let trail = Trail::default().with(vec![around.path(name)]);
     let mut root = reader.set(files, &around, &trail)?;
-    let Reader { report, origins, .. } = reader;
+    let Reader { report, origins, profiles, .. } = reader;
     if report.failed() {
         return None;
     }
     shorthand::expand(&mut root, report);
+    profiles.check(&root, report);
     (!report.failed()).then_some((root, origins))
 }

@@ -4,7 +4,7 @@
 //! [`Reader`]. Files are read only through [`Files`], and no more of them than the bounds allow.
 //!
 //! A service is a pile of layers until the end: what each file says of it, and below that the services it extends.
-//! Nothing of a layer is looked at before it is known what is reset.
+//! Nothing of a layer is looked at before it is known what is reset and whether the service is on.
 
 use super::include::Trail;
 use super::interpolate::{Environment, expand_tree, join};
@@ -13,6 +13,7 @@ use super::merge::merge;
 use super::normal::normal;
 use super::origin::{Origins, Surroundings};
 use super::parse;
+use super::profiles::Profiles;
 use super::report::Report;
 use super::resolve::Resolver;
 use super::schema::{self, Kind};
@@ -33,6 +34,7 @@ pub(crate) struct Reader<'a> {
     pub files: &'a dyn Files,
     pub report: &'a mut Report,
     pub origins: Origins,
+    pub profiles: Profiles,
     /// What messages put before the name of a file below the stack's directory.
     prefix: String,
     /// The services of each file as they are written, by the file's number.
@@ -83,6 +85,7 @@ impl<'a> Reader<'a> {
             files,
             report,
             origins: Origins::new(around),
+            profiles: Profiles::new(env),
             prefix,
             written: Vec::new(),
             extended: BTreeMap::new(),
@@ -238,7 +241,7 @@ impl<'a> Reader<'a> {
         Some(root)
     }
 
-    /// A service, complete. `None` when it is wrong; a mark when the files take it away.
+    /// A service, complete. `None` when it is off, or wrong; a mark when the files take it away.
     fn service(&mut self, wanted: &Wanted) -> Option<Entry> {
         let Wanted { name, pos, files } = wanted;
         let entry = |node| Entry { key: name.clone(), pos: *pos, node };
@@ -248,6 +251,10 @@ impl<'a> Reader<'a> {
         let piles: Vec<_> = files.iter().map(|file| self.layers(*file, name)).collect();
         let mut piles: Vec<Vec<Layer>> = piles.into_iter().collect::<Option<_>>()?;
         marks::take_away(&mut piles.iter_mut().flatten().map(|layer| &mut layer.node).collect::<Vec<_>>());
+        let profiles = self.profiles_of(&mut piles)?;
+        if !self.profiles.is_on(name, profiles) {
+            return None;
+        }
         let piles: Vec<_> = piles.into_iter().map(|pile| self.pile(name, pile)).collect();
         let piles: Vec<Node> = piles.into_iter().collect::<Option<_>>()?;
         piles.into_iter().reduce(|base, over| merge(schema::SERVICE, base, over)).map(entry)

@@ -8,6 +8,7 @@ mod marks;
 mod merging;
 mod messages;
 mod parsing;
+mod profiles;
 mod properties;
 mod specs;
 

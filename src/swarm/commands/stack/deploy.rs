@@ -30,7 +30,7 @@ use swarm_core::{ConfigId, NetworkId, SecretId};
 pub struct DeployArgs {
     #[command(flatten)]
     files: FileArgs,
-    /// Remove services of the stack that the files have no more
+    /// Remove services of the stack that the files have no more, and those that are left out because their profile is off
     #[arg(long)]
     prune: bool,
     /// Do not wait until the services are as wanted

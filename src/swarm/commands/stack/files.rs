@@ -20,12 +20,18 @@ pub struct FileArgs {
     /// repeated) [default: .env beside the first compose file, which docker stack does not read]
     #[arg(long = "env-file", value_name = "FILE")]
     pub env_files: Vec<PathBuf>,
+    /// Turn a profile on: services that name profiles are left out unless one of theirs is on; * is all (may be
+    /// repeated) [default: the variable COMPOSE_PROFILES, names with commas between them]
+    #[arg(long = "profile", value_name = "NAME")]
+    pub profiles: Vec<String>,
 }
 
 /// Where the files of variables are named when `--env-file` is not given; commas between them.
 const ENV_FILES: &str = "COMPOSE_ENV_FILES";
 /// Set to a true value: `.env` beside the compose file is not read.
 const ENV_FILE_OFF: &str = "COMPOSE_DISABLE_ENV_FILE";
+/// Which profiles are on when `--profile` is not given; commas between them.
+const PROFILES: &str = "COMPOSE_PROFILES";
 
 /// Files below the directory of the first compose file.
 pub struct Disk {
@@ -81,7 +87,7 @@ fn source(path: &Path) -> Result<SourceFile> {
 
 impl FileArgs {
     pub fn of(compose_files: &[PathBuf]) -> Self {
-        Self { compose_files: compose_files.to_vec(), env_files: Vec::new() }
+        Self { compose_files: compose_files.to_vec(), env_files: Vec::new(), profiles: Vec::new() }
     }
 
     pub fn read(&self) -> Result<Sources> {
@@ -96,7 +102,11 @@ impl FileArgs {
         let directory = self.directory()?;
         let variables = variables(&self.env_sources(&env, &directory)?, &env).map_err(failure)?;
         warn(&variables.warnings);
-        Ok(Sources { files, env: variables.environment, disk: Disk { directory } })
+        let mut env = variables.environment;
+        if !self.profiles.is_empty() {
+            env.insert(PROFILES.to_owned(), self.profiles.join(","));
+        }
+        Ok(Sources { files, env, disk: Disk { directory } })
     }
 
     /// The files of variables: those that are named, else `.env` where there is one.
@@ -157,7 +167,7 @@ mod tests {
         let env = env.iter().map(|(name, value)| {
             (name.to_string(), value.replace("DIR", directory.path().to_str().expect("a path in UTF-8")))
         });
-        Ok(FileArgs { compose_files, env_files }.read_in(env.collect())?.env)
+        Ok(FileArgs { env_files, ..FileArgs::of(&compose_files) }.read_in(env.collect())?.env)
     }
 
     #[test]
@@ -185,6 +195,24 @@ mod tests {
         assert!(said.starts_with("cannot read ") && said.ends_with("none: No such file or directory"), "{said}");
         let said = read(&[(".env", "A=1\nB C=2")], &[], &[]).expect_err("it is wrong").to_string();
         assert!(said.ends_with(".env:2:1: expected = after the name B"), "{said}");
+    }
+
+    #[test]
+    fn profiles_that_are_named_go_before_those_of_the_environment_and_of_files() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let stack = directory.path().join("stack.yml");
+        std::fs::write(&stack, "services: {}").expect("a file");
+        std::fs::write(directory.path().join(".env"), "COMPOSE_PROFILES=file").expect("a file");
+        let of = |profiles: &[&str], env: &[(&str, &str)]| {
+            let profiles = profiles.iter().map(|name| (*name).to_owned()).collect();
+            let args = FileArgs { profiles, ..FileArgs::of(std::slice::from_ref(&stack)) };
+            let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            args.read_in(env).expect("sources").env.get(PROFILES).cloned()
+        };
+        let is = |value: &str| Some(value.to_owned());
+        assert_eq!(of(&[], &[]), is("file"));
+        assert_eq!(of(&[], &[(PROFILES, "a,b")]), is("a,b"));
+        assert_eq!(of(&["c", "d"], &[(PROFILES, "a,b")]), is("c,d"));
     }
 
     #[test]

@@ -17,7 +17,8 @@ use swarm_core::NetworkId;
 pub struct PlanArgs {
     #[command(flatten)]
     files: FileArgs,
-    /// As with deploy --prune: services of the stack that the files have no more would be removed
+    /// As with deploy --prune: services of the stack that the files have no more, and those whose profile is off, would
+    /// be removed
     #[arg(long)]
     prune: bool,
     #[command(flatten)]
