@@ -17,8 +17,11 @@ endif
 
 # Virtual clusters run by `make soak`: without end unless a number is given.
 SEEDS ?=
+# What reads text from outside, each with a fuzz target; and the seconds that each of them gets.
+FUZZ_TARGETS ?= compose template filters bodies
+FUZZ_SECONDS ?= 60
 
-.PHONY: help demo demo-down test test-unit test-sim test-cluster test-vm soak check tidy deny bench build clean
+.PHONY: help demo demo-down test test-unit test-sim test-cluster test-vm soak fuzz check tidy deny bench build clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,8 +53,20 @@ test-sim: ## 500 virtual clusters with faults, and that what is broken on purpos
 	$(CARGO) run --locked --quiet -p sim --profile sim -- --seeds 0..500
 	$(CARGO) run --locked --quiet -p sim --profile sim -- --mutations
 
-soak: ## virtual clusters with faults until it is stopped or something is found; SEEDS=n: that many
+soak: ## a minute for each fuzz target, then virtual clusters with faults until it is stopped or something is found; SEEDS=n: that many
+	@if scripts/setup.sh fuzz; then $(MAKE) fuzz; \
+	else echo "soak: NOTHING WAS FUZZED: cargo-fuzz cannot be had here, see above" >&2; fi
 	$(CARGO) run --locked --quiet -p sim --profile sim -- $(if $(SEEDS),--seeds 1000..$$((1000 + $(SEEDS))),--soak 1000)
+
+# cargo-fuzz asks for a nightly compiler; the pinned one does it when it is told so. What is found is kept in
+# target/fuzz/found, and what leads to new places in target/fuzz/corpus.
+fuzz: ## the fuzz targets, a minute each; FUZZ_SECONDS=n, FUZZ_TARGETS="compose bodies"
+	scripts/setup.sh fuzz
+	@for target in $(FUZZ_TARGETS); do \
+	  mkdir -p target/fuzz/corpus/$$target target/fuzz/found; \
+	  RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --fuzz-dir fuzz --target-dir target/fuzz $$target target/fuzz/corpus/$$target fuzz/seeds/$$target \
+	    -- -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=target/fuzz/found/$$target- -print_final_stats=1 -verbosity=0; \
+	done
 
 test-cluster: ## the real binary on three hosts made of network namespaces
 	$(CARGO) nextest run --locked --workspace --profile cluster

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building, testing and the demo need and the machine lacks. Debian 12, Ubuntu 24.04.
-# usage: scripts/setup.sh build|test|check|demo|bench|vm ...
+# usage: scripts/setup.sh build|test|check|demo|bench|fuzz|vm ...
 # Prints nothing when nothing is missing. Run as root, or as a user who may use sudo.
 set -euo pipefail
 
@@ -72,7 +72,7 @@ take_peer() {
 
 top=$(cd "$(dirname "$0")/.." && pwd)
 command -v cargo >/dev/null || die "no cargo in PATH; install Rust first: https://rustup.rs"
-[ $# -gt 0 ] || die "usage: scripts/setup.sh build|test|check|demo|bench|vm ..."
+[ $# -gt 0 ] || die "usage: scripts/setup.sh build|test|check|demo|bench|fuzz|vm ..."
 # A C linker for Rust; nft, which the daemon drives; ip and iptables, with which tests make hosts and
 # their firewalls; busybox and redis, of which the images of the demo and of the tests are made
 # (redis-tools holds the server too and starts no service).
@@ -91,6 +91,8 @@ for part in "$@"; do
         vm) packages cc=gcc qemu-system-x86_64=qemu-system-x86 mke2fs=e2fsprogs cpio=cpio depmod=kmod zstd=zstd strip=binutils \
             busybox=busybox-static ip=iproute2 nft=nftables ;;
         check) packages cc=gcc; cargo_tool deny cargo-deny ;;
-        *) die "unknown part '$part'; known: build test check demo bench vm" ;;
+        # The fuzzer's engine is C++.
+        fuzz) packages cc=gcc c++=g++; cargo_tool fuzz cargo-fuzz ;;
+        *) die "unknown part '$part'; known: build test check demo bench fuzz vm" ;;
     esac
 done

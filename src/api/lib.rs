@@ -12,6 +12,8 @@ mod error;
 mod events;
 mod exec;
 mod filters;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod images;
 pub mod json;
 mod logs;
