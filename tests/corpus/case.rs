@@ -223,8 +223,19 @@ fn missing(written: &Value, printed: &Value, at: &str, out: &mut Vec<String>) {
         match there.get(key) {
             Some(inner) => missing(value, inner, &path, out),
             None if empty || moved(key) || key.starts_with("x-") && at.is_empty() => {}
+            None if is_carried_out(at, key, value) => {}
             None => out.push(path),
         }
+    }
+}
+
+/// Keys that bring in what is printed and are not printed themselves; and services that no profile turns on.
+fn is_carried_out(at: &str, key: &str, value: &Value) -> bool {
+    let in_service = at.strip_prefix("services.").is_some_and(|name| !name.contains('.'));
+    match key {
+        "include" => at.is_empty(),
+        "extends" | "profiles" => in_service,
+        _ => at == "services" && value.get("profiles").is_some(),
     }
 }
 
