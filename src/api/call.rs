@@ -59,6 +59,14 @@ impl Query {
         !matches!(self.text(name).trim().to_ascii_lowercase().as_str(), "" | "0" | "no" | "false" | "none")
     }
 
+    /// As [`Self::flag`], where Docker takes something else than false when the parameter is absent.
+    pub fn flag_or(&self, name: &str, absent: bool) -> bool {
+        match self.0.iter().any(|(key, _)| key == name) {
+            true => self.flag(name),
+            false => absent,
+        }
+    }
+
     /// The object version a write is based on.
     pub fn version(&self) -> Result<u64, ApiError> {
         let text = self.text("version");

@@ -15,34 +15,48 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 
-/// Parts of the Engine API known and not served: first segment, and the last one where it matters.
-const UNSERVED: [(&str, &str); 26] = [
-    ("auth", ""),
-    ("build", ""),
-    ("commit", ""),
-    ("containers", "create"),
-    ("containers", "prune"),
-    ("containers", "archive"),
-    ("containers", "attach"),
-    ("containers", "changes"),
-    ("containers", "export"),
-    ("containers", "pause"),
-    ("containers", "rename"),
-    ("containers", "resize"),
-    ("containers", "restart"),
-    ("containers", "start"),
-    ("containers", "stats"),
-    ("containers", "top"),
-    ("containers", "unpause"),
-    ("containers", "update"),
-    ("containers", "wait"),
-    ("images", "get"),
-    ("images", "prune"),
-    ("images", "push"),
-    ("images", "search"),
-    ("plugins", ""),
-    ("session", ""),
-    ("volumes", "prune"),
+/// Parts of the Engine API known and not served: method, and path where `*` is one segment and `**` one or more.
+const UNSERVED: [(&str, &str); 40] = [
+    ("POST", "auth"),
+    ("POST", "build"),
+    ("POST", "build/prune"),
+    ("POST", "commit"),
+    ("POST", "containers/create"),
+    ("POST", "containers/prune"),
+    ("HEAD", "containers/*/archive"),
+    ("GET", "containers/*/archive"),
+    ("PUT", "containers/*/archive"),
+    ("POST", "containers/*/attach"),
+    ("GET", "containers/*/changes"),
+    ("GET", "containers/*/export"),
+    ("POST", "containers/*/pause"),
+    ("POST", "containers/*/rename"),
+    ("POST", "containers/*/resize"),
+    ("POST", "containers/*/restart"),
+    ("POST", "containers/*/start"),
+    ("GET", "containers/*/stats"),
+    ("GET", "containers/*/top"),
+    ("POST", "containers/*/unpause"),
+    ("POST", "containers/*/update"),
+    ("POST", "containers/*/wait"),
+    ("GET", "images/get"),
+    ("GET", "images/**/get"),
+    ("POST", "images/prune"),
+    ("POST", "images/**/push"),
+    ("GET", "images/search"),
+    ("GET", "plugins"),
+    ("GET", "plugins/privileges"),
+    ("POST", "plugins/pull"),
+    ("GET", "plugins/**/json"),
+    ("DELETE", "plugins/**"),
+    ("POST", "plugins/**/enable"),
+    ("POST", "plugins/**/disable"),
+    ("POST", "plugins/**/upgrade"),
+    ("POST", "plugins/create"),
+    ("POST", "plugins/**/push"),
+    ("POST", "plugins/**/set"),
+    ("POST", "session"),
+    ("POST", "volumes/prune"),
 ];
 
 /// Answers one request.
@@ -102,11 +116,26 @@ async fn answer(server: &Server, request: Request) -> Outcome {
 
 /// 501 for parts of the Engine API that are not served, 404 for everything else.
 pub fn unknown(method: &str, path: &[&str]) -> ApiError {
-    let (first, last) = (path.first().copied().unwrap_or(""), path.last().copied().unwrap_or(""));
-    let known = |(head, tail): &&(&str, &str)| *head == first && (tail.is_empty() || *tail == last);
+    let known = |(verb, pattern): &&(&str, &str)| *verb == method && matches(pattern, path);
     match UNSERVED.iter().find(known) {
         Some(_) => ApiError::not_implemented(&format!("{method} /{}", path.join("/"))),
         None => ApiError::page_not_found(),
+    }
+}
+
+fn matches(pattern: &str, path: &[&str]) -> bool {
+    let pattern: Vec<&str> = pattern.split('/').collect();
+    let alike = |pattern: &[&str], path: &[&str]| {
+        pattern.len() == path.len() && pattern.iter().zip(path).all(|(one, segment)| *one == "*" || one == segment)
+    };
+    match pattern.iter().position(|one| *one == "**") {
+        None => alike(&pattern, path),
+        Some(at) => {
+            let (before, after) = (&pattern[..at], &pattern[at + 1..]);
+            path.len() > before.len() + after.len()
+                && alike(before, &path[..at])
+                && alike(after, &path[path.len() - after.len()..])
+        }
     }
 }
 
@@ -115,4 +144,26 @@ pub fn unknown_below(method: &str, first: &str, rest: &[&str]) -> ApiError {
     let mut path = vec![first];
     path.extend(rest);
     unknown(method, &path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_takes_one_segment_or_as_many_as_a_name_has() {
+        assert!(matches("containers/*/pause", &["containers", "web", "pause"]));
+        assert!(!matches("containers/*/pause", &["containers", "a", "b", "pause"]));
+        assert!(matches("images/**/push", &["images", "registry:5000", "a", "b", "push"]));
+        assert!(matches("plugins/**", &["plugins", "x"]));
+        assert!(!matches("images/**/push", &["images", "push"]) && !matches("plugins/**", &["plugins"]));
+    }
+
+    #[test]
+    fn what_is_known_and_not_served_is_told_from_what_there_is_not() {
+        let told = unknown("POST", &["images", "library", "redis", "push"]);
+        assert_eq!(told.message, "POST /images/library/redis/push is not implemented yet");
+        assert_eq!(unknown("DELETE", &["images", "library", "redis", "push"]), ApiError::page_not_found());
+        assert_eq!(unknown("GET", &["nothing"]), ApiError::page_not_found());
+    }
 }

@@ -330,7 +330,7 @@ impl FakeLocal {
     }
 }
 
-impl Local for FakeLocal {
+impl Host for FakeLocal {
     fn info(&self) -> Answer<'_, HostInfo> {
         let info = HostInfo {
             hostname: "host1".into(),
@@ -345,7 +345,9 @@ impl Local for FakeLocal {
         };
         Box::pin(async { Ok(info) })
     }
+}
 
+impl Images for FakeLocal {
     fn images(&self) -> Answer<'_, Vec<ImageRecord>> {
         let images = self.images.lock().unwrap().clone();
         Box::pin(async { Ok(images) })
@@ -396,7 +398,9 @@ impl Local for FakeLocal {
             async move { removed.map(|r| vec![r]).ok_or_else(|| Failure::NotFound(format!("No such image: {name}"))) },
         )
     }
+}
 
+impl Volumes for FakeLocal {
     fn volumes(&self) -> Answer<'_, Vec<VolumeRecord>> {
         let volumes = self.volumes.lock().unwrap().clone();
         Box::pin(async { Ok(volumes) })
@@ -411,7 +415,9 @@ impl Local for FakeLocal {
         self.volumes.lock().unwrap().retain(|volume| volume.name != name);
         Box::pin(async { Ok(()) })
     }
+}
 
+impl Containers for FakeLocal {
     fn containers(&self) -> Answer<'_, Vec<ContainerRecord>> {
         let containers = self.containers.lock().unwrap().clone();
         Box::pin(async { Ok(containers) })

@@ -1,15 +1,22 @@
 //! Images as the API shows them, and talking to registries for it.
 
-use api::ports::{DistributionInfo, Failure, ImageRecord, Progress, ProgressStream, PullRequest};
+use super::{BoundLocal, blocking};
+use api::ports::{
+    Answer, DistributionInfo, Failure, ImageRecord, ImageRemoval, Images, Progress, ProgressStream, PullRequest, Upload,
+};
 use futures_util::stream::{self, StreamExt};
 use node::engine::LocalEngine;
-use runtime::image::{Image, ImageError, ImageStore, Platform, PullProgress, PullState, Reference, RegistryAuth};
+use runtime::image::{
+    Image, ImageError, ImageStore, ImportOptions, Platform, PullProgress, PullState, Reference, RegistryAuth, Removed,
+};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 #[cfg(test)]
 use swarm_core::Sensitive;
 use tokio::sync::mpsc;
+use tokio_util::io::{StreamReader, SyncIoBridge};
 
 /// Lines of progress ahead of a slow client; more are dropped, the end never is.
 const PROGRESS_AHEAD: usize = 256;
@@ -175,6 +182,134 @@ pub async fn distribution(
         size_bytes: i64::try_from(found.size).unwrap_or(i64::MAX),
         platforms: found.platforms.into_iter().map(|p| (p.os, p.architecture, p.variant)).collect(),
     })
+}
+
+/// The body as a blocking reader, for a thread.
+fn reader(archive: Upload) -> SyncIoBridge<StreamReader<Upload, bytes::Bytes>> {
+    SyncIoBridge::new(StreamReader::new(archive))
+}
+
+impl Images for BoundLocal {
+    fn images(&self) -> Answer<'_, Vec<ImageRecord>> {
+        Box::pin(async {
+            let engine = self.engine.clone();
+            blocking(move || {
+                let prepared = engine.images.list_prepared().map_err(failure)?;
+                let users = |image: &Image| prepared.iter().filter(|p| p.image_id == image.id).count();
+                let images = engine.images.list().map_err(failure)?;
+                Ok(images.iter().map(|image| record(image, i64::try_from(users(image)).unwrap_or(0))).collect())
+            })
+            .await
+        })
+    }
+
+    fn image<'a>(&'a self, name: &'a str) -> Answer<'a, ImageRecord> {
+        Box::pin(async move {
+            let (images, name) = (self.engine.images.clone(), name.to_owned());
+            blocking(move || Ok(record(&images.inspect(&name).map_err(failure)?, 0))).await
+        })
+    }
+
+    fn pull(&self, request: PullRequest) -> Answer<'_, ProgressStream> {
+        Box::pin(async move {
+            let engine = self.engine.clone();
+            Ok(in_background(move |lines| pull(engine, request, lines)))
+        })
+    }
+
+    fn load(&self, archive: Upload) -> Answer<'_, ProgressStream> {
+        Box::pin(async move {
+            let (images, events) = (self.engine.images.clone(), self.engine.events.clone());
+            Ok(in_background(move |lines| async move {
+                let reader = reader(archive);
+                let loaded = blocking(move || images.load(reader).map_err(failure)).await?;
+                for image in loaded {
+                    events.tell("image", "load", image.image.id.as_str(), BTreeMap::new());
+                    let names = match image.names.is_empty() {
+                        true => vec![format!("Loaded image ID: {}\n", image.image.id.as_str())],
+                        false => image.names.iter().map(|name| format!("Loaded image: {name}\n")).collect(),
+                    };
+                    for stream in names {
+                        let _ = lines.send(Ok(Progress { stream, ..Progress::default() })).await;
+                    }
+                }
+                Ok(())
+            }))
+        })
+    }
+
+    fn import(
+        &self,
+        archive: Upload,
+        reference: String,
+        changes: Vec<String>,
+        message: String,
+    ) -> Answer<'_, ProgressStream> {
+        Box::pin(async move {
+            let name = match reference.as_str() {
+                "" => None,
+                text => Some(Reference::parse(text).map_err(failure)?),
+            };
+            let (images, events) = (self.engine.images.clone(), self.engine.events.clone());
+            Ok(in_background(move |lines| async move {
+                let reader = reader(archive);
+                let options = ImportOptions { changes, message, ..ImportOptions::default() };
+                let image = blocking(move || images.import(reader, name.as_ref(), &options).map_err(failure)).await?;
+                let status = image.id.as_str().to_owned();
+                events.tell("image", "import", &status, named(&reference));
+                let _ = lines.send(Ok(Progress { status, ..Progress::default() })).await;
+                Ok(())
+            }))
+        })
+    }
+
+    fn tag<'a>(&'a self, name: &'a str, reference: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let reference = Reference::parse(reference).map_err(failure)?;
+            let (images, name) = (self.engine.images.clone(), name.to_owned());
+            let target = reference.familiar();
+            let id = blocking(move || {
+                images.tag(&name, &reference).map_err(failure)?;
+                Ok(images.inspect(&reference.familiar()).map_err(failure)?.id)
+            });
+            self.engine.events.tell("image", "tag", id.await?.as_str(), named(&target));
+            Ok(())
+        })
+    }
+
+    fn remove_image<'a>(&'a self, name: &'a str, force: bool) -> Answer<'a, Vec<ImageRemoval>> {
+        Box::pin(async move {
+            let (images, name) = (self.engine.images.clone(), name.to_owned());
+            let removed: Vec<ImageRemoval> = blocking(move || {
+                let removed = images.remove(&name, force).map_err(failure)?;
+                let one = |removed: Removed| match removed {
+                    Removed::Untagged(name) => ImageRemoval::Untagged(name),
+                    Removed::Deleted(id) => ImageRemoval::Deleted(id.as_str().to_owned()),
+                };
+                Ok(removed.into_iter().map(one).collect())
+            })
+            .await?;
+            for removal in &removed {
+                match removal {
+                    ImageRemoval::Untagged(name) => self.engine.events.tell("image", "untag", name, named(name)),
+                    ImageRemoval::Deleted(id) => self.engine.events.tell("image", "delete", id, BTreeMap::new()),
+                }
+            }
+            Ok(removed)
+        })
+    }
+
+    fn distribution<'a>(
+        &'a self,
+        reference: &'a str,
+        auth: Option<api::ports::RegistryAuth>,
+    ) -> Answer<'a, DistributionInfo> {
+        Box::pin(distribution(&self.engine.images, reference, auth))
+    }
+}
+
+fn named(name: &str) -> BTreeMap<String, String> {
+    [("name".to_owned(), name.to_owned())].into()
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 mod addresses;
 mod cluster;
 mod containers;
-mod exec;
 mod images;
 mod local;
 mod logs;
 mod usage;
+mod volumes;
 
 pub use cluster::BoundCluster;
 pub use local::BoundLocal;
@@ -17,4 +17,11 @@ use api::ports::Failure;
 /// A failed operation of our side, with its causes.
 fn internal(error: &dyn std::error::Error) -> Failure {
     Failure::Internal(node::error::chain(error))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(internal(&error)),
+    }
 }

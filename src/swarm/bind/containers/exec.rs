@@ -1,6 +1,6 @@
 //! A further process in a container, with its streams as the API wants them.
 
-use super::internal;
+use crate::bind::internal;
 use api::ports::{ExecRequest, ExecSession, Failure, LogStream};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
