@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::link::Link;
 use super::{Containers, Error, Exit, Output, Result};
@@ -98,9 +99,11 @@ impl Containers {
     }
 
     /// Streams the first process's output from now on, and takes its input if it has one.
-    pub async fn attach(&self, id: &str, stdin: bool, stdout: bool, stderr: bool) -> Result<Attached> {
+    pub async fn attach(&self, id: &str, options: AttachOptions) -> Result<Attached> {
+        let AttachOptions { stdin, stdout, stderr, keep_input_open } = options;
         let mut link = self.link(id).await?;
-        match link.ask(&Request::Attach { stdin, stdout, stderr }).await.map_err(|error| self.link_error(id, error))? {
+        let request = Request::Attach { stdin, stdout, stderr, keep_input_open };
+        match link.ask(&request).await.map_err(|error| self.link_error(id, error))? {
             Response::Failed { message, .. } => Err(Error::Refused { id: id.to_owned(), message }),
             Response::Done | Response::State { .. } | Response::Running { .. } | Response::Exited { .. } => {
                 let (stream, read) = link.into_parts();
@@ -110,6 +113,16 @@ impl Containers {
     }
 }
 
+/// Which streams of the first process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachOptions {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+    /// The program's input does not end with the client's: another may come.
+    pub keep_input_open: bool,
+}
+
 /// An attached client of the first process.
 #[derive(Debug)]
 pub struct Attached {
@@ -117,25 +130,66 @@ pub struct Attached {
     buffer: BytesMut,
 }
 
-impl Attached {
-    /// The next piece of output; `None` when the container has ended.
-    pub async fn next(&mut self) -> io::Result<Option<(Output, Bytes)>> {
-        loop {
-            if let Some(header) = self.buffer.first_chunk::<8>() {
-                let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]) as usize;
-                let output = if header[0] == Output::Stderr.number() { Output::Stderr } else { Output::Stdout };
-                if length > FRAME_BYTES_MAX {
-                    return Err(io::Error::other("the shim sent a frame over the limit"));
-                }
-                if self.buffer.len() >= 8 + length {
-                    self.buffer.advance(8);
-                    return Ok(Some((output, self.buffer.split_to(length).freeze())));
-                }
+/// The output of an [`Attached`].
+#[derive(Debug)]
+pub struct AttachedOutput {
+    stream: OwnedReadHalf,
+    buffer: BytesMut,
+}
+
+/// The input of an [`Attached`]; dropping it is its end.
+#[derive(Debug)]
+pub struct AttachedInput {
+    stream: OwnedWriteHalf,
+}
+
+/// Reads one of Docker's stream frames (protocol of the shim).
+async fn next_frame(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut BytesMut,
+) -> io::Result<Option<(Output, Bytes)>> {
+    loop {
+        if let Some(header) = buffer.first_chunk::<8>() {
+            let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]) as usize;
+            let output = if header[0] == Output::Stderr.number() { Output::Stderr } else { Output::Stdout };
+            if length > FRAME_BYTES_MAX {
+                return Err(io::Error::other("the shim sent a frame over the limit"));
             }
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return Ok(None);
+            if buffer.len() >= 8 + length {
+                buffer.advance(8);
+                return Ok(Some((output, buffer.split_to(length).freeze())));
             }
         }
+        if stream.read_buf(buffer).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+impl AttachedOutput {
+    /// The next piece of output; `None` when the container has ended.
+    pub async fn next(&mut self) -> io::Result<Option<(Output, Bytes)>> {
+        next_frame(&mut self.stream, &mut self.buffer).await
+    }
+}
+
+impl AttachedInput {
+    /// Gives input to the program.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+}
+
+impl Attached {
+    /// Output and input for two tasks.
+    pub fn split(self) -> (AttachedOutput, AttachedInput) {
+        let (reader, stream) = self.stream.into_split();
+        (AttachedOutput { stream: reader, buffer: self.buffer }, AttachedInput { stream })
+    }
+
+    /// The next piece of output; `None` when the container has ended.
+    pub async fn next(&mut self) -> io::Result<Option<(Output, Bytes)>> {
+        next_frame(&mut self.stream, &mut self.buffer).await
     }
 
     /// Gives input to the program.

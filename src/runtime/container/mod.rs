@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 pub use crate::shim::{Exit, Output};
-pub use exec::{Attached, ExecHandle, ExecStreams, FdStream};
+pub use exec::{AttachOptions, Attached, AttachedInput, AttachedOutput, ExecHandle, ExecStreams, FdStream};
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use recover::{Found, Recovered};
 

@@ -28,7 +28,7 @@ pub(super) enum Role {
     /// Waits for a process to run, then for its end, which comes with the client's when it is bound.
     Executing { pid: Option<i32>, bound: bool },
     /// Gets the output and may give input.
-    Attached { stdin: bool, stdout: bool, stderr: bool },
+    Attached { stdin: bool, stdout: bool, stderr: bool, keep_input_open: bool },
     /// Is closed when its output has gone.
     Answered,
 }

@@ -44,8 +44,15 @@ pub(crate) enum Request {
     /// Run one more process. Without a terminal, three descriptors come with the request: stdin, stdout, stderr.
     /// With one, its master comes with the answer.
     Exec { process: ProcessSpec },
-    /// Stream the output from now on, and take input.
-    Attach { stdin: bool, stdout: bool, stderr: bool },
+    /// Stream the output from now on, and take input. The end of the client's input is the end of the program's, unless
+    /// it is to be kept open for the next client.
+    Attach {
+        stdin: bool,
+        stdout: bool,
+        stderr: bool,
+        #[serde(default)]
+        keep_input_open: bool,
+    },
     /// The container may run until then: see `lease`. To be given before `Start` to one that needs it.
     Lease {
         #[serde(flatten)]

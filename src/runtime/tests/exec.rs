@@ -2,10 +2,12 @@
 
 mod support;
 
-use runtime::container::{Error, ExecHandle, ExecStreams, Exit, FdStream, Status};
+use runtime::container::{AttachOptions, Error, ExecHandle, ExecStreams, Exit, FdStream, Status};
 use runtime::spec::ProcessSpec;
 use support::{Host, LONG};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+const ALL: AttachOptions = AttachOptions { stdin: true, stdout: true, stderr: true, keep_input_open: false };
 
 fn process(args: &[&str]) -> ProcessSpec {
     ProcessSpec { args: args.iter().map(|arg| (*arg).to_owned()).collect(), ..Default::default() }
@@ -196,7 +198,7 @@ async fn a_container_with_a_terminal_logs_and_takes_input() {
     let mut spec = host.shell("tty; stty size; read line; echo got $line");
     (spec.process.tty, spec.process.tty_rows, spec.process.tty_columns, spec.open_stdin) = (true, 20, 70, true);
     host.containers.create("a", &spec).await.expect("create");
-    let mut attached = host.containers.attach("a", true, true, true).await.expect("attach");
+    let mut attached = host.containers.attach("a", ALL).await.expect("attach");
     host.containers.start("a").await.expect("start");
     host.until_logged("a", "20 70").await;
     attached.write(b"hello\n").await.expect("write");
@@ -215,7 +217,7 @@ async fn attached_input_ends_when_it_is_closed_and_the_container_outlives_the_cl
     let mut spec = host.spec(&["sh", "-c", "cat; echo end; echo err >&2; sleep 0.2; echo late"]);
     spec.open_stdin = true;
     host.containers.create("a", &spec).await.expect("create");
-    let mut attached = host.containers.attach("a", true, true, true).await.expect("attach");
+    let mut attached = host.containers.attach("a", ALL).await.expect("attach");
     host.containers.start("a").await.expect("start");
     attached.write(b"one\ntwo\n").await.expect("write");
     attached.close_input().await.expect("close");
@@ -228,6 +230,21 @@ async fn attached_input_ends_when_it_is_closed_and_the_container_outlives_the_cl
     drop(attached);
     assert_eq!(host.wait("a").await.code, 0);
     assert!(host.log("a").await.contains("late\n"));
+}
+
+#[tokio::test]
+async fn input_that_is_kept_open_is_there_for_the_next_client() {
+    let host = Host::new().await;
+    let mut spec = host.spec(&["sh", "-c", "read a; read b; echo $a $b"]);
+    spec.open_stdin = true;
+    host.run("a", &spec).await;
+    for line in ["one\n", "two\n"] {
+        let options = AttachOptions { keep_input_open: true, ..ALL };
+        let (_output, mut input) = host.containers.attach("a", options).await.expect("attach").split();
+        input.write(line.as_bytes()).await.expect("write");
+    }
+    assert_eq!(host.wait("a").await.code, 0);
+    assert_eq!(host.log("a").await, "one two\n");
 }
 
 #[tokio::test]

@@ -33,18 +33,21 @@ impl Shim {
         client.ended |= events & libc::POLLERR != 0 || (events & libc::POLLHUP != 0 && client.input_over);
         match client.role {
             Role::Asking => self.request(index),
-            Role::Attached { stdin, .. } => self.attached_input(index, stdin),
+            Role::Attached { stdin, keep_input_open, .. } => self.attached_input(index, stdin, keep_input_open),
             Role::Starting | Role::Waiting | Role::Executing { .. } | Role::Answered => {}
         }
     }
 
-    fn attached_input(&mut self, index: usize, stdin: bool) {
+    fn attached_input(&mut self, index: usize, stdin: bool, keep_open: bool) {
         let client = &mut self.clients[index];
         let bytes = std::mem::take(&mut client.input);
         if !stdin {
             return;
         }
         if client.input_over {
+            if keep_open {
+                return;
+            }
             // The end of the program's input.
             while !self.input.is_empty() {
                 let before = self.input.len();
@@ -84,7 +87,7 @@ impl Shim {
             Request::Wait => self.clients[index].role = Role::Waiting,
             Request::Signal { signal, pid, all } => self.signal(index, signal, pid, all),
             Request::Exec { process } => self.exec(index, &process),
-            Request::Attach { stdin, stdout, stderr } => {
+            Request::Attach { stdin, stdout, stderr, keep_input_open } => {
                 let attached =
                     self.clients.iter().filter(|client| matches!(client.role, Role::Attached { .. })).count();
                 let client = &mut self.clients[index];
@@ -92,7 +95,7 @@ impl Shim {
                     return refuse(client, 0, &format!("{ATTACHED_MAX} clients are attached already"));
                 }
                 client.answer(&Response::Done);
-                client.role = Role::Attached { stdin, stdout, stderr };
+                client.role = Role::Attached { stdin, stdout, stderr, keep_input_open };
             }
             Request::Lease { lease } => {
                 let renewed = self.lease.renew(boot_ms(), lease);
