@@ -11,7 +11,7 @@ mod limits;
 mod stats;
 
 pub use devices::{DeviceKind, DeviceRule, default_rules, everything};
-pub use stats::{Stats, Usage};
+pub use stats::{BlockFigures, Stats, Usage};
 
 use std::io;
 use std::path::{Path, PathBuf};

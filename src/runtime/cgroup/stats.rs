@@ -24,8 +24,21 @@ pub struct Stats {
     pub oom_kills: u64,
     pub pids_current: u64,
     pub pids_limit: Option<u64>,
-    pub block_read_bytes: u64,
-    pub block_write_bytes: u64,
+    /// What each device read and wrote, by major and minor number.
+    pub blocks: BTreeMap<(u32, u32), BlockFigures>,
+    /// CPU time on each CPU; empty on v2, which does not keep it.
+    pub percpu_ns: Vec<u64>,
+    /// Times the memory limit was hit.
+    pub memory_failures: u64,
+}
+
+/// What was read from and written to one device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BlockFigures {
+    pub read_bytes: u64,
+    pub write_bytes: u64,
+    pub reads: u64,
+    pub writes: u64,
 }
 
 /// What those look at who look often and at many: three small files.
@@ -72,7 +85,9 @@ impl Cgroup {
         let text = |controller: &str, file: &str| self.v1(controller).map(|dir| text(&dir, file)).unwrap_or_default();
         let number = |controller: &str, file: &str| text(controller, file).trim().parse::<u64>().unwrap_or(0);
         let cpu = text("cpu", "cpu.stat");
-        let io = text("blkio", "blkio.throttle.io_service_bytes");
+        let bytes = text("blkio", "blkio.throttle.io_service_bytes");
+        let operations = text("blkio", "blkio.throttle.io_serviced");
+        let percpu = text("cpuacct", "cpuacct.usage_percpu");
         let limit = number("memory", "memory.limit_in_bytes");
         Stats {
             cpu_total_ns: number("cpuacct", "cpuacct.usage"),
@@ -88,8 +103,9 @@ impl Cgroup {
             oom_kills: 0,
             pids_current: number("pids", "pids.current"),
             pids_limit: text("pids", "pids.max").trim().parse().ok(),
-            block_read_bytes: v1_io(&io, "Read"),
-            block_write_bytes: v1_io(&io, "Write"),
+            blocks: v1_blocks(&bytes, &operations),
+            percpu_ns: percpu.split_whitespace().filter_map(|word| word.parse().ok()).collect(),
+            memory_failures: number("memory", "memory.failcnt"),
         }
     }
 }
@@ -98,7 +114,6 @@ fn stats_v2(dir: &Path) -> Stats {
     let number = |file: &str| text(dir, file).trim().parse::<u64>().ok();
     let cpu = text(dir, "cpu.stat");
     let micros = |key: &str| field(&cpu, key).unwrap_or(0).saturating_mul(1_000);
-    let io = text(dir, "io.stat");
     Stats {
         cpu_total_ns: micros("usage_usec"),
         cpu_user_ns: micros("user_usec"),
@@ -113,8 +128,9 @@ fn stats_v2(dir: &Path) -> Stats {
         oom_kills: 0,
         pids_current: number("pids.current").unwrap_or(0),
         pids_limit: number("pids.max"),
-        block_read_bytes: v2_io(&io, "rbytes="),
-        block_write_bytes: v2_io(&io, "wbytes="),
+        blocks: v2_blocks(&text(dir, "io.stat")),
+        percpu_ns: Vec::new(),
+        memory_failures: field(&text(dir, "memory.events"), "max").unwrap_or(0),
     }
 }
 
@@ -131,19 +147,42 @@ fn table(text: &str) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// `8:0 Read 4096` lines.
-fn v1_io(text: &str, word: &str) -> u64 {
-    text.lines()
-        .filter_map(|line| {
-            let mut parts = line.split(' ').skip(1);
-            (parts.next()? == word).then(|| parts.next()?.parse::<u64>().ok())?
-        })
-        .sum()
+fn device(text: &str) -> Option<(u32, u32)> {
+    let (major, minor) = text.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// `8:0 rbytes=4096 wbytes=0 ...` lines.
-fn v2_io(text: &str, key: &str) -> u64 {
-    text.split_whitespace().filter_map(|part| part.strip_prefix(key)?.parse::<u64>().ok()).sum()
+/// `8:0 Read 4096` lines, of bytes and of operations.
+fn v1_blocks(bytes: &str, operations: &str) -> BTreeMap<(u32, u32), BlockFigures> {
+    let mut out: BTreeMap<(u32, u32), BlockFigures> = BTreeMap::new();
+    for (text, of_bytes) in [(bytes, true), (operations, false)] {
+        for line in text.lines() {
+            let mut parts = line.split(' ');
+            let (Some(device), Some(word)) = (parts.next().and_then(device), parts.next()) else { continue };
+            let Some(value) = parts.next().and_then(|value| value.parse().ok()) else { continue };
+            let figures = out.entry(device).or_default();
+            match (word, of_bytes) {
+                ("Read", true) => figures.read_bytes = value,
+                ("Write", true) => figures.write_bytes = value,
+                ("Read", false) => figures.reads = value,
+                ("Write", false) => figures.writes = value,
+                // Sums, and the same by another division.
+                _ => {}
+            }
+        }
+    }
+    out
+}
+
+/// `8:0 rbytes=4096 wbytes=0 rios=1 wios=0 ...` lines.
+fn v2_blocks(text: &str) -> BTreeMap<(u32, u32), BlockFigures> {
+    let line = |line: &str| {
+        let (name, rest) = line.split_once(' ')?;
+        let value = |key: &str| rest.split(' ').find_map(|part| part.strip_prefix(key)?.parse().ok()).unwrap_or(0);
+        let (read_bytes, write_bytes) = (value("rbytes="), value("wbytes="));
+        Some((device(name)?, BlockFigures { read_bytes, write_bytes, reads: value("rios="), writes: value("wios=") }))
+    };
+    text.lines().filter_map(line).collect()
 }
 
 #[cfg(test)]
@@ -160,7 +199,7 @@ mod tests {
             ("memory.current", "4096\n"),
             ("memory.max", "max\n"),
             ("memory.stat", "anon 1\ninactive_file 2\n"),
-            ("memory.events", "oom_kill 1\n"),
+            ("memory.events", "max 4\noom_kill 1\n"),
             ("pids.current", "3\n"),
             ("pids.max", "10\n"),
             ("io.stat", "8:0 rbytes=100 wbytes=50 rios=1\n8:16 rbytes=1 wbytes=2 rios=1\n"),
@@ -171,7 +210,9 @@ mod tests {
         assert_eq!((stats.cpu_total_ns, stats.throttled_ns), (7_000, 9_000));
         assert_eq!((stats.memory_usage, stats.memory_limit, stats.oom_kills), (4096, None, 1));
         assert_eq!((stats.pids_current, stats.pids_limit), (3, Some(10)));
-        assert_eq!((stats.block_read_bytes, stats.block_write_bytes), (101, 52));
+        assert_eq!(stats.memory_failures, 4);
+        let figures = BlockFigures { read_bytes: 100, write_bytes: 50, reads: 1, writes: 0 };
+        assert_eq!((stats.blocks.len(), stats.blocks[&(8, 0)]), (2, figures));
         assert_eq!(stats.memory_stat["inactive_file"], 2);
         let usage = Cgroup::new(Hierarchy::V2 { root: root.path().into() }, "/a").expect("path").usage();
         assert_eq!(usage, Some(Usage { cpu_total_ns: 7_000, memory_bytes: 4094 }));
@@ -198,8 +239,10 @@ mod tests {
     }
 
     #[test]
-    fn v1_block_figures_add_up_over_devices() {
-        let text = "8:0 Read 10\n8:0 Write 5\n8:16 Read 1\nTotal 16\n";
-        assert_eq!((v1_io(text, "Read"), v1_io(text, "Write")), (11, 5));
+    fn v1_block_figures_are_told_by_device() {
+        let bytes = "8:0 Read 10\n8:0 Write 5\n8:0 Total 15\n8:16 Read 1\nTotal 16\n";
+        let blocks = v1_blocks(bytes, "8:0 Read 2\n8:0 Write 3\n");
+        assert_eq!(blocks[&(8, 0)], BlockFigures { read_bytes: 10, write_bytes: 5, reads: 2, writes: 3 });
+        assert_eq!(blocks[&(8, 16)].read_bytes, 1);
     }
 }

@@ -6,10 +6,12 @@
 //! Called by the agent. Must never call libcontainer, which is unsafe in a threaded process.
 
 mod exec;
+mod figures;
 mod link;
 mod logs;
 mod recover;
 mod spawner;
+mod top;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -24,10 +26,12 @@ use tokio::time::timeout;
 
 pub use crate::shim::{Exit, Output};
 pub use exec::{AttachOptions, Attached, AttachedInput, AttachedOutput, ExecHandle, ExecStreams, FdStream};
+pub use figures::{Figures, NetworkFigures};
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use recover::{Found, Recovered};
+pub use top::Process;
 
-use crate::cgroup::{Cgroup, CgroupError, Hierarchy, Stats, Usage};
+use crate::cgroup::{Cgroup, CgroupError, Hierarchy, Usage};
 use crate::shim::Arguments;
 use crate::shim::lease::Lease;
 use crate::shim::protocol::{EXIT_FILE, Request, Response, SPEC_FILE};
@@ -376,6 +380,11 @@ impl Containers {
         self.freeze(id, false).await
     }
 
+    /// Whether its processes stand still, without asking its shim. A container that is gone does not.
+    pub fn is_paused(&self, id: &str) -> bool {
+        self.cgroup(id).is_ok_and(|cgroup| cgroup.is_frozen())
+    }
+
     async fn freeze(&self, id: &str, frozen: bool) -> Result<()> {
         let refused = |message: &str| Error::Refused { id: id.to_owned(), message: message.to_owned() };
         match (self.status(id).await?, frozen) {
@@ -388,28 +397,11 @@ impl Containers {
         blocking(move || cgroup.freeze(frozen)).await?.map_err(Error::from)
     }
 
-    /// Figures of a running container.
-    pub async fn stats(&self, id: &str) -> Result<Stats> {
-        match self.status(id).await? {
-            Status::Created { .. } | Status::Running { .. } | Status::Paused { .. } => {}
-            Status::Exited(_) => {
-                return Err(Error::Refused { id: id.to_owned(), message: "it is not running".to_owned() });
-            }
-        }
-        let cgroup = self.cgroup(id)?;
-        blocking(move || cgroup.stats()).await
-    }
-
     /// CPU time and memory of many running containers at once; what is gone is left out.
     pub async fn usage(&self, ids: Vec<String>) -> Result<BTreeMap<String, Usage>> {
         let cgroups: Vec<(String, Cgroup)> =
             ids.into_iter().map(|id| self.cgroup(&id).map(|cgroup| (id, cgroup))).collect::<Result<_>>()?;
         blocking(move || cgroups.into_iter().filter_map(|(id, cgroup)| Some((id, cgroup.usage()?))).collect()).await
-    }
-
-    /// Process ids inside, as the host numbers them (`docker top`).
-    pub fn processes(&self, id: &str) -> Result<Vec<i32>> {
-        Ok(self.cgroup(id)?.processes())
     }
 
     /// Removes everything of a container that has ended or was never started. Unknown ids are success.

@@ -128,7 +128,7 @@ async fn a_container_is_killed_although_its_shim_stands_still() {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim), nix::sys::signal::SIGSTOP).expect("stop");
     let exit = tokio::time::timeout(LONG, host.containers.kill("a")).await.expect("in time").expect("kill");
     assert!(exit.error.is_some(), "{exit:?}");
-    assert!(host.containers.processes("a").expect("processes").is_empty());
+    assert!(host.containers.top("a").await.expect("processes").is_empty());
 }
 
 #[tokio::test]
@@ -154,7 +154,7 @@ async fn a_check_ends_with_its_caller_and_another_process_does_not() {
     }
     // The first process, and the shell and its child that are free.
     let left = tokio::time::timeout(LONG, async {
-        while host.containers.processes("a").expect("processes").len() != 3 {
+        while host.containers.top("a").await.expect("processes").len() != 3 {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     });
@@ -283,7 +283,7 @@ async fn an_exec_joins_a_container_with_groups_of_its_own_where_its_first_proces
     let (exit, out, err) =
         finish(host.containers.exec("a", &process(&["cat", "/proc/self/cgroup"])).await.expect("exec")).await;
     assert_eq!((exit.code, out.as_str(), err.as_str()), (0, "0::/init\n", ""));
-    assert_eq!(host.containers.stats("a").await.expect("stats").memory_limit, Some(64 << 20));
+    assert_eq!(host.containers.figures("a").await.expect("figures").container.memory_limit, Some(64 << 20));
     host.containers.kill("a").await.expect("kill");
     host.wait("a").await;
     host.containers.delete("a").await.expect("the groups below go with it");

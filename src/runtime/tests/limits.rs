@@ -25,7 +25,7 @@ async fn limits_are_written_and_enforced() {
     spec.process.args = vec!["sh".into(), "-c".into(), "echo up; sleep 1000".into()];
     host.run("a", &spec).await;
     host.until_logged("a", "up").await;
-    let stats = host.containers.stats("a").await.expect("stats");
+    let stats = host.containers.figures("a").await.expect("figures").container;
     assert_eq!((stats.pids_limit, stats.memory_limit), (Some(5), Some(32 << 20)));
     assert!(stats.pids_current >= 1 && stats.memory_usage > 0, "{stats:?}");
     let dirs = cgroup_dirs(&format!("{}/a", host.cgroup_parent));
@@ -50,7 +50,7 @@ async fn a_busy_program_is_slowed_to_its_share_and_its_time_is_counted() {
     host.run("a", &spec).await;
     let slowed = tokio::time::timeout(support::LONG, async {
         loop {
-            let stats = host.containers.stats("a").await.expect("stats");
+            let stats = host.containers.figures("a").await.expect("figures").container;
             if stats.throttled_periods >= 3 {
                 return stats;
             }
