@@ -7,6 +7,7 @@
 
 mod exec;
 mod figures;
+mod files;
 mod link;
 mod logs;
 mod recover;
@@ -22,11 +23,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 pub use crate::shim::{Exit, Output};
 pub use exec::{AttachOptions, Attached, AttachedInput, AttachedOutput, ExecHandle, ExecStreams, FdStream};
 pub use figures::{Figures, NetworkFigures};
+pub use files::{Archive, Change, ChangeKind, FilesError, PathStat, WriteOptions};
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use recover::{Found, Recovered};
 pub use top::Process;
@@ -34,7 +37,7 @@ pub use top::Process;
 use crate::cgroup::{Cgroup, CgroupError, Hierarchy, Usage};
 use crate::shim::Arguments;
 use crate::shim::lease::Lease;
-use crate::shim::protocol::{EXIT_FILE, Request, Response, SPEC_FILE};
+use crate::shim::protocol::{EXIT_FILE, LOG_FILE, Request, Response, SPEC_FILE};
 use crate::spec::ContainerSpec;
 use link::Link;
 use spawner::Spawner;
@@ -126,6 +129,8 @@ struct Inner {
     hierarchy: Hierarchy,
     spawner: Spawner,
     watches: Watches,
+    /// Copies to and from containers that are under way.
+    files: Arc<Semaphore>,
 }
 
 /// A container that exists.
@@ -157,7 +162,8 @@ impl Containers {
             ..options
         };
         let spawner = Spawner::new(options.shim_command.clone());
-        Ok(Self { inner: Arc::new(Inner { options, hierarchy, spawner, watches: Watches::default() }) })
+        let files = Arc::new(Semaphore::new(files::FILES_AT_ONCE_MAX));
+        Ok(Self { inner: Arc::new(Inner { options, hierarchy, spawner, watches: Watches::default(), files }) })
     }
 
     /// Makes a container; its program waits for [`Self::start`].
@@ -441,6 +447,11 @@ impl Containers {
             }
             tokio::time::sleep(Duration::from_millis(SHIMS_LOOK_MS)).await;
         }
+    }
+
+    /// The current file of its log, which others come before (Docker API, `LogPath`).
+    pub fn log_path(&self, id: &str) -> PathBuf {
+        self.state_dir(id).join(LOG_FILE)
     }
 
     /// Ids of all containers that have a directory, in order.

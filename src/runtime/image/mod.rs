@@ -18,7 +18,7 @@ mod disk;
 mod error;
 #[cfg(test)]
 mod kill_tests;
-mod layer;
+pub(crate) mod layer;
 mod manifest;
 mod platform;
 mod reference;
@@ -27,7 +27,7 @@ mod snapshot;
 mod store;
 #[cfg(test)]
 mod testing;
-mod tree;
+pub(crate) mod tree;
 
 pub use archive::{ImportOptions, Loaded};
 pub use auth::RegistryAuth;
@@ -37,5 +37,5 @@ pub use error::{ImageError, Result};
 pub use platform::Platform;
 pub use reference::{DEFAULT_REGISTRY, DEFAULT_TAG, Reference};
 pub use registry::{PullProgress, PullState, Resolved, RetryPolicy};
-pub use snapshot::{Prepared, Rootfs};
+pub use snapshot::{Prepared, RootParts, Rootfs};
 pub use store::{Image, ImageStore, Pruned, Removed, StoreOptions};

@@ -31,28 +31,33 @@ const RACES_MAX: u32 = 10_000;
 const DEPTH_MAX: usize = 200;
 
 /// The directory nothing leaves.
-pub(super) struct InRoot {
+pub(crate) struct InRoot {
     root: OwnedFd,
     /// Parts of the path of the root on the host.
     root_parts: usize,
 }
 
 impl InRoot {
-    pub(super) fn new(root: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn new(root: OwnedFd) -> io::Result<Self> {
         let root_parts = host_path_parts(&root)?;
         Ok(Self { root, root_parts })
     }
 
     /// The root itself.
-    pub(super) fn root(&self) -> &OwnedFd {
+    pub(crate) fn root(&self) -> &OwnedFd {
         &self.root
     }
 
     /// Opens an existing directory; links on the way stay inside.
-    pub(super) fn open_dir(&self, path: &[u8]) -> io::Result<OwnedFd> {
+    pub(crate) fn open_dir(&self, path: &[u8]) -> io::Result<OwnedFd> {
+        self.open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+    }
+
+    /// Opens what is there; links stay inside, and the last part is followed unless `flags` say otherwise.
+    pub(crate) fn open(&self, path: &[u8], flags: OFlag) -> io::Result<OwnedFd> {
         let path = if path.is_empty() { b"." } else { path };
         let how = OpenHow::new()
-            .flags(OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .flags(flags | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         for _ in 0..RACES_MAX {
             match openat2(self.root.as_raw_fd(), os(path), how) {
@@ -65,7 +70,7 @@ impl InRoot {
     }
 
     /// Opens a directory to put something into, and makes what is missing of it.
-    pub(super) fn open_or_make_dir(&self, path: &[u8]) -> io::Result<OwnedFd> {
+    pub(crate) fn open_or_make_dir(&self, path: &[u8]) -> io::Result<OwnedFd> {
         let dir = self.find_or_make_dir(path)?;
         if host_path_parts(&dir)? > self.root_parts + DEPTH_MAX {
             return Err(io::Error::other(format!("more than {DEPTH_MAX} directories within each other")));
@@ -106,7 +111,7 @@ fn host_path_parts(dir: &OwnedFd) -> io::Result<usize> {
 }
 
 /// What is at `name`, itself and not where it links to.
-pub(super) fn stat(parent: &OwnedFd, name: &[u8]) -> io::Result<Option<FileStat>> {
+pub(crate) fn stat(parent: &OwnedFd, name: &[u8]) -> io::Result<Option<FileStat>> {
     match fstatat(Some(parent.as_raw_fd()), os(name), AtFlags::AT_SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(stat)),
         Err(Errno::ENOENT) => Ok(None),
@@ -114,12 +119,12 @@ pub(super) fn stat(parent: &OwnedFd, name: &[u8]) -> io::Result<Option<FileStat>
     }
 }
 
-pub(super) fn is_dir(stat: &FileStat) -> bool {
+pub(crate) fn is_dir(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
 }
 
 /// Makes a new file for writing.
-pub(super) fn create_file(parent: &OwnedFd, name: &[u8]) -> io::Result<File> {
+pub(crate) fn create_file(parent: &OwnedFd, name: &[u8]) -> io::Result<File> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let fd = openat(Some(parent.as_raw_fd()), os(name), flags, Mode::from_bits_truncate(0o600)).map_err(errno)?;
     // SAFETY: openat just gave us this descriptor; nothing else owns it.
@@ -127,7 +132,7 @@ pub(super) fn create_file(parent: &OwnedFd, name: &[u8]) -> io::Result<File> {
 }
 
 /// Makes whatever the entry is but files and hard links.
-pub(super) fn make_node(parent: &OwnedFd, name: &[u8], entry: &Entry) -> io::Result<()> {
+pub(crate) fn make_node(parent: &OwnedFd, name: &[u8], entry: &Entry) -> io::Result<()> {
     let at = Some(parent.as_raw_fd());
     let private = Mode::from_bits_truncate(0o600);
     let device = || makedev(entry.major.into(), entry.minor.into());
@@ -143,30 +148,30 @@ pub(super) fn make_node(parent: &OwnedFd, name: &[u8], entry: &Entry) -> io::Res
 }
 
 /// Gives `name` in `parent` a second name.
-pub(super) fn hard_link(from: &OwnedFd, from_name: &[u8], parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
+pub(crate) fn hard_link(from: &OwnedFd, from_name: &[u8], parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
     linkat(Some(from.as_raw_fd()), os(from_name), Some(parent.as_raw_fd()), os(name), AtFlags::empty()).map_err(errno)
 }
 
 /// Owner, of a link itself.
-pub(super) fn chown(parent: &OwnedFd, name: &[u8], uid: u32, gid: u32) -> io::Result<()> {
+pub(crate) fn chown(parent: &OwnedFd, name: &[u8], uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
     fchownat(Some(parent.as_raw_fd()), os(name), uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(errno)
 }
 
 /// Permissions of what is known not to be a link.
-pub(super) fn chmod(parent: &OwnedFd, name: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn chmod(parent: &OwnedFd, name: &[u8], mode: u32) -> io::Result<()> {
     fchmodat(Some(parent.as_raw_fd()), os(name), Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)
         .map_err(errno)
 }
 
 /// Modification time, of a link itself; the access time is the same.
-pub(super) fn set_mtime(parent: &OwnedFd, name: &[u8], seconds: i64, ns: i64) -> io::Result<()> {
+pub(crate) fn set_mtime(parent: &OwnedFd, name: &[u8], seconds: i64, ns: i64) -> io::Result<()> {
     let time = TimeSpec::new(seconds, ns);
     utimensat(Some(parent.as_raw_fd()), os(name), &time, &time, UtimensatFlags::NoFollowSymlink).map_err(errno)
 }
 
 /// An extended attribute, of a link itself.
-pub(super) fn set_xattr(parent: &OwnedFd, name: &[u8], key: &[u8], value: &[u8]) -> io::Result<()> {
+pub(crate) fn set_xattr(parent: &OwnedFd, name: &[u8], key: &[u8], value: &[u8]) -> io::Result<()> {
     let path = [format!("/proc/self/fd/{}/", parent.as_raw_fd()).as_bytes(), name].concat();
     let (path, key) = (CString::new(path)?, CString::new(key)?);
     // SAFETY: both strings end in a zero byte, the value is valid for its length; the kernel keeps none of them.
@@ -175,7 +180,7 @@ pub(super) fn set_xattr(parent: &OwnedFd, name: &[u8], key: &[u8], value: &[u8])
 }
 
 /// Opens a directory of the host.
-pub(super) fn open_host_dir(path: &Path) -> io::Result<OwnedFd> {
+pub(crate) fn open_host_dir(path: &Path) -> io::Result<OwnedFd> {
     use std::os::unix::fs::OpenOptionsExt;
     let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC).open(path)?;
     Ok(file.into())

@@ -5,7 +5,7 @@
 //! those named by a committed image are trusted at start.
 
 mod decompress;
-mod in_root;
+pub(crate) mod in_root;
 mod kept;
 pub(crate) mod overlay;
 pub(crate) mod tar_stream;

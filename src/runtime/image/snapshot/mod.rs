@@ -38,6 +38,16 @@ pub struct Prepared {
     pub mounted: bool,
 }
 
+/// The directories of an overlay (kernel documentation, filesystems/overlayfs.rst).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootParts {
+    /// Of the image's layers, topmost first.
+    pub lower: Vec<PathBuf>,
+    /// What the container has written.
+    pub upper: PathBuf,
+    pub work: PathBuf,
+}
+
 /// `snapshot.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotMeta {
@@ -114,6 +124,16 @@ impl ImageStore {
             Prepared { mounted: mounts.contains(&path), path, container_id: meta.container_id, image_id: meta.image }
         };
         Ok(metas.into_iter().map(prepared).collect())
+    }
+
+    /// What the root of a container is made of; `None` when none was prepared.
+    pub fn parts(&self, container_id: &str) -> Option<RootParts> {
+        let meta = self.inner.state().snapshots.get(container_id).cloned()?;
+        Some(RootParts {
+            lower: meta.chain_ids.iter().rev().map(|id| self.inner.layers.diff_dir(id)).collect(),
+            upper: self.inner.snapshots_dir().join(container_id).join("upper"),
+            work: self.inner.snapshots_dir().join(container_id).join("work"),
+        })
     }
 
     /// From here on the layers stay.
