@@ -167,6 +167,12 @@ pub trait Engine: Send + Sync + 'static {
     /// other.
     fn judged(&self, task: TaskId, health: Health, failures: u32);
 
+    /// Waits while the task's container is paused; true if it had to.
+    fn unpaused(&self, task: TaskId) -> BoxFuture<'static, bool> {
+        let _ = task;
+        Box::pin(std::future::ready(false))
+    }
+
     /// What is there of this task.
     fn find(&self, task: Arc<Task>) -> BoxFuture<'static, Found>;
 

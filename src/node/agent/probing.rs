@@ -137,8 +137,19 @@ impl Watch {
         }
     }
 
-    /// One run, when it is its turn.
+    /// One run, when it is its turn. A container that is paused is not judged (as in Docker): what failed while it stood
+    /// still is done again.
     async fn probe(&self, timeout: Duration) -> Option<Probed> {
+        loop {
+            self.engine.unpaused(self.task).await;
+            let probed = self.probe_once(timeout).await?;
+            if probed.good || !self.engine.unpaused(self.task).await {
+                return Some(probed);
+            }
+        }
+    }
+
+    async fn probe_once(&self, timeout: Duration) -> Option<Probed> {
         let turns = match &self.subject {
             Subject::Health(_) => &self.turns.programs,
             Subject::Readiness(probe) | Subject::Liveness(probe) => match probe.action {

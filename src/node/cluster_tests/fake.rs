@@ -31,6 +31,9 @@ pub struct FakeEngine {
     remnants: Mutex<BTreeSet<TaskId>>,
     /// Programs in containers do not answer probes.
     pub mute: AtomicBool,
+    /// All containers are paused, and how many probes have waited for one that was.
+    pub paused: watch::Sender<bool>,
+    pub held: watch::Sender<u32>,
     /// What all tasks share was given back since the last start.
     pub closed: AtomicBool,
 }
@@ -158,6 +161,17 @@ impl Engine for Shared {
     }
 
     fn judged(&self, _: TaskId, _: Health, _: u32) {}
+
+    fn unpaused(&self, _: TaskId) -> BoxFuture<'static, bool> {
+        let (engine, mut paused) = (self.0.clone(), self.0.paused.subscribe());
+        Box::pin(async move {
+            let waited = *paused.borrow();
+            if waited {
+                engine.held.send_modify(|held| *held += 1);
+            }
+            paused.wait_for(|paused| !*paused).await.is_ok() && waited
+        })
+    }
 
     fn find(&self, task: Arc<Task>) -> BoxFuture<'static, Found> {
         let engine = self.0.clone();

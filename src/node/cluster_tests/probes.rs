@@ -59,3 +59,19 @@ async fn a_task_that_is_not_alive_is_replaced() {
     hosts[1].engine.mute.store(false, Ordering::Relaxed);
     hosts[0].until("another runs", |view| running(view, web).iter().any(|other| other.id != task)).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_is_not_judged_while_its_container_is_paused() {
+    let hosts = cluster(29, &[NodeRole::Worker]).await;
+    let once = Probe { failures: 1, ..often() };
+    let web = service(&hosts, |task| task.container.readiness = Some(once)).await;
+    hosts[0].until("it is ready", |view| is_up(view, web)).await;
+    let engine = &hosts[1].engine;
+    engine.paused.send_replace(true);
+    engine.held.subscribe().wait_for(|held| *held > 0).await.expect("a probe waits");
+    engine.mute.store(true, Ordering::Relaxed);
+    let view = hosts[0].until("it is known", |view| running(view, web).len() == 1).await;
+    assert!(is_up(&view, web), "nobody asks it");
+    engine.paused.send_replace(false);
+    hosts[0].until("it is asked again", |view| !is_up(view, web)).await;
+}

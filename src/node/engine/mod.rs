@@ -38,6 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use swarm_core::TaskId;
 use swarm_core::model::{Health, ProbeAction, PublishMode, Task};
+use tokio::sync::broadcast::error::RecvError;
 
 /// Label that names a task as people see it (as Docker's).
 pub const NAME_LABEL: &str = "com.docker.swarm.task.name";
@@ -232,6 +233,21 @@ impl Engine for LocalEngine {
             let owners = engine.volumes.owners().await.unwrap_or_default();
             let all: BTreeSet<TaskId> = tasks.chain(owners.iter().filter_map(|id| id.parse().ok())).collect();
             all.into_iter().collect()
+        })
+    }
+
+    fn unpaused(&self, task: TaskId) -> BoxFuture<'static, bool> {
+        let (containers, mut events) = (self.containers.clone(), self.events.listen());
+        Box::pin(async move {
+            let (id, mut waited) = (container_id(task), false);
+            while containers.is_paused(&id) {
+                waited = true;
+                // It goes on, or ends, with an event; whatever it was, and if some were missed, the next look tells.
+                if matches!(events.recv().await, Err(RecvError::Closed)) {
+                    break;
+                }
+            }
+            waited
         })
     }
 
