@@ -108,7 +108,7 @@ impl Events {
 }
 
 /// Nanoseconds since 1970.
-pub(super) fn now_ns() -> i64 {
+pub fn now_ns() -> i64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }

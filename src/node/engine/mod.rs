@@ -15,7 +15,7 @@ mod reach;
 mod secrets;
 mod spec;
 
-pub use events::{Check, Checks, Event, Events};
+pub use events::{Check, Checks, Event, Events, now_ns};
 pub use net::{Net, NetSettings};
 pub use notes::{NetworkNote, Notes};
 pub use secrets::SecretFiles;
@@ -70,12 +70,34 @@ impl LocalEngine {
 
     /// An event of a container, with what Docker's carry: image, name, labels.
     pub fn tell(&self, action: &str, id: &str, more: &[(&str, String)]) {
-        let Ok(spec) = self.containers.spec(id) else { return };
+        let Some(mut attributes) = self.attributes(id) else { return };
+        attributes.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        self.events.tell("container", action, id, attributes);
+    }
+
+    /// What events of a container carry; `None` when there is no such container.
+    fn attributes(&self, id: &str) -> Option<BTreeMap<String, String>> {
+        let spec = self.containers.spec(id).ok()?;
         let mut attributes = spec.labels.clone();
         attributes.insert("image".to_owned(), Notes::of(&spec).image);
         attributes.insert("name".to_owned(), spec.labels.get(NAME_LABEL).cloned().unwrap_or_default());
-        attributes.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
-        self.events.tell("container", action, id, attributes);
+        Some(attributes)
+    }
+
+    /// Kills a task's container if it runs, and removes it with all the task has on this host. The agent takes it for
+    /// the task's end.
+    pub async fn remove_container(&self, id: &str) -> Result<(), String> {
+        let spec = self.containers.spec(id).map_err(|error| crate::error::chain(&error))?;
+        let task = spec.labels.get(TASK_LABEL).and_then(|task| task.parse().ok());
+        let task = task.ok_or_else(|| format!("container {id} is not of a task"))?;
+        if matches!(self.containers.status(id).await, Ok(Status::Running { .. } | Status::Paused { .. })) {
+            self.tell("kill", id, &[("signal", libc::SIGKILL.to_string())]);
+        }
+        self.clean_task(task).await;
+        match self.containers.spec(id) {
+            Ok(_) => Err(format!("container {id} could not be removed: the daemon's log says why")),
+            Err(_) => Ok(()),
+        }
     }
 }
 
@@ -214,6 +236,21 @@ impl Engine for LocalEngine {
         }
     }
 
+    fn unpaused(&self, task: TaskId) -> BoxFuture<'static, bool> {
+        let (containers, mut events) = (self.containers.clone(), self.events.listen());
+        Box::pin(async move {
+            let (id, mut waited) = (container_id(task), false);
+            while containers.is_paused(&id) {
+                waited = true;
+                // It goes on, or ends, with an event; whatever it was, and if some were missed, the next look tells.
+                if matches!(events.recv().await, Err(RecvError::Closed)) {
+                    break;
+                }
+            }
+            waited
+        })
+    }
+
     fn find(&self, task: Arc<Task>) -> BoxFuture<'static, Found> {
         let containers = self.containers.clone();
         Box::pin(async move { ending::find(&containers, &task).await })
@@ -233,21 +270,6 @@ impl Engine for LocalEngine {
             let owners = engine.volumes.owners().await.unwrap_or_default();
             let all: BTreeSet<TaskId> = tasks.chain(owners.iter().filter_map(|id| id.parse().ok())).collect();
             all.into_iter().collect()
-        })
-    }
-
-    fn unpaused(&self, task: TaskId) -> BoxFuture<'static, bool> {
-        let (containers, mut events) = (self.containers.clone(), self.events.listen());
-        Box::pin(async move {
-            let (id, mut waited) = (container_id(task), false);
-            while containers.is_paused(&id) {
-                waited = true;
-                // It goes on, or ends, with an event; whatever it was, and if some were missed, the next look tells.
-                if matches!(events.recv().await, Err(RecvError::Closed)) {
-                    break;
-                }
-            }
-            waited
         })
     }
 

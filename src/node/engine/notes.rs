@@ -2,6 +2,7 @@
 //! the daemon and for the API. Not labels, which are the user's.
 
 use super::{EngineError, line};
+use crate::agent::probing;
 use overlay::AttachSpec;
 use runtime::image::Image;
 use runtime::spec::ContainerSpec;
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use swarm_core::NetworkId;
-use swarm_core::model::{HealthConfig, MountSource, PortConfig, Task, clean_path};
+use swarm_core::model::{DnsConfig, HealthConfig, MountSource, PortConfig, Task, clean_path};
 
 /// Name of the annotation.
 const ANNOTATION: &str = "swarm.engine";
@@ -32,6 +33,19 @@ pub struct Notes {
     pub volumes: BTreeMap<PathBuf, String>,
     /// Ports of this node that lead to the container.
     pub ports: Vec<PortConfig>,
+    /// How many of the program's words are the entrypoint; the rest is the command.
+    pub entrypoint_words: usize,
+    /// `80/tcp`, of the image.
+    pub exposed: Vec<String>,
+    /// Paths that the image declares a volume for.
+    pub declared_volumes: Vec<String>,
+    /// The health check that is made, of task and image together.
+    pub checked: Option<HealthConfig>,
+    /// Seconds to stop in; `None` is the default.
+    pub stop_grace_s: Option<i64>,
+    pub dns: DnsConfig,
+    /// `name:address`, beside those of the network.
+    pub extra_hosts: Vec<String>,
 }
 
 /// A container's place on a network.
@@ -42,6 +56,9 @@ pub struct NetworkNote {
     pub addr: IpAddr,
     pub prefix_len: u8,
     pub gateway: IpAddr,
+    /// Its further names there.
+    #[serde(default)]
+    pub aliases: Vec<String>,
 }
 
 impl Notes {
@@ -55,6 +72,7 @@ impl Notes {
                 addr: attachment.addr,
                 prefix_len: network.subnet.prefix_len(),
                 gateway: network.gateway,
+                aliases: attachment.aliases.clone(),
             })
         });
         let named = task.spec.container.mounts.iter().filter_map(|mount| match &mount.source {
@@ -74,6 +92,17 @@ impl Notes {
             networks: networks.collect(),
             volumes: own.chain(named).collect(),
             ports: attached.host_ports.clone(),
+            entrypoint_words: super::spec::entrypoint(task, image).len(),
+            exposed: image.config.exposed_ports.clone(),
+            declared_volumes: image.config.volumes.clone(),
+            checked: probing::merge(task.spec.container.health_check.as_ref(), image.config.healthcheck.clone()),
+            stop_grace_s: task
+                .spec
+                .container
+                .stop_grace_period
+                .map(|time| i64::try_from(time.as_secs()).unwrap_or(i64::MAX)),
+            dns: task.spec.container.dns.clone(),
+            extra_hosts: task.spec.container.hosts.clone(),
         }
     }
 

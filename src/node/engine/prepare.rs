@@ -137,8 +137,8 @@ impl LocalEngine {
 
     pub(super) async fn clean_task(&self, task: TaskId) {
         let id = container_id(task);
-        if self.containers.spec(&id).is_ok() {
-            self.tell("destroy", &id, &[]);
+        let known = self.attributes(&id);
+        if known.is_some() {
             if let Err(error) = self.containers.kill(&id).await {
                 tracing::debug!(%task, error = %crate::error::chain(&error), "nothing to kill");
             }
@@ -165,6 +165,9 @@ impl LocalEngine {
         });
         if let Err(error) = removed.await {
             tracing::warn!(%task, %error, "files of a task were not removed");
+        }
+        if let Some(attributes) = known {
+            self.events.tell("container", "destroy", &id, attributes);
         }
     }
 }

@@ -53,13 +53,20 @@ pub fn container(task: &Task, image: &Image, rootfs: &Path) -> Result<ContainerS
     })
 }
 
+/// `command` replaces the image's.
+pub(super) fn entrypoint<'a>(task: &'a Task, image: &'a Image) -> &'a [String] {
+    match task.spec.container.command.as_slice() {
+        [] => &image.config.entrypoint,
+        own => own,
+    }
+}
+
 /// `command` replaces the image's entrypoint and drops its command; `args` replace the command alone.
 fn process(task: &Task, image: &Image) -> Result<ProcessSpec, EngineError> {
     let spec = &task.spec.container;
-    let entrypoint = if spec.command.is_empty() { &image.config.entrypoint } else { &spec.command };
     let own_command = !spec.command.is_empty() || !spec.args.is_empty();
     let command = if own_command { &spec.args } else { &image.config.cmd };
-    let args: Vec<String> = entrypoint.iter().chain(command).cloned().collect();
+    let args: Vec<String> = entrypoint(task, image).iter().chain(command).cloned().collect();
     if args.is_empty() {
         return Err(EngineError(format!("image {} has no command, and none was given", spec.image)));
     }
