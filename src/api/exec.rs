@@ -8,22 +8,14 @@ use crate::call::{Call, Outcome, created, empty, ok};
 use crate::containers;
 use crate::error::ApiError;
 use crate::json::{Fields, Object};
-use crate::logs::{framed, number};
-use crate::ports::{ExecRequest, Failure, LogStream};
+use crate::ports::{ExecRequest, Failure};
 use crate::routes::unknown_below;
-use axum::body::Body;
-use axum::http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse as _, Response};
-use bytes::{Bytes, BytesMut};
+use crate::stream::{self, DetachKeys, Ended, Output, Pump};
+use axum::http::StatusCode;
+use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use futures_util::{StreamExt as _, stream};
-use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -31,10 +23,6 @@ use tokio_util::sync::CancellationToken;
 const EXECS_MAX: usize = 1024;
 /// Requests that may wait for the records.
 const JOBS_QUEUE: usize = 64;
-/// Bytes of input handed on at once.
-const INPUT_CHUNK_BYTES: usize = 16 * 1024;
-const RAW_STREAM: HeaderValue = HeaderValue::from_static("application/vnd.docker.raw-stream");
-const MULTIPLEXED_STREAM: HeaderValue = HeaderValue::from_static("application/vnd.docker.multiplexed-stream");
 
 /// How far an exec has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +44,7 @@ struct Record {
     order: u64,
     container: String,
     request: ExecRequest,
+    detach_keys: DetachKeys,
     progress: Progress,
     resize: Option<mpsc::Sender<(u16, u16)>>,
 }
@@ -104,6 +93,22 @@ impl Execs {
         result.await.map_err(|_| gone())
     }
 
+    /// Those of a container that run, oldest first.
+    pub async fn of(&self, container: &str) -> Result<Vec<String>, ApiError> {
+        let container = container.to_owned();
+        let running = move |records: &mut Records| {
+            let of = |record: &&Record| {
+                record.container == container
+                    && matches!(record.progress, Progress::Starting | Progress::Running { .. })
+            };
+            let found = records.by_id.iter().filter(|(_, record)| of(record));
+            let mut found: Vec<(u64, String)> = found.map(|(id, record)| (record.order, id.clone())).collect();
+            found.sort_unstable();
+            found.into_iter().map(|(_, id)| id).collect()
+        };
+        self.with(running).await
+    }
+
     async fn set(&self, id: &str, progress: Progress) {
         let id = id.to_owned();
         let set = move |records: &mut Records| {
@@ -120,7 +125,7 @@ impl Execs {
 }
 
 impl Records {
-    fn add(&mut self, id: String, container: String, request: ExecRequest) -> Result<(), ApiError> {
+    fn add(&mut self, id: String, container: String, request: ExecRequest, keys: DetachKeys) -> Result<(), ApiError> {
         if self.by_id.len() >= EXECS_MAX {
             let ended = self.by_id.iter().filter(|(_, record)| matches!(record.progress, Progress::Ended { .. }));
             let oldest = ended.min_by_key(|(_, record)| record.order).map(|(id, _)| id.clone());
@@ -130,7 +135,8 @@ impl Records {
             self.by_id.remove(&oldest);
         }
         self.made += 1;
-        let record = Record { order: self.made, container, request, progress: Progress::Made, resize: None };
+        let (order, progress) = (self.made, Progress::Made);
+        let record = Record { order, container, request, detach_keys: keys, progress, resize: None };
         self.by_id.insert(id, record);
         Ok(())
     }
@@ -165,16 +171,19 @@ pub async fn create(mut call: Call, server: &Server, container: &str) -> Outcome
         attach_stderr: object.bool("AttachStderr")?,
     };
     // Repeated at the start, or of the client's own concern.
-    for name in ["Container", "Detach", "DetachKeys", "ConsoleSize"] {
+    for name in ["Container", "Detach", "ConsoleSize"] {
         object.take(name)?;
     }
+    let keys = DetachKeys::parse(&object.string("DetachKeys")?)?;
     object.finish()?;
     if request.command.is_empty() {
         return Err(ApiError::bad("Cmd: No exec command specified"));
     }
     let id = format!("{:032x}{:032x}", call.ports.cluster.random(), call.ports.cluster.random());
     let key = id.clone();
-    server.execs.with(move |records| records.add(key, container.id, request)).await??;
+    let action = format!("exec_create: {}", request.command.join(" "));
+    call.ports.local.tell(&container.id, &action, &[("execID", id.clone())]);
+    server.execs.with(move |records| records.add(key, container.id, request, keys)).await??;
     created(Fields::new().set("Id", id))
 }
 
@@ -204,7 +213,7 @@ fn write(id: &str, record: &Record) -> Value {
     })
 }
 
-fn size(height: &str, width: &str) -> Result<(u16, u16), ApiError> {
+pub fn size(height: &str, width: &str) -> Result<(u16, u16), ApiError> {
     let number = |name: &str, text: &str| {
         text.parse().map_err(|_| ApiError::bad(format!("{name}: \"{text}\" is not a number of cells")))
     };
@@ -226,11 +235,12 @@ async fn start(mut call: Call, server: &Server, id: &str) -> Outcome {
     let (detach, console) = (object.bool("Detach")?, console_size(&mut object)?);
     object.bool("Tty")?;
     object.finish()?;
-    let (container, mut request) = begin(server, id).await?;
+    let (container, mut request, detach_keys) = begin(server, id).await?;
     if detach {
         request.attach_stdin = false;
     }
     let tty = request.tty;
+    let action = format!("exec_start: {}", request.command.join(" "));
     let session = match call.ports.local.exec(&container, request).await {
         Ok(session) => session,
         Err(failure) => {
@@ -239,27 +249,29 @@ async fn start(mut call: Call, server: &Server, id: &str) -> Outcome {
         }
     };
     note_running(server, id, session.pid, session.resize.clone()).await;
+    call.ports.local.tell(&container, &action, &[("execID", id.to_owned())]);
     if let (Some(size), Some(resize)) = (console, session.resize) {
         // It may have ended already; then its size is no matter.
         let _ = resize.send(size).await;
     }
-    let end = End { server: server.clone(), id: id.to_owned(), exit: session.exit };
-    let output = frames(session.output, tty);
+    let end = End { server: server.clone(), id: id.to_owned(), container, exit: session.exit };
+    let output = stream::frames(session.output, tty);
     if detach {
         tokio::spawn(drain(output, end));
         return empty(StatusCode::OK);
     }
-    let media_type = if tty { RAW_STREAM } else { MULTIPLEXED_STREAM };
-    match call.upgrade {
-        Some(upgrade) if call.headers.contains_key(UPGRADE) => {
-            tokio::spawn(pump(upgrade, output, session.input, end));
-            let headers =
-                [(CONNECTION, HeaderValue::from_static("Upgrade")), (UPGRADE, HeaderValue::from_static("tcp"))];
-            let mut response = (StatusCode::SWITCHING_PROTOCOLS, headers).into_response();
-            response.headers_mut().insert(CONTENT_TYPE, media_type);
-            Ok(response)
+    let media_type = stream::media_type(call.version, tty);
+    match stream::upgrade(&mut call) {
+        Some(upgrade) => {
+            let shutdown = server.shutdown.clone();
+            let detach = tty.then_some(detach_keys);
+            tokio::spawn(serve(upgrade, Pump { output, input: session.input, detach, shutdown }, end));
+            Ok(stream::switching(media_type))
         }
-        Some(_) | None => Ok(plain(output, end, media_type)),
+        None => {
+            let noted = futures_util::stream::once(end.note()).filter_map(|()| std::future::ready(None));
+            Ok(stream::plain(output.chain(noted).boxed(), media_type))
+        }
     }
 }
 
@@ -280,7 +292,7 @@ fn console_size(object: &mut Object) -> Result<Option<(u16, u16)>, ApiError> {
 }
 
 /// Takes an exec for starting, which can be done once.
-async fn begin(server: &Server, id: &str) -> Result<(String, ExecRequest), ApiError> {
+async fn begin(server: &Server, id: &str) -> Result<(String, ExecRequest, DetachKeys), ApiError> {
     let key = id.to_owned();
     let begin = move |records: &mut Records| {
         let record = records.get(&key)?;
@@ -288,7 +300,7 @@ async fn begin(server: &Server, id: &str) -> Result<(String, ExecRequest), ApiEr
             return Err(ApiError::new(StatusCode::CONFLICT, format!("Error: Exec command {key} has already run")));
         }
         record.progress = Progress::Starting;
-        Ok((record.container.clone(), record.request.clone()))
+        Ok((record.container.clone(), record.request.clone(), record.detach_keys.clone()))
     };
     server.execs.with(begin).await?
 }
@@ -309,6 +321,7 @@ async fn note_running(server: &Server, id: &str, pid: i64, resize: Option<mpsc::
 struct End {
     server: Server,
     id: String,
+    container: String,
     exit: BoxFuture<'static, Result<i64, Failure>>,
 }
 
@@ -322,23 +335,9 @@ impl End {
             }
         };
         self.server.execs.set(&self.id, Progress::Ended { exit_code }).await;
+        let exit_code = exit_code.map_or_else(String::new, |code| code.to_string());
+        self.server.ports.local.tell(&self.container, "exec_die", &[("execID", self.id), ("exitCode", exit_code)]);
     }
-}
-
-type Output = BoxStream<'static, Bytes>;
-
-fn frames(output: BoxStream<'static, std::io::Result<(LogStream, Bytes)>>, raw: bool) -> Output {
-    let frames = output.filter_map(move |item| async move {
-        match item {
-            Ok((_, bytes)) if raw => Some(bytes),
-            Ok((stream, bytes)) => Some(framed(number(stream), &bytes)),
-            Err(error) => {
-                tracing::warn!(%error, "output of an exec broke off");
-                None
-            }
-        }
-    });
-    frames.boxed()
 }
 
 async fn drain(mut output: Output, end: End) {
@@ -346,61 +345,21 @@ async fn drain(mut output: Output, end: End) {
     end.note().await;
 }
 
-/// For clients that did not ask for an upgrade: output alone, as the body of the answer.
-fn plain(output: Output, end: End, media_type: HeaderValue) -> Response {
-    let body = stream::unfold((output, Some(end)), |(mut output, mut end)| async move {
-        if let Some(bytes) = output.next().await {
-            return Some((Ok::<_, Infallible>(bytes), (output, end)));
-        }
-        if let Some(end) = end.take() {
+async fn serve(upgrade: hyper::upgrade::OnUpgrade, pump: Pump, end: End) {
+    let (ended, output, connection) = pump.run(upgrade).await;
+    match ended {
+        Ended::Output => {
             end.note().await;
+            if let Some(connection) = connection {
+                connection.close().await;
+            }
         }
-        None
-    });
-    ([(CONTENT_TYPE, media_type)], Body::from_stream(body)).into_response()
-}
-
-async fn pump(upgrade: hyper::upgrade::OnUpgrade, mut output: Output, input: Option<mpsc::Sender<Bytes>>, end: End) {
-    let shutdown = end.server.shutdown.clone();
-    let upgraded = match upgrade.await {
-        Ok(upgraded) => upgraded,
-        Err(error) => {
-            tracing::debug!(%error, "the client of an exec went away");
-            drop(input);
-            return drain(output, end).await;
-        }
-    };
-    let (reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
-    let reading = tokio::spawn(read_input(reader, input));
-    loop {
-        let chunk = tokio::select! { chunk = output.next() => chunk, () = shutdown.cancelled() => None };
-        let Some(chunk) = chunk else { break };
-        if write_all(&mut writer, &chunk).await.is_err() {
-            // The client is gone; the process goes on, and what it says is lost.
-            reading.abort();
-            return drain(output, end).await;
-        }
-    }
-    end.note().await;
-    reading.abort();
-    // The client may have closed first.
-    let _ = writer.shutdown().await;
-}
-
-async fn write_all(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
-    writer.write_all(bytes).await?;
-    writer.flush().await
-}
-
-/// Hands input on until the client closes its side; dropping the sender closes the process' input.
-async fn read_input(mut reader: impl AsyncRead + Unpin, input: Option<mpsc::Sender<Bytes>>) {
-    let Some(input) = input else { return };
-    loop {
-        let mut chunk = BytesMut::with_capacity(INPUT_CHUNK_BYTES);
-        match reader.read_buf(&mut chunk).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) if input.send(chunk.freeze()).await.is_err() => return,
-            Ok(_) => {}
+        // The client is gone; the process goes on, and what it says is lost.
+        Ended::Client | Ended::Detached => {
+            if let Some(connection) = connection {
+                connection.close().await;
+            }
+            drain(output, end).await;
         }
     }
 }

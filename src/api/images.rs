@@ -199,7 +199,7 @@ async fn create(mut call: Call) -> Outcome {
     }
 }
 
-fn upload(call: &mut Call) -> Upload {
+pub fn upload(call: &mut Call) -> Upload {
     call.take_body().into_data_stream().map(|chunk| chunk.map_err(std::io::Error::other)).boxed()
 }
 

@@ -26,6 +26,7 @@ mod rehearsals;
 mod routes;
 mod secrets;
 mod services;
+mod stream;
 mod swarm;
 mod system;
 mod tasks;

@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 use std::convert::Infallible;
 
 /// First version whose clients know the media type of multiplexed streams.
-const MULTIPLEXED_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
+pub const MULTIPLEXED_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
 /// Stream numbers of a frame's header (API `ContainerAttach`, "Stream format").
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;

@@ -16,29 +16,16 @@ use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 
 /// Parts of the Engine API known and not served: method, and path where `*` is one segment and `**` one or more.
-const UNSERVED: [(&str, &str); 40] = [
+const UNSERVED: [(&str, &str); 27] = [
     ("POST", "auth"),
     ("POST", "build"),
     ("POST", "build/prune"),
     ("POST", "commit"),
     ("POST", "containers/create"),
     ("POST", "containers/prune"),
-    ("HEAD", "containers/*/archive"),
-    ("GET", "containers/*/archive"),
-    ("PUT", "containers/*/archive"),
-    ("POST", "containers/*/attach"),
-    ("GET", "containers/*/changes"),
-    ("GET", "containers/*/export"),
-    ("POST", "containers/*/pause"),
     ("POST", "containers/*/rename"),
-    ("POST", "containers/*/resize"),
-    ("POST", "containers/*/restart"),
     ("POST", "containers/*/start"),
-    ("GET", "containers/*/stats"),
-    ("GET", "containers/*/top"),
-    ("POST", "containers/*/unpause"),
     ("POST", "containers/*/update"),
-    ("POST", "containers/*/wait"),
     ("GET", "images/get"),
     ("GET", "images/**/get"),
     ("POST", "images/prune"),

@@ -3,6 +3,7 @@
 //!
 //! Nothing here waits for a time to pass: every wait is for a condition, with a limit that fails.
 
+mod acts;
 mod canary;
 mod contents;
 mod daemon_kill;

@@ -1,48 +1,43 @@
 //! `GET /containers/json`: which containers, and one line of each.
 
-use super::{state_word, write_mount, write_networks};
+use super::filter::{FILTERS, Wanted};
+use super::{protocol_word, state_word, write_mount, write_networks};
 use crate::call::{Call, Outcome, ok};
+use crate::error::ApiError;
 use crate::filters::Filters;
-use crate::json::{Fields, strings, write_port};
+use crate::json::{Fields, strings};
 use crate::ports::{ContainerRecord, ContainerState};
 use serde_json::{Value, json};
 use swarm_core::model::Health;
 
-const FILTERS: [&str; 11] =
-    ["ancestor", "exited", "health", "id", "is-task", "label", "name", "network", "publish", "status", "volume"];
-
 pub async fn list(call: Call) -> Outcome {
+    let limit = match call.query.text("limit") {
+        "" => None,
+        text => {
+            let limit: i64 = text.parse().map_err(|_| ApiError::bad(format!("limit: \"{text}\" is not a number")))?;
+            // Docker's clients say -1 and 0 for no limit.
+            usize::try_from(limit).ok().filter(|limit| *limit > 0)
+        }
+    };
     let filters = Filters::read(&call.query, &FILTERS)?;
-    filters.words("status", &["created", "running", "paused", "restarting", "removing", "exited", "dead"])?;
-    let is_task = filters.flag("is-task")?;
-    let all = call.query.flag("all") || !filters.values("status").is_empty() || !filters.values("exited").is_empty();
+    let wanted = Wanted::read(&call, filters, limit).await?;
     let mut containers = call.ports.local.containers().await?;
-    containers.retain(|container| {
-        (all || container.state == ContainerState::Running)
-            && filters.any("id", |id| container.id.starts_with(id))
-            && filters.any("name", |name| container.name.contains(name.trim_start_matches('/')))
-            && filters.any("status", |status| state_word(container.state) == status)
-            && filters.any("health", |health| container.health.as_str() == health)
-            && filters.any("ancestor", |image| container.image == image || container.image_id == image)
-            && filters.any("exited", |code| {
-                container.state == ContainerState::Exited && container.exit_code.to_string() == code
-            })
-            && filters.any("network", |network| container.networks.iter().any(|n| n.name == network || n.id == network))
-            && filters.any("volume", |volume| {
-                container.mounts.iter().any(|mount| mount.name == volume || mount.destination == volume)
-            })
-            && filters.any("publish", |port| container.ports.iter().any(|p| p.published_port.to_string() == port))
-            && filters.labels("label", &container.labels)
-            && is_task.is_none_or(|wanted| container.task.is_some() == wanted)
-    });
+    containers.retain(|container| wanted.matches(container));
     containers.sort_by_key(|container| std::cmp::Reverse(container.created_ns));
-    if let Ok(limit) = call.query.text("limit").parse::<usize>()
-        && limit > 0
-    {
-        containers.truncate(limit);
-    }
+    containers.truncate(limit.unwrap_or(usize::MAX));
     let now_ns = call.ports.cluster.now().0.saturating_mul(1_000_000);
-    ok(containers.iter().map(|container| write_summary(container, now_ns)).collect::<Vec<_>>())
+    let mut rows = Vec::with_capacity(containers.len());
+    for container in &containers {
+        let mut row = write_summary(container, now_ns);
+        if call.query.flag("size") {
+            // One that goes meanwhile counts nothing.
+            let sizes = call.ports.local.sizes(&container.id).await.unwrap_or_default();
+            row["SizeRw"] = sizes.written_bytes.into();
+            row["SizeRootFs"] = sizes.root_bytes.into();
+        }
+        rows.push(row);
+    }
+    ok(rows)
 }
 
 /// Words as `docker ps` prints them (API `ContainerSummary.Status`): clients do not count the time themselves.
@@ -87,17 +82,34 @@ fn human_duration(seconds: i64) -> String {
     }
 }
 
+/// API `PortSummary`.
+fn write_ports(container: &ContainerRecord) -> Vec<Value> {
+    let published = container.ports.iter().map(|port| {
+        let ip = (port.published_port > 0).then(|| port.host_ip.map_or("0.0.0.0".to_owned(), |ip| ip.to_string()));
+        Fields::new()
+            .opt("IP", ip)
+            .set("PrivatePort", port.target_port)
+            .filled("PublicPort", port.published_port)
+            .set("Type", protocol_word(port))
+            .into()
+    });
+    let is_published = |port: u16, protocol: &str| {
+        container.ports.iter().any(|own| own.target_port == port && protocol_word(own) == protocol)
+    };
+    let exposed = container.exposed.iter().filter_map(|text| {
+        let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let port = port.parse().ok().filter(|port| !is_published(*port, protocol))?;
+        Some(json!({ "PrivatePort": port, "Type": protocol }))
+    });
+    published.chain(exposed).collect()
+}
+
 /// API `ContainerSummary`.
 pub fn write_summary(container: &ContainerRecord, now_ns: i64) -> Value {
-    let ports = container.ports.iter().map(|port| {
-        let port = write_port(port);
-        Value::from(
-            Fields::new()
-                .set("PrivatePort", port["TargetPort"].clone())
-                .filled("PublicPort", port["PublishedPort"].clone())
-                .set("Type", port["Protocol"].clone()),
-        )
-    });
+    let mode = if container.host.network_mode.is_empty() { "default" } else { container.host.network_mode.as_str() };
+    let runs = matches!(container.state, ContainerState::Running | ContainerState::Paused);
+    let health = (runs && container.health != Health::None)
+        .then(|| json!({ "Status": container.health.as_str(), "FailingStreak": container.health_failures }));
     Fields::new()
         .set("Id", container.id.as_str())
         .set("Names", json!([format!("/{}", container.name)]))
@@ -105,13 +117,14 @@ pub fn write_summary(container: &ContainerRecord, now_ns: i64) -> Value {
         .set("ImageID", container.image_id.as_str())
         .set("Command", container.command.join(" "))
         .set("Created", container.created_ns / 1_000_000_000)
-        .set("Ports", ports.collect::<Vec<_>>())
+        .set("Ports", write_ports(container))
         .set("Labels", strings(&container.labels))
         .set("State", state_word(container.state))
         .set("Status", status_text(container, now_ns))
-        .set("HostConfig", json!({ "NetworkMode": "default" }))
-        .set("NetworkSettings", json!({ "Networks": write_networks(&container.networks) }))
+        .set("HostConfig", json!({ "NetworkMode": mode }))
+        .set("NetworkSettings", json!({ "Networks": write_networks(container) }))
         .set("Mounts", container.mounts.iter().map(write_mount).collect::<Vec<_>>())
+        .opt("Health", health)
         .into()
 }
 

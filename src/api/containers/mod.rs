@@ -1,8 +1,14 @@
 //! `/containers`: the containers of this host, all of them tasks.
 
 mod act;
+mod archive;
+mod attach;
+mod filter;
 mod inspect;
 mod list;
+mod stats;
+mod top;
+mod wait;
 
 pub use list::write_summary;
 
@@ -14,16 +20,30 @@ use crate::routes::unknown_below;
 use crate::{Server, exec};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
+use swarm_core::model::{PortConfig, Protocol};
 
 pub async fn route(call: Call, server: &Server, method: &str, rest: &[&str]) -> Outcome {
     match (method, rest) {
         ("GET", ["json"]) => list::list(call).await,
-        ("GET", [id, "json"]) => inspect::inspect(call, id).await,
+        ("GET", [id, "json"]) => inspect::inspect(call, server, id).await,
         ("GET", [id, "logs"]) => act::container_logs(call, id).await,
         ("POST", [id, "kill"]) => act::kill(call, id).await,
         ("POST", [id, "stop"]) => act::stop(call, id).await,
         ("POST", [id, "exec"]) => exec::create(call, server, id).await,
-        ("DELETE", [_]) => Err(ApiError::not_implemented("removing a container that belongs to a service's task")),
+        ("POST", [id, "restart"]) => act::restart(call, id).await,
+        ("POST", [id, "pause"]) => act::pause(call, id).await,
+        ("POST", [id, "unpause"]) => act::unpause(call, id).await,
+        ("DELETE", [id]) => act::remove(call, id).await,
+        ("POST", [id, "attach"]) => attach::attach(call, id).await,
+        ("POST", [id, "resize"]) => attach::resize(call, id).await,
+        ("POST", [id, "wait"]) => wait::wait(call, id).await,
+        ("GET", [id, "top"]) => top::top(call, id).await,
+        ("GET", [id, "stats"]) => stats::stats(call, id).await,
+        ("HEAD", [id, "archive"]) => archive::stat(call, id).await,
+        ("GET", [id, "archive"]) => archive::read(call, id).await,
+        ("PUT", [id, "archive"]) => archive::write(call, id).await,
+        ("GET", [id, "export"]) => archive::export(call, id).await,
+        ("GET", [id, "changes"]) => archive::changes(call, id).await,
         _ => Err(unknown_below(method, "containers", rest)),
     }
 }
@@ -49,18 +69,46 @@ fn write_mount(mount: &ContainerMount) -> Value {
         .into()
 }
 
-fn write_networks(networks: &[ContainerNetwork]) -> Value {
-    let named = networks.iter().map(|network| {
-        let written = json!({
-            "NetworkID": network.id,
-            "EndpointID": "",
-            "IPAddress": network.addr.to_string(),
-            "IPPrefixLen": network.prefix_len,
-            "Gateway": network.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
-        });
-        (network.name.clone(), written)
-    });
-    Value::Object(named.collect())
+/// Digits of an id that a container is also known by on its networks.
+const SHORT_ID: usize = 12;
+
+/// API `EndpointSettings`.
+fn write_network(container: &ContainerRecord, network: &ContainerNetwork) -> Value {
+    let short = container.id.get(..SHORT_ID).unwrap_or(&container.id);
+    let mut names = vec![container.name.clone(), short.to_owned()];
+    names.extend(network.aliases.iter().cloned());
+    names.dedup();
+    let addr = network.addr.to_string();
+    json!({
+        "IPAMConfig": { "IPv4Address": addr },
+        "Links": null,
+        "Aliases": network.aliases,
+        "MacAddress": "",
+        "DriverOpts": null,
+        "GwPriority": 0,
+        "NetworkID": network.id,
+        "EndpointID": "",
+        "Gateway": network.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+        "IPAddress": addr,
+        "IPPrefixLen": network.prefix_len,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "DNSNames": names,
+    })
+}
+
+fn write_networks(container: &ContainerRecord) -> Value {
+    let networks = container.networks.iter();
+    Value::Object(networks.map(|network| (network.name.clone(), write_network(container, network))).collect())
+}
+
+fn protocol_word(port: &PortConfig) -> &'static str {
+    match port.protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
+    }
 }
 
 /// Full id, name, or unique start of the id.
@@ -91,5 +139,19 @@ pub async fn find_running(call: &Call, text: &str) -> Result<ContainerRecord, Ap
         ContainerState::Created | ContainerState::Exited => {
             Err(ApiError::new(StatusCode::CONFLICT, format!("container {} is not running", container.id)))
         }
+    }
+}
+
+/// Whether it has processes.
+fn is_active(container: &ContainerRecord) -> bool {
+    matches!(container.state, ContainerState::Running | ContainerState::Paused)
+}
+
+/// As `find`; 409 unless it has processes.
+async fn find_active(call: &Call, text: &str) -> Result<ContainerRecord, ApiError> {
+    let container = find(call, text).await?;
+    match is_active(&container) {
+        true => Ok(container),
+        false => Err(ApiError::new(StatusCode::CONFLICT, format!("container {} is not running", container.id))),
     }
 }

@@ -279,7 +279,7 @@ fn write_mount(mount: &Mount) -> Value {
     fields.into()
 }
 
-fn write_health(health: &HealthConfig) -> Value {
+pub fn write_health(health: &HealthConfig) -> Value {
     Fields::new()
         .filled("Test", health.test.clone())
         .opt("Interval", health.interval.map(nanos))
@@ -311,6 +311,6 @@ fn write_config(config: &ConfigReference) -> Value {
     json!({ "File": write_file(&config.file), "ConfigID": config.id.to_string(), "ConfigName": config.name })
 }
 
-fn write_ulimit(ulimit: &Ulimit) -> Value {
+pub fn write_ulimit(ulimit: &Ulimit) -> Value {
     json!({ "Name": ulimit.name, "Soft": ulimit.soft, "Hard": ulimit.hard })
 }

@@ -15,6 +15,7 @@ mod task;
 mod time;
 
 pub use cluster::{cluster_info, merge_cluster_spec, pem, write_cluster, write_cluster_spec};
+pub use container::{write_health, write_ulimit};
 pub use content::{read_content, write_config, write_secret};
 pub use fields::{Fields, strings};
 pub use network::{read_network_spec, scope_name, write_network};

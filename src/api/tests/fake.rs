@@ -1,6 +1,6 @@
 //! Ports kept in memory: a cluster that is one store, and a host that runs nothing.
 
-use crate::ports::{Cluster as _, *};
+use crate::ports::*;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
@@ -18,7 +18,7 @@ use swarm_core::model::{
 use swarm_core::store::{Change, Object, Store, Txn, View};
 use swarm_core::{ClusterId, NetworkId, NodeId, Sensitive, ServiceId, TaskId, WallTime};
 use swarm_core::{control, leader};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 
 const ADDR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const PORT: u16 = 2377;
@@ -294,6 +294,16 @@ pub struct FakeLocal {
     pub pulled_with: Mutex<Option<RegistryAuth>>,
     /// Signal and time of the containers that were stopped.
     pub stopped_with: Mutex<Vec<(String, Option<i64>)>>,
+    /// What was done to containers beside, in order: `pause`, `resize 30x100`, and what was told of.
+    pub done: Mutex<Vec<String>>,
+    pub log: Mutex<Vec<LogRecord>>,
+    pub stats: Mutex<ContainerStats>,
+    pub processes: Mutex<Vec<ProcessRecord>>,
+    pub unpacked: Mutex<Option<(ArchiveTarget, Vec<u8>)>>,
+    /// Ends the containers that are waited for.
+    pub ends: Mutex<Vec<tokio::sync::oneshot::Sender<ContainerEnd>>>,
+    /// Nobody listens any more to an output without end.
+    pub left: Arc<tokio::sync::watch::Sender<bool>>,
 }
 
 pub fn image(reference: &str) -> ImageRecord {
@@ -414,28 +424,5 @@ impl Volumes for FakeLocal {
     fn remove_volume<'a>(&'a self, name: &'a str, _: bool) -> Answer<'a, ()> {
         self.volumes.lock().unwrap().retain(|volume| volume.name != name);
         Box::pin(async { Ok(()) })
-    }
-}
-
-impl Containers for FakeLocal {
-    fn containers(&self) -> Answer<'_, Vec<ContainerRecord>> {
-        let containers = self.containers.lock().unwrap().clone();
-        Box::pin(async { Ok(containers) })
-    }
-
-    fn stop<'a>(&'a self, _: &'a str, signal: &'a str, timeout_s: Option<i64>) -> Answer<'a, ()> {
-        self.stopped_with.lock().unwrap().push((signal.to_owned(), timeout_s));
-        Box::pin(async { Ok(()) })
-    }
-
-    fn exec<'a>(&'a self, _: &'a str, request: ExecRequest) -> Answer<'a, ExecSession> {
-        let (input, received) = mpsc::channel(8);
-        let echoed = stream::unfold(received, |mut received| async move { Some((received.recv().await?, received)) });
-        let echoed = echoed.map(|bytes| Ok((LogStream::Stdout, bytes)));
-        let last = stream::iter([Ok((LogStream::Stderr, Bytes::from_static(b"bye")))]);
-        let input = request.attach_stdin.then_some(input);
-        let output = if input.is_some() { echoed.chain(last).boxed() } else { last.boxed() };
-        let session = ExecSession { pid: 42, output, input, exit: Box::pin(async { Ok(3) }), resize: None };
-        Box::pin(async { Ok(session) })
     }
 }

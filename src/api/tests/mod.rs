@@ -1,10 +1,12 @@
 //! The API over a real unix socket, in front of ports kept in memory.
 
+mod acts;
 mod client;
 mod containers;
 mod docker_cli;
 mod endpoints;
 mod fake;
+mod fake_containers;
 mod roundtrip;
 mod streams;
 mod versions;

@@ -185,7 +185,7 @@ pub async fn distribution(
 }
 
 /// The body as a blocking reader, for a thread.
-fn reader(archive: Upload) -> SyncIoBridge<StreamReader<Upload, bytes::Bytes>> {
+pub fn reader(archive: Upload) -> SyncIoBridge<StreamReader<Upload, bytes::Bytes>> {
     SyncIoBridge::new(StreamReader::new(archive))
 }
 

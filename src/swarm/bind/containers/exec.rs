@@ -1,11 +1,12 @@
 //! A further process in a container, with its streams as the API wants them.
 
 use crate::bind::internal;
-use api::ports::{ExecRequest, ExecSession, Failure, LogStream};
+use api::ports::{AttachRequest, AttachSession, ExecRequest, ExecSession, Failure, LogStream};
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use runtime::Containers;
-use runtime::container::{Error, ExecStreams, FdStream};
+use runtime::container::{AttachOptions, AttachedInput, AttachedOutput, Error, ExecStreams, FdStream};
+use runtime::shim::Output;
 use runtime::spec::ProcessSpec;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
@@ -62,6 +63,37 @@ pub async fn start(containers: &Containers, id: &str, request: ExecRequest) -> R
     };
     let exit = async move { handle.wait().await.map(|exit| i64::from(exit.code)).map_err(|error| internal(&error)) };
     Ok(ExecSession { pid, output: output.filter(wanted).boxed(), input, exit: Box::pin(exit), resize })
+}
+
+/// Streams of the container's own program. Its input outlives the client, as that of a service's task does in Docker.
+pub async fn attach(containers: &Containers, id: &str, request: AttachRequest) -> Result<AttachSession, Failure> {
+    let AttachRequest { stdin, stdout, stderr } = request;
+    let options = AttachOptions { stdin, stdout, stderr, keep_input_open: true };
+    let (output, writer) = containers.attach(id, options).await.map_err(super::failure)?.split();
+    let next = |output: Option<AttachedOutput>| async move {
+        let mut output = output?;
+        match output.next().await {
+            Ok(Some((Output::Stderr, bytes))) => Some((Ok((LogStream::Stderr, bytes)), Some(output))),
+            Ok(Some((Output::Stdout, bytes))) => Some((Ok((LogStream::Stdout, bytes)), Some(output))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    };
+    let input = stdin.then(|| feed_attached(writer));
+    Ok(AttachSession { output: stream::unfold(Some(output), next).boxed(), input })
+}
+
+fn feed_attached(mut writer: AttachedInput) -> mpsc::Sender<Bytes> {
+    let (input, mut pieces) = mpsc::channel::<Bytes>(INPUT_AHEAD);
+    tokio::spawn(async move {
+        while let Some(piece) = pieces.recv().await {
+            // The container has ended.
+            if writer.write(&piece).await.is_err() {
+                return;
+            }
+        }
+    });
+    input
 }
 
 /// The container's variables with the request's over them.

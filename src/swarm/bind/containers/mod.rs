@@ -1,15 +1,23 @@
 //! The containers of this host, bound to the API's port.
 
 mod exec;
+mod figures;
+mod files;
 mod record;
+mod waiting;
 
-use super::{BoundLocal, internal};
+use super::images::reader;
+use super::{BoundLocal, blocking, internal, usage};
 use api::ports::{
-    Answer, ContainerRecord, Containers, ExecRequest, ExecSession, Failure, LogOptions, LogRecord, LogRecords,
-    LogStream,
+    Answer, Archive, ArchiveTarget, AttachRequest, AttachSession, ContainerEnd, ContainerRecord, ContainerSizes,
+    ContainerStats, Containers, ExecRequest, ExecSession, Failure, FileChange, LogOptions, LogRecord, LogRecords,
+    LogStream, PathStat, ProcessRecord, Upload, WaitFor,
 };
 use futures_util::StreamExt;
-use runtime::container::LogOptions as RuntimeLogOptions;
+use futures_util::future::BoxFuture;
+use node::engine::Notes;
+use runtime::container::{Error, LogOptions as RuntimeLogOptions, Status, WriteOptions};
+use runtime::image::RootParts;
 use runtime::shim::Output;
 use std::time::Duration;
 
@@ -59,7 +67,12 @@ impl Containers for BoundLocal {
                 "" => libc::SIGKILL,
                 name => signal_number(name)?,
             };
-            self.engine.containers.signal(id, number).await.map_err(|error| Failure::Conflict(error.to_string()))?;
+            let containers = &self.engine.containers;
+            containers.signal(id, number).await.map_err(failure)?;
+            // What stands still could not even end.
+            if number == libc::SIGKILL && matches!(containers.status(id).await, Ok(Status::Paused { .. })) {
+                containers.resume(id).await.map_err(failure)?;
+            }
             self.engine.tell("kill", id, &[("signal", number.to_string())]);
             Ok(())
         })
@@ -67,18 +80,134 @@ impl Containers for BoundLocal {
 
     fn stop<'a>(&'a self, id: &'a str, signal: &'a str, timeout_s: Option<i64>) -> Answer<'a, ()> {
         Box::pin(async move {
-            let spec = self.engine.containers.spec(id).map_err(|error| Failure::NotFound(error.to_string()))?;
+            let spec = self.engine.containers.spec(id).map_err(failure)?;
             let signal = match signal {
                 "" => runtime::signals::signal_number(&spec.stop_signal).unwrap_or(libc::SIGTERM),
                 name => signal_number(name)?,
             };
-            let grace = grace(timeout_s);
-            self.engine.containers.stop(id, signal, grace).await.map(drop).map_err(|error| internal(&error))
+            let grace = grace(timeout_s.or(Notes::of(&spec).stop_grace_s));
+            self.engine.tell("kill", id, &[("signal", signal.to_string())]);
+            self.engine.containers.stop(id, signal, grace).await.map(drop).map_err(failure)
         })
     }
 
     fn exec<'a>(&'a self, id: &'a str, request: ExecRequest) -> Answer<'a, ExecSession> {
         Box::pin(exec::start(&self.engine.containers, id, request))
+    }
+
+    fn resize<'a>(&'a self, id: &'a str, rows: u16, columns: u16) -> Answer<'a, ()> {
+        Box::pin(async move { self.engine.containers.resize(id, rows, columns).await.map_err(failure) })
+    }
+
+    fn pause<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move { self.engine.containers.pause(id).await.map_err(failure) })
+    }
+
+    fn unpause<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move { self.engine.containers.resume(id).await.map_err(failure) })
+    }
+
+    fn wait(&self, id: String, until: WaitFor) -> BoxFuture<'static, Result<ContainerEnd, Failure>> {
+        let events = self.engine.events.listen();
+        Box::pin(waiting::wait(self.engine.containers.clone(), events, id, until))
+    }
+
+    fn processes<'a>(&'a self, id: &'a str) -> Answer<'a, Vec<ProcessRecord>> {
+        Box::pin(async move {
+            let processes = self.engine.containers.top(id).await.map_err(failure)?;
+            Ok(processes.into_iter().map(figures::process).collect())
+        })
+    }
+
+    fn stats<'a>(&'a self, id: &'a str) -> Answer<'a, ContainerStats> {
+        Box::pin(async move {
+            let read = self.engine.containers.figures(id).await.map_err(failure)?;
+            Ok(figures::stats(read, node::engine::now_ns()))
+        })
+    }
+
+    fn attach<'a>(&'a self, id: &'a str, request: AttachRequest) -> Answer<'a, AttachSession> {
+        Box::pin(exec::attach(&self.engine.containers, id, request))
+    }
+
+    fn path_stat<'a>(&'a self, id: &'a str, path: &'a str) -> Answer<'a, PathStat> {
+        Box::pin(async move {
+            let stat = self.engine.containers.stat_path(id, path).await;
+            stat.map(files::path_stat).map_err(files::failure)
+        })
+    }
+
+    fn read_archive<'a>(&'a self, id: &'a str, path: &'a str) -> Answer<'a, (PathStat, Archive)> {
+        Box::pin(async move {
+            let (stat, archive) = self.engine.containers.read_files(id, path).await.map_err(files::failure)?;
+            Ok((files::path_stat(stat), archive))
+        })
+    }
+
+    fn write_archive<'a>(&'a self, id: &'a str, target: ArchiveTarget, archive: Upload) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let ArchiveTarget { path, no_overwrite_dir_non_dir, as_container_user } = target;
+            let options = WriteOptions { no_overwrite_dir_non_dir, as_container_user };
+            let written = self.engine.containers.write_files(id, &path, reader(archive), options).await;
+            written.map_err(files::failure)
+        })
+    }
+
+    fn export<'a>(&'a self, id: &'a str) -> Answer<'a, Archive> {
+        Box::pin(async move { self.engine.containers.export(id).await.map_err(files::failure) })
+    }
+
+    fn changes<'a>(&'a self, id: &'a str) -> Answer<'a, Vec<FileChange>> {
+        Box::pin(async move {
+            let parts = self.parts(id)?;
+            let changes = self.engine.containers.changes(id, parts.lower, parts.upper).await;
+            Ok(changes.map_err(files::failure)?.into_iter().map(files::change).collect())
+        })
+    }
+
+    fn sizes<'a>(&'a self, id: &'a str) -> Answer<'a, ContainerSizes> {
+        Box::pin(async move {
+            let (parts, images) = (self.parts(id)?, self.engine.images.clone());
+            let image = Notes::of(&self.engine.containers.spec(id).map_err(failure)?).image_id;
+            blocking(move || {
+                let written_bytes = usage::bytes(&parts.upper);
+                // An image that is gone counts nothing.
+                let image_bytes =
+                    images.inspect(&image).map_or(0, |image| i64::try_from(image.size).unwrap_or(i64::MAX));
+                Ok(ContainerSizes { written_bytes, root_bytes: image_bytes.saturating_add(written_bytes) })
+            })
+            .await
+        })
+    }
+
+    fn remove<'a>(&'a self, id: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move { self.engine.remove_container(id).await.map_err(Failure::Internal) })
+    }
+
+    fn tell(&self, id: &str, action: &str, attributes: &[(&str, String)]) {
+        self.engine.tell(action, id, attributes);
+    }
+}
+
+impl BoundLocal {
+    fn parts(&self, id: &str) -> Result<RootParts, Failure> {
+        self.engine.images.parts(id).ok_or_else(|| Failure::NotFound(format!("container {id} has no files of its own")))
+    }
+}
+
+/// The API's answer to a failed operation on a container.
+fn failure(error: Error) -> Failure {
+    match &error {
+        Error::NotFound(id) => Failure::NotFound(format!("No such container: {id}")),
+        // It does not run, is paused, has no terminal, is full.
+        Error::Refused { .. } | Error::Running(_) | Error::Exists(_) => Failure::Conflict(error.to_string()),
+        Error::InvalidId(_) => Failure::Invalid(error.to_string()),
+        Error::Create { .. }
+        | Error::Start { .. }
+        | Error::Exec { .. }
+        | Error::Timeout(_)
+        | Error::Io { .. }
+        | Error::Cgroup(_) => internal(&error),
     }
 }
 

@@ -1,18 +1,25 @@
 //! Containers as the API shows them.
 
-use api::ports::{ContainerMount, ContainerNetwork, ContainerRecord, ContainerState, HealthRun};
+use api::ports::{
+    ContainerFiles, ContainerMount, ContainerNetwork, ContainerRecord, ContainerState, HealthRun, HostDevice,
+    HostSettings,
+};
 use node::engine::{Check, LocalEngine, NAME_LABEL, Notes, TASK_LABEL};
 use runtime::container::Status;
-use runtime::spec::{ContainerSpec, Mount};
+use runtime::spec::{ContainerSpec, Device, Mount, MountKind, Network, Seccomp, Ulimit};
+use std::path::Path;
+use swarm_core::model;
 
 /// The container `id`; `None` when it went meanwhile.
 pub async fn record(engine: &LocalEngine, id: String) -> Option<ContainerRecord> {
     let spec = engine.containers.spec(&id).ok()?;
     let created_ns = ns(engine.containers.created_at_ms(&id).unwrap_or(0));
     let status = engine.containers.status(&id).await.ok();
+    let files = files(engine, &id, &spec);
     let mut record = described(id, spec);
+    record.files = files;
     record.created_ns = created_ns;
-    if let (Some(task), Some(Status::Running { .. })) = (record.task, &status) {
+    if let (Some(task), Some(Status::Running { .. } | Status::Paused { .. })) = (record.task, &status) {
         let checks = engine.events.checks(task);
         (record.health, record.health_failures) = (checks.verdict, checks.failures);
         record.health_log = checks.log.into_iter().map(health_run).collect();
@@ -39,7 +46,9 @@ fn described(id: String, spec: ContainerSpec) -> ContainerRecord {
         addr: network.addr,
         prefix_len: network.prefix_len,
         gateway: Some(network.gateway),
+        aliases: network.aliases.clone(),
     });
+    let host = host(&spec, &notes);
     ContainerRecord {
         id,
         name: spec.labels.get(NAME_LABEL).cloned().unwrap_or_default(),
@@ -55,8 +64,95 @@ fn described(id: String, spec: ContainerSpec) -> ContainerRecord {
         tty: spec.process.tty,
         mounts,
         ports: notes.ports,
+        entrypoint_words: notes.entrypoint_words,
+        domainname: spec.domainname,
+        open_stdin: spec.open_stdin,
+        exposed: notes.exposed,
+        health_check: notes.checked,
+        stop_signal: spec.stop_signal,
+        stop_grace_s: notes.stop_grace_s,
+        declared_volumes: notes.declared_volumes,
+        host,
         labels: spec.labels,
         ..ContainerRecord::default()
+    }
+}
+
+/// Bytes of `/dev/shm` unless a container asks for others (as Docker).
+const SHM_BYTES: u64 = 64 << 20;
+
+fn host(spec: &ContainerSpec, notes: &Notes) -> HostSettings {
+    let network_mode = match &spec.network {
+        Network::Host => "host",
+        Network::New => "none",
+        Network::Path(_) => "default",
+    };
+    let security =
+        [(spec.no_new_privileges, "no-new-privileges"), (spec.seccomp == Seccomp::Unconfined, "seccomp=unconfined")];
+    let device = |device: &Device| HostDevice {
+        host_path: device.host_path.display().to_string(),
+        container_path: device.container_path.display().to_string(),
+        permissions: device.permissions.clone(),
+    };
+    let limit = |limit: &Ulimit| model::Ulimit { name: limit.name.clone(), soft: limit.soft, hard: limit.hard };
+    HostSettings {
+        network_mode: network_mode.to_owned(),
+        log_bytes_max: spec.log.max_size,
+        log_files_max: spec.log.max_files,
+        cap_add: spec.cap_add.clone(),
+        cap_drop: spec.cap_drop.clone(),
+        dns: notes.dns.clone(),
+        extra_hosts: notes.extra_hosts.clone(),
+        groups: spec.process.additional_groups.clone(),
+        oom_score_adj: spec.oom_score_adj,
+        privileged: spec.privileged,
+        read_only: spec.read_only_rootfs,
+        security_options: security.iter().filter(|(is, _)| *is).map(|(_, word)| (*word).to_owned()).collect(),
+        sysctls: spec.sysctls.clone(),
+        ulimits: spec.ulimits.iter().map(limit).collect(),
+        shm_bytes: if spec.shm_size == 0 { SHM_BYTES } else { spec.shm_size },
+        init: spec.init,
+        nano_cpus: spec.resources.nano_cpus,
+        cpu_shares: spec.resources.cpu_shares,
+        memory_bytes: spec.resources.memory,
+        memory_swap_bytes: spec.resources.memory_swap,
+        memory_reservation_bytes: spec.resources.memory_reservation,
+        pids_limit: spec.resources.pids_limit,
+        devices: spec.devices.iter().map(device).collect(),
+        tmpfs: spec.mounts.iter().filter_map(tmpfs).collect(),
+        masked_paths: spec.masked_paths.clone(),
+        readonly_paths: spec.readonly_paths.clone(),
+    }
+}
+
+fn tmpfs(mount: &Mount) -> Option<(String, String)> {
+    let MountKind::Tmpfs { size, mode, options } = &mount.kind else { return None };
+    let mut words = options.clone();
+    words.extend(size.map(|size| format!("size={size}")));
+    words.extend(mode.map(|mode| format!("mode={mode:o}")));
+    Some((mount.target.display().to_string(), words.join(",")))
+}
+
+fn files(engine: &LocalEngine, id: &str, spec: &ContainerSpec) -> ContainerFiles {
+    let source = |target: &str| {
+        let mount = spec.mounts.iter().find(|mount| mount.target.as_os_str() == target);
+        mount.and_then(|mount| mount.kind.source()).map(|path| path.display().to_string()).unwrap_or_default()
+    };
+    let parts = engine.images.parts(id);
+    let shown = |path: &Path| path.display().to_string();
+    ContainerFiles {
+        log: shown(&engine.containers.log_path(id)),
+        hosts: source("/etc/hosts"),
+        hostname: source("/etc/hostname"),
+        resolv_conf: source("/etc/resolv.conf"),
+        network_namespace: match &spec.network {
+            Network::Path(path) => shown(path),
+            Network::New | Network::Host => String::new(),
+        },
+        lower: parts.iter().flat_map(|parts| parts.lower.iter().map(|dir| shown(dir))).collect(),
+        upper: parts.as_ref().map(|parts| shown(&parts.upper)).unwrap_or_default(),
+        work: parts.as_ref().map(|parts| shown(&parts.work)).unwrap_or_default(),
+        merged: parts.map(|_| shown(&spec.rootfs)).unwrap_or_default(),
     }
 }
 
@@ -109,7 +205,7 @@ fn add_status(record: &mut ContainerRecord, status: Option<Status>) {
 mod tests {
     use super::*;
     use runtime::container::Exit;
-    use runtime::spec::{MountKind, Propagation};
+    use runtime::spec::Propagation;
     use std::path::PathBuf;
 
     fn bind(target: &str, source: &str) -> Mount {
