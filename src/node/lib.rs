@@ -5,6 +5,7 @@
 //! `runtime` and `overlay`. The binary (crate `swarm`) binds what is exported here to the API's ports.
 
 pub mod agent;
+pub mod carry;
 pub mod clock;
 pub mod disk;
 pub mod engine;

@@ -1,6 +1,7 @@
 //! The node: in no cluster, or a member of one. One task owns which; others hold a [`Node`] handle.
 
 use crate::agent::engine::{Engine, Fabric};
+use crate::carry::Carrier;
 use crate::clock::Clock;
 use crate::disk::{DataDir, DirLock, DiskError};
 use crate::manager::{StoreFeed, Writer};
@@ -22,6 +23,8 @@ pub struct NodeOptions {
     /// What this host is; the WireGuard key and port included.
     pub description: NodeDescription,
     pub clock: Clock,
+    /// Takes what managers carry to this node's API.
+    pub carrier: Carrier,
 }
 
 /// What is asked of a new cluster.

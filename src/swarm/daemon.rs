@@ -113,11 +113,13 @@ async fn serve(args: DaemonArgs) -> Result<(), String> {
     let dir = DataDir::open_soon(&args.data_dir).await.map_err(|error| node::error::chain(&error))?;
     let run_lock = DirLock::of_run_dir(&args.run_dir).await.map_err(|error| node::error::chain(&error))?;
     let (engine, description) = start_engine(&args, labels.clone()).await?;
+    let (carrier, _carried) = node::carry::carrier(api::ApiVersion::MAX.to_string());
     let options = NodeOptions {
         engine: Arc::new(engine.clone()),
         fabric: Arc::new(engine.net.clone()),
         description: description.clone(),
         clock: clock.clone(),
+        carrier,
     };
     let (node, done) = Node::start(options, dir, stop.clone()).await.map_err(|error| node::error::chain(&error))?;
     let info = host::info(&args, &description, labels);

@@ -15,6 +15,7 @@ pub mod pb {
     pub mod control { include!("generated/swarm.control.rs"); }
     pub mod dispatch { include!("generated/swarm.dispatch.rs"); }
     pub mod logs { include!("generated/swarm.logs.rs"); }
+    pub mod engine { include!("generated/swarm.engine.rs"); }
 }
 
 mod convert;

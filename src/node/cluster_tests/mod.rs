@@ -71,6 +71,7 @@ impl Host {
             fabric: Arc::new(SharedFabric(self.fabric.clone())),
             description,
             clock: Clock::new(),
+            carrier: crate::carry::carrier(String::new()).0,
         };
         let (root, stop) = (self.dir.path().to_owned(), CancellationToken::new());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

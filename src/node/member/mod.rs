@@ -142,6 +142,7 @@ pub struct Member {
     /// The session lasts as long as this node says who it is.
     _introduce: watch::Sender<Introduction>,
     _logs: ServeGuard,
+    _carried: ServeGuard,
 }
 
 impl Member {
@@ -225,6 +226,7 @@ impl Member {
         let manager = manager.take();
         let cluster = agent.cluster();
         let logs = crate::logs::serve(&endpoint, options.engine.clone());
+        let carried = crate::carry::serve(&endpoint, options.carrier.clone());
         let mut member = Self {
             wanted_role: identity.peer().role,
             identity,
@@ -249,6 +251,7 @@ impl Member {
             removals: None,
             _introduce: introduce,
             _logs: logs,
+            _carried: carried,
         };
         member.follow_removals();
         Ok(member)

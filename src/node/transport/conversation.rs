@@ -30,7 +30,8 @@ pub struct Conversation {
 
 /// Requests and replies: a few hundred objects of the store fit.
 const MESSAGE_BYTES_MAX: u32 = 4 * 1024 * 1024;
-/// A request for a certificate or its answer: a CSR, two certificates and two dozen keys.
+/// A request for a certificate or its answer: a CSR, two certificates and two dozen keys. Also a piece of a carried
+/// connection: more would only wait in memory.
 const SMALL_BYTES_MAX: u32 = 64 * 1024;
 /// Parts of something long (an image layer, a snapshot, a log): large enough to be efficient,
 /// small enough that a slow reader holds little.
@@ -109,6 +110,16 @@ pub const LOGS: Conversation = Conversation {
     keep_alive: Some(Duration::from_secs(10)),
 };
 
+/// The Engine API of a node, carried there by a manager for a client. Kept alive: a terminal may be silent for long,
+/// and whoever sits at it should not wait half a minute to learn that the node is gone.
+pub const ENGINE: Conversation = Conversation {
+    alpn: "swarm-engine/1",
+    dialler: Dialler::Manager,
+    frame_bytes_max: SMALL_BYTES_MAX,
+    idle_timeout: Duration::from_secs(10),
+    keep_alive: Some(Duration::from_secs(3)),
+};
+
 /// Images from nodes that have them.
 pub const IMAGES: Conversation = Conversation {
     alpn: "swarm-images/1",
@@ -119,7 +130,8 @@ pub const IMAGES: Conversation = Conversation {
 };
 
 /// All conversations this version knows.
-pub const CONVERSATIONS: &[&Conversation] = &[&JOIN, &TRUST, &RAFT, &SNAPSHOT, &DISPATCH, &CONTROL, &LOGS, &IMAGES];
+pub const CONVERSATIONS: &[&Conversation] =
+    &[&JOIN, &TRUST, &RAFT, &SNAPSHOT, &DISPATCH, &CONTROL, &LOGS, &ENGINE, &IMAGES];
 
 /// The conversation with this ALPN name.
 pub(super) fn by_alpn(alpn: &[u8]) -> Option<&'static Conversation> {

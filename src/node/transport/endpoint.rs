@@ -178,9 +178,7 @@ impl Endpoint {
         let heard = established.connection.stats().udp_rx.datagrams;
         let exchange = exchange(&mut stream, request.into(), address);
         let Ok(reply) = timeout_at(deadline, exchange).await else {
-            if established.connection.stats().udp_rx.datagrams == heard {
-                self.inner.pool.forget(address, expect, conversation, &established).await;
-            }
+            self.forget_if_silent(address, expect, conversation, (&established, heard)).await;
             return Err(TransportError::Deadline { address, waited: within });
         };
         reply
@@ -197,6 +195,30 @@ impl Endpoint {
         let deadline = Instant::now() + within;
         let (established, stream) = self.open_by(address, expect, conversation, deadline).await?;
         Ok((established.peer, stream))
+    }
+
+    /// Opens a stream and sends its first frame, which the other side answers with one; `within` a time for all of
+    /// it. A kept connection that says nothing is forgotten, so that the next attempt dials.
+    pub async fn open_answered(
+        &self,
+        address: SocketAddr,
+        expect: Expect,
+        conversation: &'static Conversation,
+        first: impl Into<Bytes>,
+        within: Duration,
+    ) -> Result<(Stream, Bytes), TransportError> {
+        let deadline = Instant::now() + within;
+        let (established, mut stream) = self.open_by(address, expect, conversation, deadline).await?;
+        let heard = established.connection.stats().udp_rx.datagrams;
+        let greeting = async {
+            stream.send(first).await?;
+            stream.receive().await?.ok_or(TransportError::EndedEarly { address })
+        };
+        let Ok(answer) = timeout_at(deadline, greeting).await else {
+            self.forget_if_silent(address, expect, conversation, (&established, heard)).await;
+            return Err(TransportError::Deadline { address, waited: within });
+        };
+        Ok((stream, answer?))
     }
 
     /// One call of the joining conversation, to a node that proves to have the CA of `digest`;
@@ -251,6 +273,19 @@ impl Endpoint {
         }
         let stream = self.stream_on(&established, address, conversation, deadline).await?;
         Ok((established, stream))
+    }
+
+    /// Forgets a kept connection on which nothing came since `heard` datagrams.
+    async fn forget_if_silent(
+        &self,
+        address: SocketAddr,
+        expect: Expect,
+        conversation: &'static Conversation,
+        (established, heard): (&Established, u64),
+    ) {
+        if established.connection.stats().udp_rx.datagrams == heard {
+            self.inner.pool.forget(address, expect, conversation, established).await;
+        }
     }
 
     /// Opens a stream on a connection; waits while the peer allows no further one.

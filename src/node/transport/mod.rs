@@ -23,7 +23,7 @@ mod stream;
 
 pub use accept::{BoxFuture, Handler, Peer, ServeGuard};
 pub use conversation::{
-    CONTROL, CONVERSATIONS, Conversation, DISPATCH, Dialler, IMAGES, JOIN, LOGS, RAFT, SNAPSHOT, TRUST,
+    CONTROL, CONVERSATIONS, Conversation, DISPATCH, Dialler, ENGINE, IMAGES, JOIN, LOGS, RAFT, SNAPSHOT, TRUST,
 };
 pub use dial::Expect;
 pub use endpoint::{Endpoint, QUIC_PORT};

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-const FILES: [&str; 6] =
-    ["objects.proto", "raft.proto", "trust.proto", "control.proto", "dispatch.proto", "logs.proto"];
+const FILES: [&str; 7] =
+    ["objects.proto", "raft.proto", "trust.proto", "control.proto", "dispatch.proto", "logs.proto", "engine.proto"];
 
 fn generate(out: &Path) {
     let proto = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
