@@ -1,5 +1,6 @@
 //! One request, taken apart: version, path, query, body.
 
+use crate::carry::Origin;
 use crate::error::ApiError;
 use crate::json::{Fields, Object};
 use crate::{Ports, version::ApiVersion};
@@ -78,6 +79,9 @@ impl Query {
 pub struct Call {
     pub ports: Ports,
     pub version: ApiVersion,
+    pub origin: Origin,
+    /// As it came: path with version, query.
+    pub uri: Uri,
     pub query: Query,
     pub headers: HeaderMap,
     /// Taken by whoever reads it. In a mutex only because a body can't be shared, which handlers' futures ask of a call.

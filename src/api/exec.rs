@@ -5,6 +5,7 @@
 
 use crate::Server;
 use crate::call::{Call, Outcome, created, empty, ok};
+use crate::carry;
 use crate::containers;
 use crate::error::ApiError;
 use crate::json::{Fields, Object};
@@ -147,6 +148,11 @@ impl Records {
 }
 
 pub async fn route(call: Call, server: &Server, method: &str, rest: &[&str]) -> Outcome {
+    if let [id, _, ..] = rest
+        && let Some(there) = carry::locate_exec(&call, id)
+    {
+        return carry::pass(call, method, there).await;
+    }
     match (method, rest) {
         ("POST", [id, "start"]) => start(call, server, id).await,
         ("GET", [id, "json"]) => inspect(server, id).await,
@@ -179,7 +185,7 @@ pub async fn create(mut call: Call, server: &Server, container: &str) -> Outcome
     if request.command.is_empty() {
         return Err(ApiError::bad("Cmd: No exec command specified"));
     }
-    let id = format!("{:032x}{:032x}", call.ports.cluster.random(), call.ports.cluster.random());
+    let id = carry::exec_id(&call);
     let key = id.clone();
     let action = format!("exec_create: {}", request.command.join(" "));
     call.ports.local.tell(&container.id, &action, &[("execID", id.clone())]);

@@ -43,6 +43,25 @@ impl Filters {
         self.0.get(key).map_or(&[], Vec::as_slice)
     }
 
+    /// The alternatives of a key, which is not filtered any more.
+    pub fn take(&mut self, key: &str) -> Vec<String> {
+        self.0.remove(key).unwrap_or_default()
+    }
+
+    /// Asks for other alternatives; for none: the key is not filtered.
+    pub fn put(&mut self, key: &str, values: Vec<String>) {
+        self.0.insert(key.to_owned(), values);
+    }
+
+    /// As the parameter is written.
+    pub fn to_json(&self) -> Value {
+        self.0
+            .iter()
+            .filter(|(_, values)| !values.is_empty())
+            .map(|(key, values)| (key.as_str(), values.as_slice()))
+            .collect()
+    }
+
     /// Whether no value is asked for, or one of them satisfies `holds`.
     pub fn any(&self, key: &str, holds: impl Fn(&str) -> bool) -> bool {
         let values = self.values(key);

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod call;
+mod carry;
 mod configs;
 mod containers;
 mod error;
@@ -14,6 +15,7 @@ mod exec;
 mod filters;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod gather;
 mod images;
 pub mod json;
 mod logs;
@@ -38,7 +40,7 @@ pub use error::ApiError;
 pub use version::ApiVersion;
 
 use axum::Router;
-use ports::{Cluster, Local};
+use ports::{Cluster, Connections, Local};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -58,16 +60,19 @@ struct Server {
     shutdown: CancellationToken,
 }
 
-/// Serves the API on a listener until `shutdown` is cancelled. The caller made the socket and set its mode.
-/// Connections that are open then are told to end.
+/// Serves the API on a listener until `shutdown` is cancelled, and what concerns this node's containers on the
+/// connections that managers carry here. The caller made the socket and set its mode. Connections that are open at
+/// the end are told so.
 pub async fn serve(
     listener: tokio::net::UnixListener,
+    carried: Connections,
     ports: Ports,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let events = events::Hub::start(&ports, shutdown.clone());
     let execs = exec::Execs::start(shutdown.clone());
     let server = Server { ports, events, execs, shutdown: shutdown.clone() };
+    tokio::spawn(carry::serve(carried, server.clone()));
     let router = Router::new().fallback(routes::dispatch).with_state(server);
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }

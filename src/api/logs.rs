@@ -14,11 +14,13 @@ use std::convert::Infallible;
 
 /// First version whose clients know the media type of multiplexed streams.
 pub const MULTIPLEXED_SINCE: ApiVersion = ApiVersion { major: 1, minor: 42 };
+/// Media type of a stream of frames.
+pub const MULTIPLEXED_STREAM: &str = "application/vnd.docker.multiplexed-stream";
 /// Stream numbers of a frame's header (API `ContainerAttach`, "Stream format").
 const STDOUT: u8 = 1;
 const STDERR: u8 = 2;
 /// An error of ours; the client prints it and stops.
-const SYSTEM_ERROR: u8 = 3;
+pub const SYSTEM_ERROR: u8 = 3;
 
 /// How records are printed.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +63,7 @@ pub async fn answer(call: &Call, selector: LogSelector, tty: bool) -> Outcome {
 pub fn respond(call: &Call, records: LogRecords, tty: bool) -> Response {
     let framing = Framing { raw: tty, timestamps: call.query.flag("timestamps"), details: call.query.flag("details") };
     let media_type = if !tty && call.version >= MULTIPLEXED_SINCE {
-        "application/vnd.docker.multiplexed-stream"
+        MULTIPLEXED_STREAM
     } else {
         "application/vnd.docker.raw-stream"
     };

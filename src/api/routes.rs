@@ -4,6 +4,7 @@
 //! (`/images/library/redis/json`), which no pattern router takes.
 
 use crate::call::{Call, Outcome, Query, segments};
+use crate::carry::{Origin, is_carried};
 use crate::error::ApiError;
 use crate::version::{self, ApiVersion};
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 };
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderValue, Method};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 /// Parts of the Engine API known and not served: method, and path where `*` is one segment and `**` one or more.
@@ -46,10 +47,15 @@ const UNSERVED: [(&str, &str); 27] = [
     ("POST", "volumes/prune"),
 ];
 
-/// Answers one request.
+/// Answers one request of a client.
 pub async fn dispatch(State(server): State<Server>, request: Request) -> Response {
+    respond(&server, request, Origin::Client).await
+}
+
+/// Answers one request.
+pub async fn respond(server: &Server, request: Request, origin: Origin) -> Response {
     let method = request.method().clone();
-    let mut response = match answer(&server, request).await {
+    let mut response = match answer(server, request, origin).await {
         Ok(response) => response,
         Err(error) => error.into_response(),
     };
@@ -66,7 +72,7 @@ pub async fn dispatch(State(server): State<Server>, request: Request) -> Respons
     response
 }
 
-async fn answer(server: &Server, request: Request) -> Outcome {
+async fn answer(server: &Server, request: Request, origin: Origin) -> Outcome {
     let (mut parts, body) = request.into_parts();
     let (version, path) = version::split(parts.uri.path())?;
     let segments = segments(path)?;
@@ -74,14 +80,20 @@ async fn answer(server: &Server, request: Request) -> Outcome {
     let call = Call {
         ports: server.ports.clone(),
         version,
+        origin,
         query: Query::parse(&parts.uri)?,
         headers: parts.headers,
         body: body.into(),
         shutdown: server.shutdown.clone(),
         upgrade: parts.extensions.remove::<hyper::upgrade::OnUpgrade>(),
+        uri: parts.uri.clone(),
     };
     let (first, rest) = path.split_first().ok_or_else(ApiError::page_not_found)?;
     let method = parts.method.as_str();
+    if origin == Origin::Manager && !is_carried(method, &path) {
+        let words = format!("{method} /{} is not asked of another node", path.join("/"));
+        return Err(ApiError::new(StatusCode::FORBIDDEN, words));
+    }
     match *first {
         "_ping" | "version" | "info" | "system" => system::route(call, method, first, rest).await,
         "swarm" => swarm::route(call, method, rest).await,

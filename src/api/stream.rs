@@ -21,11 +21,11 @@ use tokio_util::sync::CancellationToken;
 /// Bytes of input handed on at once.
 const INPUT_CHUNK_BYTES: usize = 16 * 1024;
 /// Between two looks whether a client that closed its input is there at all, while there is nothing to write.
-const GONE_LOOK: Duration = Duration::from_secs(5);
+pub const GONE_LOOK: Duration = Duration::from_secs(5);
 /// Keys of a sequence that detaches: more than anybody could type.
 const DETACH_KEYS_MAX: usize = 16;
 pub const RAW_STREAM: HeaderValue = HeaderValue::from_static("application/vnd.docker.raw-stream");
-pub const MULTIPLEXED_STREAM: HeaderValue = HeaderValue::from_static("application/vnd.docker.multiplexed-stream");
+pub const MULTIPLEXED_STREAM: HeaderValue = HeaderValue::from_static(crate::logs::MULTIPLEXED_STREAM);
 
 /// Pieces as they go over the connection.
 pub type Output = BoxStream<'static, Bytes>;

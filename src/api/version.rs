@@ -48,7 +48,8 @@ pub fn split(path: &str) -> Result<(ApiVersion, &str), ApiError> {
     Ok((version, tail))
 }
 
-fn parse(text: &str) -> Option<ApiVersion> {
+/// Reads `1.44`.
+pub fn parse(text: &str) -> Option<ApiVersion> {
     let (major, minor) = text.split_once('.')?;
     Some(ApiVersion { major: major.parse().ok()?, minor: minor.parse().ok()? })
 }

@@ -1,6 +1,6 @@
 //! `swarm daemon`: the node of this host and the API on its socket.
 
-use crate::bind::{BoundCluster, BoundLocal};
+use crate::bind::{BoundCluster, BoundLocal, connections};
 use crate::host;
 use clap::Args;
 use node::clock::Clock;
@@ -113,7 +113,7 @@ async fn serve(args: DaemonArgs) -> Result<(), String> {
     let dir = DataDir::open_soon(&args.data_dir).await.map_err(|error| node::error::chain(&error))?;
     let run_lock = DirLock::of_run_dir(&args.run_dir).await.map_err(|error| node::error::chain(&error))?;
     let (engine, description) = start_engine(&args, labels.clone()).await?;
-    let (carrier, _carried) = node::carry::carrier(api::ApiVersion::MAX.to_string());
+    let (carrier, carried) = node::carry::carrier(api::ApiVersion::MAX.to_string());
     let options = NodeOptions {
         engine: Arc::new(engine.clone()),
         fabric: Arc::new(engine.net.clone()),
@@ -129,7 +129,7 @@ async fn serve(args: DaemonArgs) -> Result<(), String> {
     };
     let listener = listen(&socket)?;
     tracing::info!(socket = %socket.display(), version = crate::VERSION, "the API is served");
-    let api = tokio::spawn(api::serve(listener, ports, stop.clone()));
+    let api = tokio::spawn(api::serve(listener, connections(carried), ports, stop.clone()));
     wait_for_end().await?;
     tracing::info!("stopping; containers go on");
     stop.cancel();

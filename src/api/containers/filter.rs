@@ -8,7 +8,8 @@ use crate::ports::{ContainerRecord, ContainerState, Failure};
 use regex::{Regex, RegexBuilder};
 use swarm_core::model::PortConfig;
 
-pub const FILTERS: [&str; 15] = [
+/// `node` is beyond the API: an id or a name.
+pub const FILTERS: [&str; 16] = [
     "ancestor",
     "before",
     "exited",
@@ -20,6 +21,7 @@ pub const FILTERS: [&str; 15] = [
     "label",
     "name",
     "network",
+    "node",
     "publish",
     "since",
     "status",
@@ -120,6 +122,16 @@ impl Wanted {
             exposed: ports(&filters, "expose")?,
             filters,
         })
+    }
+
+    /// Whether also those are asked for that do not run.
+    pub fn all(&self) -> bool {
+        self.all
+    }
+
+    /// Only containers made before the one time and after the other, nanoseconds since 1970.
+    pub fn made_between(&mut self, since_ns: Option<i64>, before_ns: Option<i64>) {
+        (self.since_ns, self.before_ns) = (since_ns, before_ns);
     }
 
     pub fn matches(&self, container: &ContainerRecord) -> bool {

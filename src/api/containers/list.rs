@@ -5,6 +5,7 @@ use super::{protocol_word, state_word, write_mount, write_networks};
 use crate::call::{Call, Outcome, ok};
 use crate::error::ApiError;
 use crate::filters::Filters;
+use crate::gather::Gather;
 use crate::json::{Fields, strings};
 use crate::ports::{ContainerRecord, ContainerState};
 use serde_json::{Value, json};
@@ -19,16 +20,26 @@ pub async fn list(call: Call) -> Outcome {
             usize::try_from(limit).ok().filter(|limit| *limit > 0)
         }
     };
-    let filters = Filters::read(&call.query, &FILTERS)?;
-    let wanted = Wanted::read(&call, filters, limit).await?;
+    let mut filters = Filters::read(&call.query, &FILTERS)?;
+    let gather = Gather::new(&call, &mut filters).await?;
+    if gather.is_none() && !filters.values("node").is_empty() {
+        return Err(ApiError::bad("invalid filter 'node': only managers list the containers of other nodes"));
+    }
+    let asked = filters.clone();
+    let mut wanted = Wanted::read(&call, filters, limit).await?;
+    if let Some(gather) = &gather {
+        gather.bound(&mut wanted);
+    }
     let mut containers = call.ports.local.containers().await?;
     containers.retain(|container| wanted.matches(container));
     containers.sort_by_key(|container| std::cmp::Reverse(container.created_ns));
-    containers.truncate(limit.unwrap_or(usize::MAX));
-    let now_ns = call.ports.cluster.now().0.saturating_mul(1_000_000);
+    if gather.is_none() {
+        containers.truncate(limit.unwrap_or(usize::MAX));
+    }
+    let now = call.ports.cluster.now();
     let mut rows = Vec::with_capacity(containers.len());
     for container in &containers {
-        let mut row = write_summary(container, now_ns);
+        let mut row = write_summary(container, now.0.saturating_mul(1_000_000));
         if call.query.flag("size") {
             // One that goes meanwhile counts nothing.
             let sizes = call.ports.local.sizes(&container.id).await.unwrap_or_default();
@@ -36,6 +47,10 @@ pub async fn list(call: Call) -> Outcome {
             row["SizeRootFs"] = sizes.root_bytes.into();
         }
         rows.push(row);
+    }
+    if let Some(gather) = gather {
+        rows = gather.all(&call, rows, (&asked, &wanted), now).await;
+        rows.truncate(limit.unwrap_or(usize::MAX));
     }
     ok(rows)
 }

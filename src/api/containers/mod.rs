@@ -1,4 +1,4 @@
-//! `/containers`: the containers of this host, all of them tasks.
+//! `/containers`: the containers of this host, and through [`carry`] and [`crate::gather`] those of the others.
 
 mod act;
 mod archive;
@@ -10,9 +10,11 @@ mod stats;
 mod top;
 mod wait;
 
+pub use filter::Wanted;
 pub use list::write_summary;
 
 use crate::call::{Call, Outcome};
+use crate::carry;
 use crate::error::ApiError;
 use crate::json::Fields;
 use crate::ports::{ContainerMount, ContainerNetwork, ContainerRecord, ContainerState};
@@ -23,6 +25,15 @@ use serde_json::{Value, json};
 use swarm_core::model::{PortConfig, Protocol};
 
 pub async fn route(call: Call, server: &Server, method: &str, rest: &[&str]) -> Outcome {
+    let container = match (method, rest) {
+        ("DELETE", [id]) | (_, [id, _, ..]) => Some(id),
+        _ => None,
+    };
+    if let Some(id) = container
+        && let Some(there) = carry::locate(&call, id).await?
+    {
+        return carry::pass(call, method, there).await;
+    }
     match (method, rest) {
         ("GET", ["json"]) => list::list(call).await,
         ("GET", [id, "json"]) => inspect::inspect(call, server, id).await,
@@ -112,7 +123,7 @@ fn protocol_word(port: &PortConfig) -> &'static str {
 }
 
 /// Full id, name, or unique start of the id.
-async fn find(call: &Call, text: &str) -> Result<ContainerRecord, ApiError> {
+pub async fn find(call: &Call, text: &str) -> Result<ContainerRecord, ApiError> {
     let containers = call.ports.local.containers().await?;
     let name = text.trim_start_matches('/');
     let exact = containers.iter().find(|container| container.id == text || container.name == name);

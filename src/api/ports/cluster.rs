@@ -1,10 +1,11 @@
 //! The swarm this node is (or is not) part of.
 
-use super::{Answer, LogOptions, LogRecords, LogSelector, not_implemented};
+use super::{Answer, Dialled, LogOptions, LogRecords, LogSelector, not_implemented};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 use swarm_core::model::{self, Availability, ClusterSpec};
 use swarm_core::store::{Conflict, Event, Txn, View};
 use swarm_core::{ClusterId, NodeId, Sensitive, WallTime};
@@ -120,6 +121,17 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// A linearizable snapshot: everything acknowledged before the call is in it.
     fn read(&self) -> BoxFuture<'_, Result<View, Unavailable>>;
+
+    /// The store as this manager has it now: it may be behind. `None` on nodes that have none.
+    fn known(&self) -> Option<View> {
+        None
+    }
+
+    /// A connection to another node's API, `within` a time. `Unavailable` when it is not reached, with the reason.
+    fn dial(&self, node: NodeId, within: Duration) -> Answer<'_, Dialled> {
+        let _ = (node, within);
+        not_implemented("reaching another node")
+    }
 
     /// Commits a transaction; forwarded to the leader. `Ok` once it is applied here.
     fn submit(&self, txn: Txn) -> BoxFuture<'_, Result<(), SubmitError>>;

@@ -4,6 +4,7 @@
 //! host keeps: [`Host`], [`Images`], [`Volumes`], [`Containers`]. Both are object-safe, so that a
 //! server is not generic. Methods with a default body answer 501 until the daemon binds them.
 
+mod carry;
 mod cluster;
 mod containers;
 mod host;
@@ -11,6 +12,7 @@ mod images;
 mod logs;
 mod volumes;
 
+pub use carry::*;
 pub use cluster::*;
 pub use containers::*;
 pub use host::*;

@@ -1,14 +1,17 @@
 //! A server with in-memory ports, and requests to it.
 
 use super::fake::{FakeCluster, FakeLocal};
+use crate::ports::Io;
 use crate::{Ports, serve};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// A running server; stops and takes its socket away when dropped.
@@ -16,6 +19,8 @@ pub struct World {
     pub cluster: Arc<FakeCluster>,
     pub local: Arc<FakeLocal>,
     pub socket: PathBuf,
+    /// Where managers bring connections to.
+    pub carried: mpsc::Sender<Io>,
     stop: CancellationToken,
     served: Option<tokio::task::JoinHandle<std::io::Result<()>>>,
 }
@@ -50,8 +55,12 @@ impl World {
         let listener = tokio::net::UnixListener::bind(&socket).unwrap();
         let ports = Ports { cluster: cluster.clone(), local: local.clone() };
         let stop = CancellationToken::new();
-        let served = Some(tokio::spawn(serve(listener, ports, stop.clone())));
-        Self { cluster, local, socket, stop, served }
+        let (carried, connections) = mpsc::channel(8);
+        let connections = futures_util::stream::unfold(connections, |mut connections| async move {
+            connections.recv().await.map(|connection| (connection, connections))
+        });
+        let served = Some(tokio::spawn(serve(listener, connections.boxed(), ports, stop.clone())));
+        Self { cluster, local, socket, carried, stop, served }
     }
 
     /// The only manager of a swarm.

@@ -6,11 +6,13 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use rand::SeedableRng as _;
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use swarm_core::model::{
     self, ClusterCa, ClusterSpec, ContainerStatus, JoinSecret, Meta, Node, NodeDescription, NodeRole, NodeSpec,
     NodeState, NodeStatus, Platform, RaftMember, Resources, Task, TaskState, TaskStatus,
@@ -18,7 +20,7 @@ use swarm_core::model::{
 use swarm_core::store::{Change, Object, Store, Txn, View};
 use swarm_core::{ClusterId, NetworkId, NodeId, Sensitive, ServiceId, TaskId, WallTime};
 use swarm_core::{control, leader};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, mpsc};
 
 const ADDR: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const PORT: u16 = 2377;
@@ -33,6 +35,8 @@ pub struct FakeCluster {
     state: Mutex<State>,
     watchers: broadcast::Sender<Watched>,
     stopped: AtomicBool,
+    /// Other nodes: where a connection to one is brought, and the newest version of the API it has.
+    pub peers: Mutex<BTreeMap<NodeId, (mpsc::Sender<Io>, String)>>,
 }
 
 #[derive(Default)]
@@ -46,7 +50,12 @@ struct State {
 
 impl Default for FakeCluster {
     fn default() -> Self {
-        Self { state: Mutex::default(), watchers: broadcast::Sender::new(64), stopped: AtomicBool::new(false) }
+        Self {
+            state: Mutex::default(),
+            watchers: broadcast::Sender::new(64),
+            stopped: AtomicBool::new(false),
+            peers: Mutex::default(),
+        }
     }
 }
 
@@ -174,12 +183,38 @@ impl FakeCluster {
         node
     }
 
+    /// A worker with a name.
+    pub fn add_worker(&self, name: &str) -> NodeId {
+        let node = NodeId(draw());
+        let description = NodeDescription { hostname: name.to_owned(), ..NodeDescription::default() };
+        self.apply(vec![Change::Create(Object::from(Node {
+            id: node,
+            meta: Meta::default(),
+            spec: NodeSpec::default(),
+            description: Some(description),
+            status: NodeStatus { state: NodeState::Ready, ..NodeStatus::default() },
+            raft: None,
+            certificate_role: NodeRole::Worker,
+        }))]);
+        node
+    }
+
+    pub fn set_node_state(&self, node: NodeId, state: NodeState) {
+        let status = NodeStatus { state, ..self.view().node(node).unwrap().status.clone() };
+        self.apply(vec![Change::NodeStatus { node, status }]);
+    }
+
     /// Gives a service a task that runs on this node.
     pub fn run_task(&self, service: ServiceId, slot: u64) -> TaskId {
+        self.run_task_on(self.status().node.unwrap(), service, slot, &"ab".repeat(32))
+    }
+
+    /// Gives a service a task that runs on a node.
+    pub fn run_task_on(&self, node: NodeId, service: ServiceId, slot: u64, container: &str) -> TaskId {
         let view = self.view();
         let service = view.service(service).unwrap();
         let id = TaskId(draw());
-        let container = ContainerStatus { container_id: "ab".repeat(32), pid: 7, ..ContainerStatus::default() };
+        let container = ContainerStatus { container_id: container.to_owned(), pid: 7, ..ContainerStatus::default() };
         let status = TaskStatus {
             state: TaskState::Running,
             timestamp: self.now(),
@@ -188,7 +223,7 @@ impl FakeCluster {
             ..TaskStatus::default()
         };
         let task = Task {
-            node: self.status().node,
+            node: Some(node),
             spec_version: service.spec_version,
             service_name: service.spec.name.clone(),
             service_labels: service.spec.labels.clone(),
@@ -211,6 +246,22 @@ impl crate::ports::Cluster for FakeCluster {
                 std::future::pending::<()>().await;
             }
             Ok(self.view())
+        })
+    }
+
+    fn known(&self) -> Option<View> {
+        self.status().manager.then(|| self.view())
+    }
+
+    fn dial(&self, node: NodeId, _: Duration) -> Answer<'_, Dialled> {
+        let peer = self.peers.lock().unwrap().get(&node).cloned();
+        Box::pin(async move {
+            let (connections, api_version) =
+                peer.ok_or_else(|| Failure::Unavailable("no answer from 192.0.2.9:2377".to_owned()))?;
+            // Small, so that whatever is longer has to be read while it is written.
+            let (near, far) = tokio::io::duplex(1024);
+            connections.send(Box::new(far)).await.map_err(|_| Failure::Unavailable("it is gone".to_owned()))?;
+            Ok(Dialled { io: Box::new(near), api_version })
         })
     }
 

@@ -31,9 +31,10 @@ impl Containers for FakeLocal {
         Box::pin(async { Ok(session) })
     }
 
-    fn container_logs<'a>(&'a self, _: &'a str, _: LogOptions) -> Answer<'a, LogRecords> {
-        let records = self.log.lock().unwrap().clone();
-        Box::pin(async { Ok(stream::iter(records).map(Ok).boxed()) })
+    fn container_logs<'a>(&'a self, _: &'a str, options: LogOptions) -> Answer<'a, LogRecords> {
+        let records = stream::iter(self.log.lock().unwrap().clone()).map(Ok);
+        let records = if options.follow { records.chain(stream::pending()).boxed() } else { records.boxed() };
+        Box::pin(async { Ok(records) })
     }
 
     fn kill<'a>(&'a self, _: &'a str, signal: &'a str) -> Answer<'a, ()> {

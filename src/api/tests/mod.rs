@@ -1,6 +1,7 @@
 //! The API over a real unix socket, in front of ports kept in memory.
 
 mod acts;
+mod carry;
 mod client;
 mod containers;
 mod docker_cli;

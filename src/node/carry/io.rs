@@ -123,10 +123,14 @@ impl AsyncRead for CarriedIo {
 
 impl AsyncWrite for CarriedIo {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if bytes.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
         ready!(self.poll_sent(context))?;
+        if bytes.is_empty() {
+            // As on a socket: a way to ask whether anybody is there.
+            return Poll::Ready(match &self.sending {
+                Sending::Idle(sender) if !sender.is_stopped() => Ok(0),
+                Sending::Idle(_) | Sending::Busy(_) | Sending::Over => Err(io::ErrorKind::BrokenPipe.into()),
+            });
+        }
         match std::mem::replace(&mut self.sending, Sending::Over) {
             Sending::Idle(mut sender) => {
                 let length = bytes.len().min(ENGINE.frame_bytes_max as usize);

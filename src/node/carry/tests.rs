@@ -85,6 +85,13 @@ async fn an_end_that_is_dropped_is_a_failure_at_the_other_and_no_end() {
     drop(far);
     let end = timeout(WITHIN, near.read(&mut part)).await.unwrap();
     assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    // Also whoever only writes can learn of it, without saying anything.
+    let gone = async {
+        while near.write(&[]).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(WITHIN, gone).await.expect("the other end is known to be gone");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

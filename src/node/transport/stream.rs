@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use quinn::{ReadError, ReadExactError, RecvStream, SendStream, WriteError};
 
 use super::Conversation;
@@ -116,6 +117,11 @@ impl FrameSender {
     /// Waits until the peer has everything sent before [`FrameSender::finish`], or stopped reading.
     pub async fn delivered(&mut self) {
         let _ = self.stream.stopped().await;
+    }
+
+    /// Whether the peer reads no more, or is gone, as far as is known.
+    pub fn is_stopped(&self) -> bool {
+        self.stream.stopped().now_or_never().is_some()
     }
 
     fn abandon(&mut self, refusal: Refusal) {

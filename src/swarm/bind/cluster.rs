@@ -1,9 +1,9 @@
 //! The API's port to the swarm.
 
-use super::{addresses, logs};
+use super::{addresses, carry, logs};
 use api::ports::{
-    Answer, Cluster, Failure, InitRequest, JoinRequest, JoinTokens, LogOptions, LogRecords, LogSelector, ManagerPeer,
-    SubmitError, SwarmState, SwarmStatus, Unavailable, Watched,
+    Answer, Cluster, Dialled, Failure, InitRequest, JoinRequest, JoinTokens, LogOptions, LogRecords, LogSelector,
+    ManagerPeer, SubmitError, SwarmState, SwarmStatus, Unavailable, Watched,
 };
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -13,6 +13,7 @@ use node::node::{MemberStatus, Node, NodeError};
 use node::transport::QUIC_PORT;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 use swarm_core::model;
 use swarm_core::store::{Txn, View};
 use swarm_core::trust::{CaDigest, JoinToken};
@@ -116,6 +117,17 @@ impl Cluster for BoundCluster {
         Box::pin(async move {
             let (_, writer) = self.writer().map_err(|failure| Unavailable(failure.to_string()))?;
             writer.read().await.map_err(|error| Unavailable(self.own_fault(error)))
+        })
+    }
+
+    fn known(&self) -> Option<View> {
+        self.writer().ok().map(|(_, writer)| writer.feed.view())
+    }
+
+    fn dial(&self, node: NodeId, within: Duration) -> Answer<'_, Dialled> {
+        Box::pin(async move {
+            let (member, writer) = self.writer()?;
+            carry::dial(&member, &writer, node, within).await
         })
     }
 

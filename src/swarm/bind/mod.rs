@@ -1,6 +1,7 @@
 //! Binds what the API needs ([`api::ports`]) to the node of this process.
 
 mod addresses;
+mod carry;
 mod cluster;
 mod containers;
 mod images;
@@ -9,6 +10,7 @@ mod logs;
 mod usage;
 mod volumes;
 
+pub use carry::connections;
 pub use cluster::BoundCluster;
 pub use local::BoundLocal;
 
