@@ -5,6 +5,7 @@
 
 mod acts;
 mod canary;
+mod carry;
 mod contents;
 mod daemon_kill;
 mod deploy;

@@ -7,6 +7,7 @@ pub mod capture;
 pub mod http;
 pub mod images;
 pub mod probe;
+pub mod terminal;
 
 use std::fs::File;
 use std::net::Ipv4Addr;
@@ -123,9 +124,21 @@ impl Cluster {
 
     /// The docker command line against host `index`.
     pub fn docker(&self, index: u8, args: &[&str]) -> String {
-        let output = run(Command::new(docker()).arg("-H").arg(self.socket(index)).args(args));
+        let output = self.try_docker(index, args);
         assert_success(&format!("host {index}: docker {}", args.join(" ")), &output);
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The same, whatever comes of it.
+    pub fn try_docker(&self, index: u8, args: &[&str]) -> Output {
+        run(self.docker_command(index).args(args))
+    }
+
+    /// The docker command line against host `index`, to be given arguments and streams.
+    pub fn docker_command(&self, index: u8) -> Command {
+        let mut command = Command::new(docker());
+        command.arg("-H").arg(self.socket(index)).env_remove("DOCKER_HOST");
+        command
     }
 
     fn socket(&self, index: u8) -> String {
