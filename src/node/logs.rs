@@ -105,16 +105,25 @@ fn reply(reply: Reply) -> Vec<u8> {
     LogsReply { reply: Some(reply) }.encode_to_vec()
 }
 
-/// Reads the logs of `tasks` from the node that has them.
+/// Reads the logs of `tasks` from the node that has them, at the first of its addresses where it is.
 pub async fn fetch(
     endpoint: &Endpoint,
     node: NodeId,
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     tasks: &[TaskId],
     query: &LogQuery,
 ) -> Result<TaskLines, String> {
-    let opened = endpoint.open(address, Expect::Node(node), &LOGS, DIAL).await;
-    let (_, mut stream) = opened.map_err(|error| crate::error::chain(&error))?;
+    let mut failure = None;
+    for address in addresses {
+        match endpoint.open(*address, Expect::Node(node), &LOGS, DIAL).await {
+            Ok((_, stream)) => return ask(stream, tasks, query).await,
+            Err(error) => failure = failure.or_else(|| Some(crate::error::chain(&error))),
+        }
+    }
+    Err(failure.unwrap_or_else(|| "no address of it is known".to_owned()))
+}
+
+async fn ask(mut stream: Stream, tasks: &[TaskId], query: &LogQuery) -> Result<TaskLines, String> {
     let request = LogsRequest {
         tasks: tasks.iter().map(Wire::to_wire).collect(),
         follow: query.follow,

@@ -18,7 +18,12 @@ async fn a_task_runs_where_it_is_assigned_and_its_log_is_read_from_there() {
     let member = hosts[0].node().status().member.unwrap();
     let address = member.addresses.of(&view, hosts[1].id()).unwrap();
     let query = LogQuery { stdout: true, ..LogQuery::default() };
-    let lines = crate::logs::fetch(&member.endpoint, hosts[1].id(), address, &[task], &query).await.unwrap();
+    let fetch = async |addresses: &[SocketAddr]| {
+        crate::logs::fetch(&member.endpoint, hosts[1].id(), addresses, &[task], &query).await
+    };
+    // An address that is another node's by now does not hide the right one; that there is none is said.
+    let lines = fetch(&[hosts[0].listen(), address]).await.unwrap();
+    assert!(fetch(&[]).await.err().unwrap().contains("no address"));
     let lines: Vec<_> = timeout(SOON, lines.collect()).await.expect("the log ends");
     assert_eq!(lines.len(), 1);
     let (from, line) = lines[0].as_ref().unwrap();

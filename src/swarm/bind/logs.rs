@@ -117,11 +117,15 @@ impl Gatherer {
             since_ns: self.options.since_ns,
             until_ns: self.options.until_ns,
         };
-        let one = |(node, services)| {
-            let address = self.member.addresses.of(view, node)?;
-            Some(NodeLog { endpoint: self.member.endpoint.clone(), node, address, services, query: query.clone() })
+        let one = |(node, services)| NodeLog {
+            endpoint: self.member.endpoint.clone(),
+            node,
+            name: view.node(node).map_or_else(|| node.to_string(), |node| node.display_name()),
+            addresses: self.member.addresses.all_of(view, node),
+            services,
+            query: query.clone(),
         };
-        by_node.into_iter().filter_map(one).collect()
+        by_node.into_iter().map(one).collect()
     }
 }
 
@@ -129,19 +133,22 @@ impl Gatherer {
 struct NodeLog {
     endpoint: Endpoint,
     node: NodeId,
-    address: SocketAddr,
+    /// As people know it.
+    name: String,
+    /// None: the log cannot be had, and that is said.
+    addresses: Vec<SocketAddr>,
     services: BTreeMap<TaskId, ServiceId>,
     query: LogQuery,
 }
 
 /// Its records; a node that is away is one error.
 async fn read(log: NodeLog) -> LogRecords {
-    let NodeLog { endpoint, node, address, services, query } = log;
+    let NodeLog { endpoint, node, name, addresses, services, query } = log;
     let ids: Vec<TaskId> = services.keys().copied().collect();
-    let lines = match node::logs::fetch(&endpoint, node, address, &ids, &query).await {
+    let lines = match node::logs::fetch(&endpoint, node, &addresses, &ids, &query).await {
         Ok(lines) => lines,
         Err(words) => {
-            let failure = Failure::Unavailable(format!("logs of node {node} are not available: {words}"));
+            let failure = Failure::Unavailable(format!("logs of node {name} are not available: {words}"));
             return futures_util::stream::iter([Err(failure)]).boxed();
         }
     };
