@@ -15,11 +15,20 @@ pub struct BadId {
     text: String,
 }
 
+/// Digits that fit 64 bits.
+const CHUNK_LEN: usize = 12;
+const CHUNK: u128 = 36u128.pow(CHUNK_LEN as u32);
+
 fn encode(mut value: u128) -> [u8; ID_TEXT_LEN] {
     let mut out = [b'0'; ID_TEXT_LEN];
-    for place in out.iter_mut().rev() {
-        *place = b"0123456789abcdefghijklmnopqrstuvwxyz"[(value % 36) as usize];
-        value /= 36;
+    // By chunks: a division of 128 bits takes many times longer than one of 64.
+    for places in out.rchunks_mut(CHUNK_LEN) {
+        let mut chunk = (value % CHUNK) as u64;
+        value /= CHUNK;
+        for place in places.iter_mut().rev() {
+            *place = b"0123456789abcdefghijklmnopqrstuvwxyz"[(chunk % 36) as usize];
+            chunk /= 36;
+        }
     }
     out
 }
