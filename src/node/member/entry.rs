@@ -17,7 +17,7 @@ use swarm_core::model::{
 };
 use swarm_core::store::{Object, Store};
 use swarm_core::trust::{CertSpec, JoinToken, TokenSecret, Validity};
-use swarm_core::{ClusterId, NetworkId, NodeId, Sensitive, Stamp};
+use swarm_core::{ClusterId, NetworkId, NodeId, Sensitive, Stamp, control};
 use tokio::time::{Instant, sleep, timeout};
 use wire::pb::control::request::Request;
 use wire::{Message, Wire, WireError, pb};
@@ -81,7 +81,7 @@ impl Member {
             managers: vec![(node, SocketAddr::new(request.advertise, listen.port()))],
             gossip_keys,
         };
-        let store = first_store(cluster, own, ingress(NetworkId(random()?)), now);
+        let store = first_store(cluster, own, first_networks()?, now);
         let (machine, _) = StoreMachine::with(store, options.clock.clone());
         dir.forget_cluster()?;
         let own_log = Identity { raft_id, node };
@@ -254,6 +254,13 @@ fn seal_ca(ca: &ClusterCa, sealing: &Sensitive<[u8; 32]>) -> Result<Sensitive<Ve
     Ok(Sensitive::new(SealingKey::new(sealing).seal(CA_KEY_CONTEXT, ca.key_pkcs8().expose())?))
 }
 
+/// `ingress` takes its subnet from the cluster's pools, as every network does.
+fn first_networks() -> Result<[Network; 3], MemberError> {
+    let ids = [NetworkId(random()?), NetworkId(random()?), NetworkId(random()?)];
+    let [_, host, none] = control::predefined_networks(ids);
+    Ok([ingress(ids[0]), host, none])
+}
+
 fn ingress(id: NetworkId) -> Network {
     Network {
         id,
@@ -271,12 +278,12 @@ fn ingress(id: NetworkId) -> Network {
 }
 
 /// What the log of a new cluster begins with, as if written at index 1.
-fn first_store(mut cluster: Cluster, mut node: model::Node, mut ingress: Network, now: swarm_core::WallTime) -> Store {
+fn first_store(mut cluster: Cluster, mut node: model::Node, networks: [Network; 3], now: swarm_core::WallTime) -> Store {
     let stamp = Stamp { index: 1, wall: now };
     let meta = Meta { version: 1, created: stamp, updated: stamp };
     cluster.meta = meta;
     node.meta = meta;
-    ingress.meta = meta;
-    let objects = [Object::Cluster(Arc::new(cluster)), node.into(), Object::Network(Arc::new(ingress))];
-    Store::restore(1, objects)
+    let networks = networks.map(|network| Object::Network(Arc::new(Network { meta, ..network })));
+    let objects = [Object::Cluster(Arc::new(cluster)), node.into()];
+    Store::restore(1, objects.into_iter().chain(networks))
 }
