@@ -12,8 +12,8 @@ pub type Result<T> = std::result::Result<T, ImageError>;
 /// Unless a variant says otherwise the store is unchanged when it is returned.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ImageError {
-    /// The text is not an image reference.
-    #[error("invalid image reference {text:?}: {reason}")]
+    /// The text is not an image reference. `docker inspect` goes on to the next kind of object at these words.
+    #[error("invalid reference format: {text:?}: {reason}")]
     BadReference { text: String, reason: &'static str },
     /// No image of that name or id is in this node's store.
     #[error("no such image on this node: {name}")]
