@@ -2,11 +2,11 @@
 
 use crate::carry::Origin;
 use crate::error::ApiError;
-use crate::json::{Fields, Object};
-use crate::{Ports, version::ApiVersion};
-use axum::Json;
+use crate::json::{Fields, Object, Written};
+use crate::{Ports, compat, version::ApiVersion};
 use axum::body::Body;
 use axum::extract::Query as AxumQuery;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -68,6 +68,15 @@ impl Query {
         }
     }
 
+    /// A boolean where Docker takes nothing else (Go's `strconv.ParseBool`); false when absent.
+    pub fn strict_flag(&self, name: &str) -> Result<bool, ApiError> {
+        match self.text(name) {
+            "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+            other => Err(ApiError::bad(format!("invalid value for {name}: {other}"))),
+        }
+    }
+
     /// The object version a write is based on.
     pub fn version(&self) -> Result<u64, ApiError> {
         let text = self.text("version");
@@ -109,6 +118,21 @@ impl Call {
             return Ok(Value::Null);
         }
         serde_json::from_slice(&bytes).map_err(|error| ApiError::bad(format!("invalid JSON: {error}")))
+    }
+
+    /// The body as a JSON object, without what the request's version lacks.
+    pub async fn fitting(&mut self, request: compat::Request) -> Result<Object, ApiError> {
+        let mut body = self.value().await?;
+        compat::read(self.version, request, &mut body)?;
+        Object::root(body)
+    }
+
+    /// The answer as the request's version has it.
+    pub fn write(&self, answer: compat::Answer, object: Fields) -> Fields {
+        match compat::is_newest(self.version, answer) {
+            true => object,
+            false => compat::write(self.version, answer, object.into()).into(),
+        }
     }
 
     /// The body as a JSON object; an empty one when there is none.
@@ -161,12 +185,18 @@ pub fn segments(path: &str) -> Result<Vec<String>, ApiError> {
     decoded.collect()
 }
 
-pub fn ok(value: impl Into<Value>) -> Outcome {
-    Ok(Json(value.into()).into_response())
+pub fn ok(value: impl Written) -> Outcome {
+    Ok(json(StatusCode::OK, value))
 }
 
 pub fn created(fields: Fields) -> Outcome {
-    Ok((StatusCode::CREATED, Json(Value::from(fields))).into_response())
+    Ok(json(StatusCode::CREATED, fields))
+}
+
+fn json(status: StatusCode, value: impl Written) -> Response {
+    let mut text = Vec::new();
+    value.write(&mut text);
+    (status, [(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 pub fn empty(status: StatusCode) -> Outcome {

@@ -1,6 +1,7 @@
 //! `/configs`.
 
 use crate::call::{Call, Outcome, created, empty, ok};
+use crate::compat::{Answer, Request};
 use crate::filters::Filters;
 use crate::json::{Fields, read_content, write_config};
 use crate::routes::unknown_below;
@@ -31,11 +32,11 @@ async fn list(call: Call) -> Outcome {
             && filters.any("names", |name| config.spec.name == name)
             && filters.labels("label", &config.spec.labels)
     });
-    ok(found.map(|config| write_config(config)).collect::<Vec<_>>())
+    ok(found.map(|config| call.write(Answer::Content, write_config(config))).collect::<Vec<_>>())
 }
 
 async fn create(mut call: Call) -> Outcome {
-    let content = read_content(call.object().await?)?;
+    let content = read_content(call.fitting(Request::Content).await?)?;
     let view = call.view().await?;
     let id = ConfigId(call.ports.cluster.random());
     let data = content.data.unwrap_or_default();
@@ -48,12 +49,12 @@ async fn create(mut call: Call) -> Outcome {
 
 async fn inspect(call: Call, name: &str) -> Outcome {
     let view = call.view().await?;
-    ok(write_config(lookup::config(&view, name)?))
+    ok(call.write(Answer::Content, write_config(lookup::config(&view, name)?)))
 }
 
 async fn update(mut call: Call, name: &str) -> Outcome {
     let version = call.query.version()?;
-    let content = read_content(call.object().await?)?;
+    let content = read_content(call.fitting(Request::Content).await?)?;
     let view = call.view().await?;
     let id = lookup::config(&view, name)?.id;
     let txn = control::update_config(&view, id, version, content.wish(), call.ports.cluster.now())?;

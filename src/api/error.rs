@@ -39,6 +39,13 @@ impl ApiError {
         Self::new(StatusCode::NOT_IMPLEMENTED, format!("{what} is not implemented yet"))
     }
 
+    /// The answer to an update that is based on an older version of the object. Docker's store gives this error no code,
+    /// so it leaves the engine as one of its own; tools that try again go by its words.
+    fn out_of_sequence() -> Self {
+        let words = "rpc error: code = Unknown desc = update out of sequence";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, words)
+    }
+
     /// 503.
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
@@ -72,37 +79,35 @@ impl From<Unavailable> for ApiError {
     }
 }
 
-fn refused(refusal: &Refusal) -> StatusCode {
-    match refusal {
-        Refusal::Invalid(_) | Refusal::NotNow(_) => StatusCode::BAD_REQUEST,
-        Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
-        Refusal::NotFound(_) => StatusCode::NOT_FOUND,
-        Refusal::Exists(_) | Refusal::OutOfSequence { .. } => StatusCode::CONFLICT,
-        Refusal::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
-    }
-}
-
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
-        Self::new(refused(&refusal), refusal.to_string())
+        let status = match &refusal {
+            Refusal::OutOfSequence { .. } => return Self::out_of_sequence(),
+            Refusal::Invalid(_) | Refusal::NotNow(_) => StatusCode::BAD_REQUEST,
+            Refusal::Forbidden(_) => StatusCode::FORBIDDEN,
+            Refusal::NotFound(_) => StatusCode::NOT_FOUND,
+            Refusal::Exists(_) => StatusCode::CONFLICT,
+            Refusal::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
+        };
+        Self::new(status, refusal.to_string())
     }
 }
 
 impl From<SubmitError> for ApiError {
     fn from(error: SubmitError) -> Self {
-        let status = match &error {
-            SubmitError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
-            SubmitError::Conflict(conflict) => match conflict {
-                Conflict::Refused(refusal) => refused(refusal),
-                Conflict::Fenced { .. } => StatusCode::SERVICE_UNAVAILABLE,
-                Conflict::NotFound { .. } => StatusCode::NOT_FOUND,
-                // Docker's answer to what is in use, too.
-                Conflict::InUse { .. } => StatusCode::BAD_REQUEST,
-                Conflict::OutOfSequence { .. } | Conflict::Exists { .. } | Conflict::NameTaken { .. } => {
-                    StatusCode::CONFLICT
-                }
-            },
+        let conflict = match error {
+            SubmitError::Unavailable(words) => return Self::unavailable(words),
+            SubmitError::Conflict(conflict) => conflict,
         };
-        Self::new(status, error.to_string())
+        let status = match &conflict {
+            Conflict::Refused(refusal) => return refusal.clone().into(),
+            Conflict::OutOfSequence { .. } => return Self::out_of_sequence(),
+            Conflict::Fenced { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Conflict::NotFound { .. } => StatusCode::NOT_FOUND,
+            // Docker's answer to what is in use, too.
+            Conflict::InUse { .. } => StatusCode::BAD_REQUEST,
+            Conflict::Exists { .. } | Conflict::NameTaken { .. } => StatusCode::CONFLICT,
+        };
+        Self::new(status, conflict.to_string())
     }
 }

@@ -9,9 +9,10 @@ use crate::filters::Filters;
 use crate::json::{Fields, parse_timestamp_ns, role_name, state_name, strings};
 use crate::ports::{LocalEvent, Watched};
 use crate::routes::unknown_below;
+use crate::version::ApiVersion;
 use crate::{Ports, Server};
 use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::response::IntoResponse as _;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
@@ -48,6 +49,9 @@ const FILTERS: [&str; 14] = [
     "type",
     "volume",
 ];
+
+/// Filters by name or id that are of objects of one kind; `image` is of two.
+const KINDS: [&str; 9] = ["config", "container", "daemon", "network", "node", "plugin", "secret", "service", "volume"];
 
 /// One event as clients see it.
 #[derive(Clone, Debug)]
@@ -243,8 +247,14 @@ struct Client {
 
 async fn events(call: Call, server: &Server) -> Outcome {
     let filters = Filters::read(&call.query, &FILTERS)?;
-    let since_ns = parse_timestamp_ns("since", call.query.text("since"))?;
-    let until_ns = parse_timestamp_ns("until", call.query.text("until"))?;
+    let (since, until) = (call.query.text("since"), call.query.text("until"));
+    let since_ns = parse_timestamp_ns("since", since)?;
+    let until_ns = parse_timestamp_ns("until", until)?;
+    if since_ns.zip(until_ns).is_some_and(|(since_ns, until_ns)| since_ns > until_ns) {
+        let words = format!("`since` time ({since}) cannot be after `until` time ({until})");
+        return Err(ApiError::bad(words));
+    }
+    let form = Form::of(&call);
     let Subscription { history, live } = server.events.subscribe().await?;
     let asks_for_past = since_ns.is_some() || until_ns.is_some();
     let end = server.shutdown.child_token();
@@ -259,11 +269,15 @@ async fn events(call: Call, server: &Server) -> Outcome {
     }
     let history = if asks_for_past { history.into() } else { VecDeque::new() };
     let client = Client { history, live, filters, since_ns, until_ns, end };
-    let lines = stream::unfold(client, |mut client| async move {
-        let record = client.next().await?;
-        Some((Ok::<_, Infallible>(write(&record)), client))
+    let lines = stream::unfold(client, move |mut client| async move {
+        loop {
+            let record = client.next().await?;
+            if let Some(line) = form.write(&record) {
+                return Some((Ok::<_, Infallible>(line), client));
+            }
+        }
     });
-    Ok(([(CONTENT_TYPE, "application/json")], Body::from_stream(lines)).into_response())
+    Ok(([(CONTENT_TYPE, form.media_type)], Body::from_stream(lines)).into_response())
 }
 
 impl Drop for Client {
@@ -292,34 +306,130 @@ impl Client {
     }
 }
 
+/// Several values of one filter are alternatives, all filters must hold.
 fn passes(filters: &Filters, record: &Record) -> bool {
     let name = record.attributes.get("name").map_or("", String::as_str);
     let is = |wanted: &str| wanted == record.id || wanted == name || record.id.starts_with(wanted);
     let of_kind = |kind: &str| filters.values(kind).is_empty() || (record.kind == kind && filters.any(kind, is));
-    let kinds = ["config", "container", "daemon", "image", "network", "node", "plugin", "secret", "service", "volume"];
-    // Several kinds named at once are alternatives: an event has one kind.
-    let asked: Vec<_> = kinds.into_iter().filter(|kind| !filters.values(kind).is_empty()).collect();
-    (asked.is_empty() || asked.into_iter().any(of_kind))
+    KINDS.into_iter().all(of_kind)
+        && filters.any("image", |image| is_of_image(record, image))
         && filters.any("type", |kind| record.kind == kind)
         && filters.any("event", |action| record.action == action || record.action.starts_with(&format!("{action}:")))
         && filters.any("scope", |scope| record.scope == scope)
         && filters.labels("label", &record.attributes)
 }
 
-fn write(record: &Record) -> String {
-    let mut fields = Fields::new();
-    // The older form, of containers and images only.
-    if matches!(record.kind, "container" | "image") {
-        fields = fields.set("status", record.action.as_str()).set("id", record.id.as_str());
-        fields = fields.opt("from", record.attributes.get("image").cloned());
+/// An image's own events, and those of the containers made from it; with or without the tag.
+fn is_of_image(record: &Record, image: &str) -> bool {
+    let attribute = if record.kind == "image" { "name" } else { "image" };
+    let name = record.attributes.get(attribute).map_or("", String::as_str);
+    let is = |text: &str| text == image || without_tag(text) == image;
+    is(&record.id) || (!name.is_empty() && is(name))
+}
+
+fn without_tag(reference: &str) -> &str {
+    let bare = reference.split_once('@').map_or(reference, |(bare, _)| bare);
+    let slash = bare.rfind('/').map_or(0, |at| at + 1);
+    bare[slash..].find(':').map_or(bare, |colon| &bare[..slash + colon])
+}
+
+/// How one client has its events written.
+#[derive(Clone, Copy)]
+struct Form {
+    version: ApiVersion,
+    media_type: &'static str,
+}
+
+/// What a client may ask for in `Accept` (API v1.52 and v1.53); else it is called JSON, which lines of JSON are not.
+const MEDIA_TYPES: [&str; 3] = ["application/x-ndjson", JSON_SEQUENCE, "application/jsonl"];
+const JSON_SEQUENCE: &str = "application/json-seq";
+/// RFC 7464: in front of each text of a sequence.
+const RECORD_SEPARATOR: char = '\u{1e}';
+/// From here on an event is not told a second time in the form of before 1.10.
+const NO_LEGACY_SINCE: u16 = 52;
+
+impl Form {
+    fn of(call: &Call) -> Self {
+        let accepted = call.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let mut names = accepted.split(',').map(|name| name.split(';').next().unwrap_or_default().trim());
+        let known = names.find_map(|name| MEDIA_TYPES.into_iter().find(|known| *known == name));
+        let asked = known.filter(|_| call.version.has(NO_LEGACY_SINCE));
+        Self { version: call.version, media_type: asked.unwrap_or("application/json") }
     }
-    let line: Value = fields
-        .set("Type", record.kind)
-        .set("Action", record.action.as_str())
-        .set("Actor", json!({ "ID": record.id, "Attributes": strings(&record.attributes) }))
-        .set("scope", record.scope)
-        .set("time", record.time_ns / 1_000_000_000)
-        .set("timeNano", record.time_ns)
-        .into();
-    format!("{line}\n")
+
+    /// `None` for what this client does not know.
+    fn write(self, record: &Record) -> Option<String> {
+        if record.kind == "image" && record.action == "create" && !self.version.has(46) {
+            return None;
+        }
+        let mut fields = Fields::new();
+        if matches!(record.kind, "container" | "image") && !self.version.has(NO_LEGACY_SINCE) {
+            fields = fields.set("status", record.action.as_str()).set("id", record.id.as_str());
+            if record.kind == "container" {
+                fields = fields.set("from", record.attributes.get("image").cloned().unwrap_or_default());
+            }
+        }
+        let line: Value = fields
+            .set("Type", record.kind)
+            .set("Action", record.action.as_str())
+            .set("Actor", json!({ "ID": record.id, "Attributes": strings(&record.attributes) }))
+            .set("scope", record.scope)
+            .set("time", record.time_ns / 1_000_000_000)
+            .set("timeNano", record.time_ns)
+            .into();
+        let separator = if self.media_type == JSON_SEQUENCE { RECORD_SEPARATOR.to_string() } else { String::new() };
+        Some(format!("{separator}{line}\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::Query;
+
+    fn record(kind: &'static str, id: &str, attributes: &[(&str, &str)]) -> Record {
+        let attributes = attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Record { kind, action: "start".to_owned(), scope: "local", id: id.to_owned(), attributes, time_ns: 1 }
+    }
+
+    fn filters(text: &str) -> Filters {
+        let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        Filters::read(&Query::parse(&format!("/events?filters={encoded}").parse().unwrap()).unwrap(), &FILTERS).unwrap()
+    }
+
+    #[test]
+    fn an_image_is_asked_for_with_its_containers_and_with_or_without_the_tag() {
+        let container = record("container", "ab12", &[("name", "web"), ("image", "registry:5000/redis:7")]);
+        let image = record("image", "registry:5000/redis:7", &[("name", "registry:5000/redis:7")]);
+        let volume = record("volume", "redis", &[]);
+        for asked in ["registry:5000/redis:7", "registry:5000/redis"] {
+            let filters = filters(&format!(r#"{{"image":["{asked}"]}}"#));
+            assert!(passes(&filters, &container) && passes(&filters, &image), "{asked}");
+            assert!(!passes(&filters, &volume));
+        }
+        assert!(!passes(&filters(r#"{"image":["redis"]}"#), &image));
+    }
+
+    #[test]
+    fn values_of_a_filter_are_alternatives_and_filters_must_all_hold() {
+        let container = record("container", "ab12", &[("name", "web"), ("image", "redis:7"), ("team", "a")]);
+        assert!(passes(&filters(r#"{"container":["db","web"]}"#), &container));
+        assert!(passes(&filters(r#"{"container":["ab"],"image":["redis"],"label":["team=a"]}"#), &container));
+        assert!(!passes(&filters(r#"{"container":["web"],"image":["nginx"]}"#), &container));
+        assert!(!passes(&filters(r#"{"container":["web"],"network":["web"]}"#), &container));
+        assert!(passes(&filters(r#"{"scope":["local"],"event":["start","stop"],"type":["container"]}"#), &container));
+        assert!(!passes(&filters(r#"{"scope":["swarm"]}"#), &container));
+    }
+
+    #[test]
+    fn the_older_form_is_told_to_older_clients_alone() {
+        let form = |minor| Form { version: ApiVersion { major: 1, minor }, media_type: "application/json" };
+        let container = record("container", "ab", &[("image", "redis:7")]);
+        let written = |minor| serde_json::from_str::<Value>(&form(minor).write(&container).unwrap()).unwrap();
+        assert_eq!(written(51)["status"], "start");
+        assert_eq!((&written(51)["id"], &written(51)["from"]), (&json!("ab"), &json!("redis:7")));
+        assert!(written(52).get("status").is_none() && written(52).get("id").is_none());
+        let created = Record { action: "create".to_owned(), ..record("image", "a", &[]) };
+        assert!(form(45).write(&created).is_none() && form(46).write(&created).is_some());
+    }
 }

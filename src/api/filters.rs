@@ -76,6 +76,14 @@ impl Filters {
         })
     }
 
+    /// Whether none of the `key` or `key=value` asked for is among the labels.
+    pub fn no_labels(&self, key: &str, labels: &BTreeMap<String, String>) -> bool {
+        self.values(key).iter().all(|unwanted| match unwanted.split_once('=') {
+            Some((name, value)) => labels.get(name).is_none_or(|found| found != value),
+            None => !labels.contains_key(unwanted),
+        })
+    }
+
     /// A filter that is true or false; `None` when not asked for.
     pub fn flag(&self, key: &str) -> Result<Option<bool>, ApiError> {
         match self.values(key) {
@@ -150,6 +158,8 @@ mod tests {
         assert!(read(r#"{"label":["a=1","b"]}"#).unwrap().labels("label", &labels));
         assert!(!read(r#"{"label":["a=1","c"]}"#).unwrap().labels("label", &labels));
         assert!(!read(r#"{"label":["a=2"]}"#).unwrap().labels("label", &labels));
+        assert!(read(r#"{"label":["a=2","c"]}"#).unwrap().no_labels("label", &labels));
+        assert!(!read(r#"{"label":["a=2","b"]}"#).unwrap().no_labels("label", &labels));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `/images` and `/distribution`.
 
 use crate::call::{Call, Outcome, decode_auth, empty, ok};
+use crate::compat::Answer;
 use crate::error::ApiError;
 use crate::filters::{Filters, glob};
 use crate::json::{Fields, Object, rfc3339_ns};
@@ -75,7 +76,7 @@ async fn list(call: Call) -> Outcome {
             && filters.labels("label", &image_labels(image))
             && dangling.is_none_or(|wanted| image.repo_tags.is_empty() == wanted)
     });
-    ok(found.map(|image| Value::from(write_summary(image))).collect::<Vec<_>>())
+    ok(found.map(|image| call.write(Answer::ImageSummary, write_summary(image))).collect::<Vec<_>>())
 }
 
 /// A pattern without a tag is matched against the name alone, too.
@@ -134,7 +135,7 @@ async fn inspect(call: Call, name: &str) -> Outcome {
         .set("GraphDriver", json!({ "Name": "overlayfs", "Data": {} }))
         .set("RootFS", json!({ "Type": "layers", "Layers": layers }))
         .set("Metadata", json!({ "LastTagTime": crate::json::ZERO_TIME }));
-    ok(answer)
+    ok(call.write(Answer::Image, answer))
 }
 
 fn last_comment(configuration: &Value) -> String {

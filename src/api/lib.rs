@@ -7,8 +7,10 @@
 
 mod call;
 mod carry;
+mod compat;
 mod configs;
 mod containers;
+mod disk_usage;
 mod error;
 mod events;
 mod exec;
@@ -22,8 +24,10 @@ mod logs;
 mod lookup;
 mod networks;
 mod nodes;
+mod plugins;
 pub mod ports;
 mod rebalance;
+mod refused;
 mod rehearsals;
 mod routes;
 mod secrets;

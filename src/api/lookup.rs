@@ -57,6 +57,13 @@ pub fn network<'a>(view: &'a View, text: &str) -> Found<'a, Network> {
     find("network", text, |id| view.network(id).filter(there), view.networks().filter(there), names)
 }
 
+/// As [`network`], among those that can be seen from a node.
+pub fn network_among<'a>(networks: &'a [Arc<Network>], text: &str) -> Found<'a, Network> {
+    let names = |network: &Network| (network.id.to_string(), network.spec.name.clone());
+    let by_id = |id| networks.iter().find(|network| network.id == id);
+    find("network", text, by_id, networks.iter(), names)
+}
+
 pub fn secret<'a>(view: &'a View, text: &str) -> Found<'a, Secret> {
     let names = |secret: &Secret| (secret.id.to_string(), secret.spec.name.clone());
     find("secret", text, |id| view.secret(id), view.secrets(), names)

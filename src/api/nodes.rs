@@ -1,6 +1,7 @@
 //! `/nodes`.
 
 use crate::call::{Call, Outcome, empty, ok};
+use crate::compat::Answer;
 use crate::filters::Filters;
 use crate::json::{read_node_spec, role_name, write_node};
 use crate::lookup;
@@ -39,14 +40,14 @@ async fn list(call: Call) -> Outcome {
             && filters.labels("label", &engine_labels)
             && filters.labels("node.label", &node.spec.labels)
     });
-    ok(nodes.map(|node| write_node(node, &view, &status)).collect::<Vec<_>>())
+    ok(nodes.map(|node| call.write(Answer::Node, write_node(node, &view, &status))).collect::<Vec<_>>())
 }
 
 async fn inspect(call: Call, name: &str) -> Outcome {
     let view = call.view().await?;
     let status = call.ports.cluster.status();
     let node = find(&call, &view, name)?;
-    ok(write_node(&node, &view, &status))
+    ok(call.write(Answer::Node, write_node(&node, &view, &status)))
 }
 
 /// As `lookup::node`, and `self` is this node.

@@ -8,8 +8,8 @@ use crate::carry::{Origin, is_carried};
 use crate::error::ApiError;
 use crate::version::{self, ApiVersion};
 use crate::{
-    Server, configs, containers, events, exec, images, networks, nodes, rehearsals, secrets, services, swarm, system,
-    tasks, volumes,
+    Server, configs, containers, events, exec, images, networks, nodes, plugins, refused, rehearsals, secrets,
+    services, swarm, system, tasks, volumes,
 };
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -17,10 +17,8 @@ use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 /// Parts of the Engine API known and not served: method, and path where `*` is one segment and `**` one or more.
-const UNSERVED: [(&str, &str); 27] = [
+const UNSERVED: &[(&str, &str)] = &[
     ("POST", "auth"),
-    ("POST", "build"),
-    ("POST", "build/prune"),
     ("POST", "commit"),
     ("POST", "containers/create"),
     ("POST", "containers/prune"),
@@ -31,19 +29,6 @@ const UNSERVED: [(&str, &str); 27] = [
     ("GET", "images/**/get"),
     ("POST", "images/prune"),
     ("POST", "images/**/push"),
-    ("GET", "images/search"),
-    ("GET", "plugins"),
-    ("GET", "plugins/privileges"),
-    ("POST", "plugins/pull"),
-    ("GET", "plugins/**/json"),
-    ("DELETE", "plugins/**"),
-    ("POST", "plugins/**/enable"),
-    ("POST", "plugins/**/disable"),
-    ("POST", "plugins/**/upgrade"),
-    ("POST", "plugins/create"),
-    ("POST", "plugins/**/push"),
-    ("POST", "plugins/**/set"),
-    ("POST", "session"),
     ("POST", "volumes/prune"),
 ];
 
@@ -94,8 +79,9 @@ async fn answer(server: &Server, request: Request, origin: Origin) -> Outcome {
         let words = format!("{method} /{} is not asked of another node", path.join("/"));
         return Err(ApiError::new(StatusCode::FORBIDDEN, words));
     }
+    refused::parameters(method, &path, &call.query)?;
     match *first {
-        "_ping" | "version" | "info" | "system" => system::route(call, method, first, rest).await,
+        "_ping" | "version" | "info" | "system" | "build" => system::route(call, method, first, rest).await,
         "swarm" => swarm::route(call, method, rest).await,
         "nodes" => nodes::route(call, method, rest).await,
         "services" => services::route(call, method, rest).await,
@@ -109,12 +95,16 @@ async fn answer(server: &Server, request: Request, origin: Origin) -> Outcome {
         "containers" => containers::route(call, server, method, rest).await,
         "exec" => exec::route(call, server, method, rest).await,
         "events" => events::route(call, server, method, rest).await,
+        "plugins" => plugins::route(&call, method, rest),
         _ => Err(unknown(method, &path)),
     }
 }
 
 /// 501 for parts of the Engine API that are not served, 404 for everything else.
 pub fn unknown(method: &str, path: &[&str]) -> ApiError {
+    if let Some(refusal) = refused::endpoint(method, path) {
+        return refusal;
+    }
     let known = |(verb, pattern): &&(&str, &str)| *verb == method && matches(pattern, path);
     match UNSERVED.iter().find(known) {
         Some(_) => ApiError::not_implemented(&format!("{method} /{}", path.join("/"))),

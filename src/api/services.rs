@@ -1,14 +1,14 @@
 //! `/services`.
 
 use crate::call::{Call, Outcome, created, empty, ok};
+use crate::compat::{Answer, Request};
 use crate::error::ApiError;
 use crate::filters::Filters;
-use crate::json::{Fields, Object, keep_extension, read_service_spec, write_service};
+use crate::json::{Fields, keep_extension, read_service_spec, write_service};
 use crate::ports::{LogSelector, SubmitError};
 use crate::routes::unknown_below;
 use crate::{logs, lookup, rehearsals, versions};
 use axum::http::StatusCode;
-use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use swarm_core::model::{Service, ServiceMode, TaskState};
 use swarm_core::store::{Conflict, Txn, View};
@@ -68,7 +68,8 @@ async fn list(call: Call) -> Outcome {
     let filters = Filters::read(&call.query, &FILTERS)?;
     filters.words("mode", &["replicated", "global", "replicated-job", "global-job"])?;
     let view = call.view().await?;
-    let status = call.query.flag("status");
+    // Older clients do not know the parameter.
+    let status = call.version.has(41) && call.query.strict_flag("status")?;
     let now = call.ports.cluster.now();
     let services = view.services().filter(|service| {
         !service.removing
@@ -81,13 +82,13 @@ async fn list(call: Call) -> Outcome {
     let written = services.map(|service| {
         let fields = write_service(service, &view, now);
         let counts = status.then(|| service_status(service, &view));
-        Value::from(fields.opt("ServiceStatus", counts))
+        call.write(Answer::Service, fields.opt("ServiceStatus", counts))
     });
     ok(written.collect::<Vec<_>>())
 }
 
 /// API `ServiceStatus`: how many tasks run, should run, and have completed.
-fn service_status(service: &Service, view: &View) -> Value {
+fn service_status(service: &Service, view: &View) -> Fields {
     let (mut running, mut wanted) = (0u64, 0u64);
     let mut completed = BTreeSet::new();
     let iteration = service.job.map(|job| job.iteration);
@@ -109,11 +110,12 @@ fn service_status(service: &Service, view: &View) -> Value {
         ServiceMode::Global | ServiceMode::GlobalJob => wanted,
     };
     let completed = if service.job.is_some() { completed.len() } else { 0 };
-    json!({ "RunningTasks": running, "DesiredTasks": wanted, "CompletedTasks": completed })
+    let counts = Fields::new().set("RunningTasks", running).set("DesiredTasks", wanted);
+    counts.set("CompletedTasks", completed)
 }
 
 async fn create(mut call: Call) -> Outcome {
-    let body = call.object().await?;
+    let body = call.fitting(Request::ServiceSpec).await?;
     let auth = call.registry_auth()?;
     let view = call.view().await?;
     let mut reading = read_service_spec(body, &view)?;
@@ -131,22 +133,23 @@ async fn create(mut call: Call) -> Outcome {
 }
 
 async fn inspect(call: Call, name: &str) -> Outcome {
-    // Stored specs have their defaults filled in: `insertDefaults` changes nothing.
+    // Stored specs have their defaults filled in: it changes nothing.
+    call.query.strict_flag("insertDefaults")?;
     let view = call.view().await?;
     let service = lookup::service(&view, name)?;
-    ok(write_service(service, &view, call.ports.cluster.now()))
+    ok(call.write(Answer::Service, write_service(service, &view, call.ports.cluster.now())))
 }
 
 async fn update(mut call: Call, name: &str) -> Outcome {
     let version = call.query.version()?;
-    let body = call.value().await?;
+    let body = call.fitting(Request::ServiceSpec).await?;
     let auth = call.registry_auth()?;
     let view = call.view().await?;
     let service = lookup::service(&view, name)?;
     let now = call.ports.cluster.now();
     match call.query.text("rollback") {
-        "" if call.query.text("to").is_empty() => {}
-        "" => return Err(ApiError::bad("to: only with rollback=previous")),
+        "" | "none" if call.query.text("to").is_empty() => {}
+        "" | "none" => return Err(ApiError::bad("to: only with rollback=previous")),
         "previous" => {
             let txn = match versions::revision(&call)? {
                 Some(revision) => control::rollback_service_to(&view, service.id, version, revision, now)?,
@@ -156,11 +159,11 @@ async fn update(mut call: Call, name: &str) -> Outcome {
                 return rehearsals::answer(&call, &view, &txn).await;
             }
             call.submit(txn).await?;
-            return ok(json!({ "Warnings": null }));
+            return ok(Fields::new().set("Warnings", Vec::<String>::new()));
         }
         other => return Err(ApiError::bad(format!("unrecognized rollback option {other}"))),
     }
-    let mut reading = read_service_spec(Object::root(body)?, &view)?;
+    let mut reading = read_service_spec(body, &view)?;
     reading.spec.task.container.pull_auth = match auth {
         Some(auth) => Some(auth),
         None => kept_auth(service, call.query.text("registryAuthFrom"))?,
@@ -173,11 +176,7 @@ async fn update(mut call: Call, name: &str) -> Outcome {
         return rehearsals::answer(&call, &view, &txn).await;
     }
     call.submit(txn).await?;
-    ok(Fields::new().set("Warnings", warnings(reading.warnings)))
-}
-
-fn warnings(warnings: Vec<String>) -> Value {
-    if warnings.is_empty() { Value::Null } else { Value::from(warnings) }
+    ok(Fields::new().set("Warnings", reading.warnings))
 }
 
 /// Credentials are kept over an update that sends none.

@@ -1,6 +1,7 @@
 //! `/swarm`: make, join, leave, settings, tokens, unlock key.
 
 use crate::call::{Call, Outcome, empty, ok};
+use crate::compat::{Answer, Request};
 use crate::error::ApiError;
 use crate::json::{Object, merge_cluster_spec, parse_availability, write_cluster};
 use crate::ports::{Failure, InitRequest, JoinRequest, SwarmState, SwarmStatus};
@@ -57,7 +58,7 @@ pub fn require_manager(status: &SwarmStatus) -> Result<(), ApiError> {
 async fn inspect(call: Call) -> Outcome {
     let view = call.view().await?;
     let cluster = view.cluster().ok_or_else(|| ApiError::unavailable(NOT_IN_SWARM))?;
-    ok(write_cluster(cluster, &call.ports.cluster.join_tokens(cluster)))
+    ok(call.write(Answer::Cluster, write_cluster(cluster, &call.ports.cluster.join_tokens(cluster))))
 }
 
 fn require_outside(status: &SwarmStatus) -> Result<(), ApiError> {
@@ -76,7 +77,7 @@ fn availability(object: &mut Object) -> Result<Availability, ApiError> {
 }
 
 async fn init(mut call: Call) -> Outcome {
-    let mut object = call.object().await?;
+    let mut object = call.fitting(Request::Init).await?;
     let force_new_cluster = object.bool("ForceNewCluster")?;
     if !force_new_cluster {
         require_outside(&call.ports.cluster.status())?;
@@ -189,19 +190,24 @@ async fn update(mut call: Call) -> Outcome {
     check_autolock(&call, &spec, cluster.spec.autolock).await?;
     let secret = || Sensitive::new(TokenSecret::from_random(call.ports.cluster.random().to_be_bytes()).reveal());
     let rotation = JoinRotation {
-        worker: call.query.flag("rotateWorkerToken").then(secret),
-        manager: call.query.flag("rotateManagerToken").then(secret),
+        worker: call.query.strict_flag("rotateWorkerToken")?.then(secret),
+        manager: call.query.strict_flag("rotateManagerToken")?.then(secret),
     };
+    // Without autolock there is no key, and nothing to rotate.
+    let rotates_key = call.query.strict_flag("rotateManagerUnlockKey")? && spec.autolock;
     let txn = control::update_cluster(&view, version, spec, rotation, call.ports.cluster.now())?;
     call.submit(txn).await?;
-    if call.query.flag("rotateManagerUnlockKey") {
+    if rotates_key {
         call.ports.cluster.rotate_unlock_key().await?;
     }
     empty(StatusCode::OK)
 }
 
 async fn unlock_key(call: Call) -> Outcome {
-    require_manager(&call.ports.cluster.status())?;
+    let view = call.view().await?;
+    if !view.cluster().is_some_and(|cluster| cluster.spec.autolock) {
+        return ok(json!({ "UnlockKey": "" }));
+    }
     let key = call.ports.cluster.unlock_key().await?;
     ok(json!({ "UnlockKey": key.expose() }))
 }

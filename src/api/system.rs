@@ -1,7 +1,8 @@
-//! `/_ping`, `/version`, `/info`, `/system/df`.
+//! `/_ping`, `/version`, `/info`.
 
 use crate::call::{Call, Outcome, ok};
-use crate::error::ApiError;
+use crate::compat::Answer;
+use crate::disk_usage;
 use crate::json::{Fields, cluster_info, rfc3339_ms};
 use crate::ports::{ContainerState, HostInfo, SwarmState, SwarmStatus, Unavailable};
 use crate::routes::unknown_below;
@@ -20,7 +21,9 @@ pub async fn route(call: Call, method: &str, first: &str, rest: &[&str]) -> Outc
         ("GET" | "HEAD", "_ping", []) => Ok(ping(&call)),
         ("GET", "version", []) => version(call).await,
         ("GET", "info", []) => info(call).await,
-        ("GET", "system", ["df"]) => disk_usage(call).await,
+        ("GET", "system", ["df"]) => disk_usage::answer(call).await,
+        // Nothing is built here, so nothing is kept of builds; `docker system prune` asks all the same.
+        ("POST", "build", ["prune"]) => ok(json!({ "CachesDeleted": [], "SpaceReclaimed": 0 })),
         _ => Err(unknown_below(method, first, rest)),
     }
 }
@@ -60,7 +63,9 @@ async fn version(call: Call) -> Outcome {
         .set("ApiVersion", newest.as_str())
         .set("Arch", info.architecture.as_str())
         .set("Experimental", "false")
-        .filled("GitCommit", info.revision.as_str())
+        .set("BuildTime", "")
+        .set("GitCommit", info.revision.as_str())
+        .set("GoVersion", "")
         .set("KernelVersion", info.kernel_version.as_str())
         .set("MinAPIVersion", oldest.as_str())
         .set("Os", "linux");
@@ -76,8 +81,9 @@ async fn version(call: Call) -> Outcome {
         .set("Os", "linux")
         .set("Arch", info.architecture.as_str())
         .set("KernelVersion", info.kernel_version.as_str())
+        .set("Experimental", false)
         .set("BuildTime", "");
-    ok(answer)
+    ok(call.write(Answer::Version, answer))
 }
 
 async fn info(call: Call) -> Outcome {
@@ -95,13 +101,13 @@ async fn info(call: Call) -> Outcome {
         .set("Images", images)
         .set("SystemTime", now)
         .set("Swarm", swarm_info(&call).await);
-    ok(answer)
+    ok(call.write(Answer::Info, answer))
 }
 
 fn write_host(host: &HostInfo) -> Fields {
     let labels: Vec<_> = host.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     let plugins = json!({
-        "Volume": ["local"], "Network": ["host", "null", "overlay"], "Authorization": null, "Log": ["json-file", "local"],
+        "Volume": ["local"], "Network": ["host", "null", "overlay"], "Authorization": [], "Log": ["json-file", "local"],
     });
     let registry = json!({
         "InsecureRegistryCIDRs": [], "IndexConfigs": {}, "Mirrors": [],
@@ -141,8 +147,18 @@ fn write_host(host: &HostInfo) -> Fields {
         .set("ExperimentalBuild", false)
         .set("LiveRestoreEnabled", true)
         .set("DefaultRuntime", "swarm")
-        .set("Runtimes", json!({ "swarm": {} }))
+        .set("Runtimes", json!({ "swarm": { "path": "swarm", "status": {} } }))
+        // Containers are run by this binary: there is no containerd, runc or docker-init to tell the revision of.
+        .set("ContainerdCommit", json!({ "ID": "" }))
+        .set("RuncCommit", json!({ "ID": "" }))
+        .set("InitCommit", json!({ "ID": "" }))
         .set("InitBinary", "")
+        .set("Isolation", "")
+        .set("CDISpecDirs", json!([]))
+        .set("FirewallBackend", json!({ "Driver": "nftables" }))
+        .set("HttpProxy", "")
+        .set("HttpsProxy", "")
+        .set("NoProxy", "")
         .set("IndexServerAddress", "https://index.docker.io/v1/")
 }
 
@@ -186,27 +202,4 @@ fn remote_managers(status: &SwarmStatus) -> Value {
     }
     let managers = status.managers.iter();
     managers.map(|peer| json!({ "NodeID": peer.node.to_string(), "Addr": peer.addr.to_string() })).collect()
-}
-
-async fn disk_usage(call: Call) -> Outcome {
-    let local = &call.ports.local;
-    let usage = local.disk_usage().await.map_err(ApiError::from)?;
-    let images = local.images().await?;
-    let containers = local.containers().await?;
-    let volumes = local.volumes().await?.into_iter().map(|volume| {
-        let size = usage.volumes_bytes.get(&volume.name).copied().unwrap_or(-1);
-        let data = json!({ "Size": size, "RefCount": volume.users });
-        Value::from(crate::volumes::write_volume(&volume).set("UsageData", data))
-    });
-    let now_ns = call.ports.cluster.now().0.saturating_mul(1_000_000);
-    let answer = Fields::new()
-        .set("LayersSize", usage.layers_bytes)
-        .set("Images", images.iter().map(|image| Value::from(crate::images::write_summary(image))).collect::<Vec<_>>())
-        .set(
-            "Containers",
-            containers.iter().map(|one| crate::containers::write_summary(one, now_ns)).collect::<Vec<_>>(),
-        )
-        .set("Volumes", volumes.collect::<Vec<_>>())
-        .set("BuildCache", json!([]));
-    ok(answer)
 }

@@ -1,9 +1,10 @@
 //! `/tasks`.
 
 use crate::call::{Call, Outcome, ok};
+use crate::compat::Answer;
 use crate::error::ApiError;
 use crate::filters::Filters;
-use crate::json::{desired_word, write_task};
+use crate::json::{Shared, desired_word, write_task};
 use crate::ports::LogSelector;
 use crate::routes::unknown_below;
 use crate::{logs, lookup};
@@ -70,7 +71,9 @@ async fn list(call: Call) -> Outcome {
             && wanted_up_to_date.is_none_or(|wanted| up_to_date(task, &view) == wanted)
     });
     let now = call.ports.cluster.now();
-    ok(tasks.map(|task| write_task(task, &view, now)).collect::<Vec<_>>())
+    let mut shared = Shared::default();
+    let written = tasks.map(|task| call.write(Answer::Task, write_task(task, &view, now, &mut shared)));
+    ok(written.collect::<Vec<_>>())
 }
 
 /// A task that waits for its restart delay (`ready`) is one that is wanted to run; `running` also finds a job's.
@@ -80,7 +83,9 @@ fn desired_is(task: &Task, state: &str) -> bool {
 
 async fn inspect(call: Call, id: &str) -> Outcome {
     let view = call.view().await?;
-    ok(write_task(lookup::task(&view, id)?, &view, call.ports.cluster.now()))
+    let (task, now) = (lookup::task(&view, id)?, call.ports.cluster.now());
+    let task = write_task(task, &view, now, &mut Shared::default());
+    ok(call.write(Answer::Task, task))
 }
 
 async fn task_logs(call: Call, id: &str) -> Outcome {

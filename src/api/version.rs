@@ -13,8 +13,8 @@ pub struct ApiVersion {
 impl ApiVersion {
     /// Oldest served: the last one clients of before 2017 speak.
     pub const MIN: ApiVersion = ApiVersion { major: 1, minor: 24 };
-    /// Newest served: the one the response types are made from.
-    pub const MAX: ApiVersion = ApiVersion { major: 1, minor: 53 };
+    /// Newest served: the newest that is published.
+    pub const MAX: ApiVersion = ApiVersion { major: 1, minor: 55 };
 }
 
 impl fmt::Display for ApiVersion {
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn versions_outside_the_range_are_refused_as_docker_refuses_them() {
         let message = |path| split(path).unwrap_err().message;
-        assert_eq!(message("/v1.99/x"), "client version 1.99 is too new. Maximum supported API version is 1.53");
+        assert_eq!(message("/v1.99/x"), "client version 1.99 is too new. Maximum supported API version is 1.55");
         assert!(
             message("/v1.12/x").starts_with("client version 1.12 is too old. Minimum supported API version is 1.24")
         );

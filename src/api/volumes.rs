@@ -1,13 +1,13 @@
 //! `/volumes`: the named volumes of this host.
 
 use crate::call::{Call, Outcome, created, empty, ok};
+use crate::compat::Answer;
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::json::{Fields, rfc3339_ns, strings};
-use crate::ports::VolumeRecord;
+use crate::ports::{Failure, VolumeRecord};
 use crate::routes::unknown_below;
 use axum::http::StatusCode;
-use serde_json::{Value, json};
 
 const FILTERS: [&str; 4] = ["dangling", "driver", "label", "name"];
 /// Characters of a volume made without a name (as Docker's: 64 hexadecimal digits).
@@ -45,8 +45,8 @@ async fn list(call: Call) -> Outcome {
             && filters.labels("label", &volume.labels)
             && dangling.is_none_or(|wanted| (volume.users == 0) == wanted)
     });
-    let written: Vec<Value> = found.map(|volume| write_volume(volume).into()).collect();
-    ok(json!({ "Volumes": written, "Warnings": null }))
+    let written: Vec<_> = found.map(|volume| call.write(Answer::Volume, write_volume(volume))).collect();
+    ok(Fields::new().set("Volumes", written).set("Warnings", Vec::<String>::new()))
 }
 
 async fn create(mut call: Call) -> Outcome {
@@ -75,12 +75,16 @@ async fn create(mut call: Call) -> Outcome {
 async fn inspect(call: Call, name: &str) -> Outcome {
     let volumes = call.ports.local.volumes().await?;
     match volumes.iter().find(|volume| volume.name == name) {
-        Some(volume) => ok(write_volume(volume)),
+        Some(volume) => ok(call.write(Answer::Volume, write_volume(volume))),
         None => Err(ApiError::not_found(format!("get {name}: no such volume"))),
     }
 }
 
 async fn remove(call: Call, name: &str) -> Outcome {
-    call.ports.local.remove_volume(name, call.query.flag("force")).await?;
-    empty(StatusCode::NO_CONTENT)
+    let force = call.query.flag("force");
+    match call.ports.local.remove_volume(name, force).await {
+        Ok(()) => empty(StatusCode::NO_CONTENT),
+        Err(Failure::NotFound(_)) if force => empty(StatusCode::NO_CONTENT),
+        Err(failure) => Err(failure.into()),
+    }
 }

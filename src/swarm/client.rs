@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Newest version of the Engine API this client was written for, as (major, minor).
-const API_VERSION: (u32, u32) = (1, 53);
+const API_VERSION: (u32, u32) = (1, 55);
 /// Longest answer that is read as one, in bytes: far above a list of 100 000 tasks, far below memory.
 const ANSWER_BYTES_MAX: usize = 1 << 30;
 /// Longest line of a stream of JSON, in bytes.
@@ -80,7 +80,7 @@ pub type Query<'a> = &'a [(&'a str, Option<&'a str>)];
 #[derive(Clone, Debug)]
 pub struct Client {
     pub host: Host,
-    /// Such as `/v1.53`.
+    /// Such as `/v1.55`.
     prefix: String,
 }
 

@@ -9,11 +9,13 @@ use crate::ports::JoinTokens;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use swarm_core::model::{Cluster, ClusterSpec, TASK_HISTORY_LIMIT_MAX};
+use swarm_core::model::{Cluster, ClusterCa, ClusterSpec, TASK_HISTORY_LIMIT_MAX};
 
 /// Raft ticks in units of which Docker's spec speaks; ours are not set by users.
 const ELECTION_TICK: u64 = 10;
 const HEARTBEAT_TICK: u64 = 1;
+/// Snapshots kept beside the newest.
+const KEPT_SNAPSHOTS: u64 = 0;
 
 /// Lays what API `SwarmSpec` says over `spec`; what is absent or zero stays, as Docker has it.
 pub fn merge_cluster_spec(mut object: Object, mut spec: ClusterSpec) -> Result<ClusterSpec, ApiError> {
@@ -104,6 +106,7 @@ fn merge_raft(mut raft: Object, spec: &ClusterSpec) -> Result<(), ApiError> {
         ("LogEntriesForSlowFollowers", spec.log_entries_for_slow_followers),
         ("ElectionTick", ELECTION_TICK),
         ("HeartbeatTick", HEARTBEAT_TICK),
+        ("KeepOldSnapshots", KEPT_SNAPSHOTS),
     ];
     for (name, only) in only {
         if let Some(other) = raft.opt_u64(name)?.filter(|number| *number != 0 && *number != only) {
@@ -140,11 +143,16 @@ fn write_extension(spec: &ClusterSpec) -> Value {
 fn write_raft(spec: &ClusterSpec) -> Value {
     json!({
         "SnapshotInterval": spec.snapshot_interval,
-        "KeepOldSnapshots": 0,
+        "KeepOldSnapshots": KEPT_SNAPSHOTS,
         "LogEntriesForSlowFollowers": spec.log_entries_for_slow_followers,
         "ElectionTick": ELECTION_TICK,
         "HeartbeatTick": HEARTBEAT_TICK,
     })
+}
+
+/// API `TLSInfo`. Clients compare that of a node with that of the cluster.
+pub(super) fn write_tls(ca: &ClusterCa) -> Fields {
+    Fields::new().set("TrustRoot", pem(&ca.certificate_der))
 }
 
 /// API `ClusterInfo`: no tokens.
@@ -156,7 +164,7 @@ pub fn cluster_info(cluster: &Cluster) -> Fields {
         .set("CreatedAt", rfc3339_ms(cluster.meta.created.wall))
         .set("UpdatedAt", rfc3339_ms(cluster.meta.updated.wall))
         .set("Spec", write_cluster_spec(&cluster.spec))
-        .set("TLSInfo", json!({ "TrustRoot": pem(&cluster.ca.certificate_der) }))
+        .set("TLSInfo", write_tls(&cluster.ca))
         .set("RootRotationInProgress", false)
         .set("DefaultAddrPool", pools)
         .set("SubnetSize", cluster.spec.subnet_size)
@@ -164,9 +172,9 @@ pub fn cluster_info(cluster: &Cluster) -> Fields {
 }
 
 /// API `Swarm`: for managers, with the join tokens.
-pub fn write_cluster(cluster: &Cluster, tokens: &JoinTokens) -> Value {
+pub fn write_cluster(cluster: &Cluster, tokens: &JoinTokens) -> Fields {
     let tokens = json!({ "Worker": tokens.worker.expose(), "Manager": tokens.manager.expose() });
-    cluster_info(cluster).set("JoinTokens", tokens).into()
+    cluster_info(cluster).set("JoinTokens", tokens)
 }
 
 /// A certificate in PEM (RFC 7468).

@@ -3,7 +3,6 @@
 use super::fields::{Fields, strings};
 use super::object::Object;
 use crate::error::ApiError;
-use serde_json::{Value, json};
 use std::time::Duration;
 use swarm_core::model::*;
 use swarm_core::store::View;
@@ -219,17 +218,17 @@ fn read_ulimit(mut object: Object) -> Read<Ulimit> {
 }
 
 /// Everything but the pull credentials.
-pub(super) fn write_container(spec: &ContainerSpec) -> Value {
+pub(super) fn write_container(spec: &ContainerSpec) -> Fields {
     Fields::new()
         .set("Image", spec.image.as_str())
         .filled("Labels", strings(&spec.labels))
-        .filled("Command", spec.command.clone())
-        .filled("Args", spec.args.clone())
+        .filled("Command", &spec.command)
+        .filled("Args", &spec.args)
         .filled("Hostname", spec.hostname.as_str())
-        .filled("Env", spec.env.clone())
+        .filled("Env", &spec.env)
         .filled("Dir", spec.dir.as_str())
         .filled("User", spec.user.as_str())
-        .filled("Groups", spec.groups.clone())
+        .filled("Groups", &spec.groups)
         .filled("TTY", spec.tty)
         .filled("OpenStdin", spec.open_stdin)
         .filled("ReadOnly", spec.read_only)
@@ -239,25 +238,24 @@ pub(super) fn write_container(spec: &ContainerSpec) -> Value {
         // Docker answers with the first, the published definition has the second: clients know one of them.
         .opt("Healthcheck", spec.health_check.as_ref().map(write_health))
         .opt("HealthCheck", spec.health_check.as_ref().map(write_health))
-        .filled("Hosts", spec.hosts.clone())
+        .filled("Hosts", &spec.hosts)
         .filled("DNSConfig", write_dns(&spec.dns))
         .filled("Secrets", spec.secrets.iter().map(write_secret).collect::<Vec<_>>())
         .filled("Configs", spec.configs.iter().map(write_config).collect::<Vec<_>>())
         .opt("Init", spec.init)
         .filled("Sysctls", strings(&spec.sysctls))
-        .filled("CapabilityAdd", spec.cap_add.clone())
-        .filled("CapabilityDrop", spec.cap_drop.clone())
+        .filled("CapabilityAdd", &spec.cap_add)
+        .filled("CapabilityDrop", &spec.cap_drop)
         .filled("Ulimits", spec.ulimits.iter().map(write_ulimit).collect::<Vec<_>>())
         .filled("OomScoreAdj", spec.oom_score_adj)
         .filled("Privileged", spec.privileged)
         .filled("ShmSize", spec.shm_size_bytes)
         .set("Isolation", "default")
-        .into()
 }
 
-fn write_mount(mount: &Mount) -> Value {
+fn write_mount(mount: &Mount) -> Fields {
     let fields = Fields::new().set("Target", mount.target.as_str()).filled("ReadOnly", mount.read_only);
-    let fields = match &mount.source {
+    match &mount.source {
         MountSource::Bind { path, propagation, create } => {
             let options = Fields::new().filled("Propagation", propagation.as_str()).filled("CreateMountpoint", *create);
             fields.set("Type", "bind").set("Source", path.as_str()).filled("BindOptions", options)
@@ -275,42 +273,39 @@ fn write_mount(mount: &Mount) -> Value {
             let options = Fields::new().filled("SizeBytes", *size_bytes).filled("Mode", *mode);
             fields.set("Type", "tmpfs").filled("TmpfsOptions", options)
         }
-    };
-    fields.into()
+    }
 }
 
-pub fn write_health(health: &HealthConfig) -> Value {
+pub fn write_health(health: &HealthConfig) -> Fields {
     Fields::new()
-        .filled("Test", health.test.clone())
+        .filled("Test", &health.test)
         .opt("Interval", health.interval.map(nanos))
         .opt("Timeout", health.timeout.map(nanos))
         .opt("Retries", health.retries)
         .opt("StartPeriod", health.start_period.map(nanos))
         .opt("StartInterval", health.start_interval.map(nanos))
-        .into()
 }
 
-fn write_dns(dns: &DnsConfig) -> Value {
+fn write_dns(dns: &DnsConfig) -> Fields {
     let nameservers: Vec<_> = dns.nameservers.iter().map(ToString::to_string).collect();
-    Fields::new()
-        .filled("Nameservers", nameservers)
-        .filled("Search", dns.search.clone())
-        .filled("Options", dns.options.clone())
-        .into()
+    Fields::new().filled("Nameservers", nameservers).filled("Search", &dns.search).filled("Options", &dns.options)
 }
 
-fn write_file(file: &FileTarget) -> Value {
-    json!({ "Name": file.name, "UID": file.uid, "GID": file.gid, "Mode": file.mode })
+fn write_file(file: &FileTarget) -> Fields {
+    let owned = Fields::new().set("Name", &file.name).set("UID", &file.uid).set("GID", &file.gid);
+    owned.set("Mode", file.mode)
 }
 
-fn write_secret(secret: &SecretReference) -> Value {
-    json!({ "File": write_file(&secret.file), "SecretID": secret.id.to_string(), "SecretName": secret.name })
+fn write_secret(secret: &SecretReference) -> Fields {
+    let file = Fields::new().set("File", write_file(&secret.file));
+    file.set("SecretID", secret.id.to_string()).set("SecretName", &secret.name)
 }
 
-fn write_config(config: &ConfigReference) -> Value {
-    json!({ "File": write_file(&config.file), "ConfigID": config.id.to_string(), "ConfigName": config.name })
+fn write_config(config: &ConfigReference) -> Fields {
+    let file = Fields::new().set("File", write_file(&config.file));
+    file.set("ConfigID", config.id.to_string()).set("ConfigName", &config.name)
 }
 
-pub fn write_ulimit(ulimit: &Ulimit) -> Value {
-    json!({ "Name": ulimit.name, "Soft": ulimit.soft, "Hard": ulimit.hard })
+pub fn write_ulimit(ulimit: &Ulimit) -> Fields {
+    Fields::new().set("Name", &ulimit.name).set("Soft", ulimit.soft).set("Hard", ulimit.hard)
 }

@@ -61,7 +61,7 @@ fn templating(templated: bool) -> Option<Value> {
 }
 
 /// `ContentVersion` is beyond the API: 1, and one more with each new content.
-fn write(id: String, meta: Meta, content_version: u64, spec: Fields) -> Value {
+fn write(id: String, meta: Meta, content_version: u64, spec: Fields) -> Fields {
     Fields::new()
         .set("ID", id)
         .set("Version", json!({ "Index": meta.version }))
@@ -69,11 +69,10 @@ fn write(id: String, meta: Meta, content_version: u64, spec: Fields) -> Value {
         .set("CreatedAt", rfc3339_ms(meta.created.wall))
         .set("UpdatedAt", rfc3339_ms(meta.updated.wall))
         .set("Spec", spec)
-        .into()
 }
 
 /// API `Secret`, without its data.
-pub fn write_secret(secret: &Secret) -> Value {
+pub fn write_secret(secret: &Secret) -> Fields {
     let spec = Fields::new()
         .set("Name", secret.spec.name.as_str())
         .set("Labels", strings(&secret.spec.labels))
@@ -82,7 +81,7 @@ pub fn write_secret(secret: &Secret) -> Value {
 }
 
 /// API `Config`, with its newest content.
-pub fn write_config(config: &Config) -> Value {
+pub fn write_config(config: &Config) -> Fields {
     let spec = Fields::new()
         .set("Name", config.spec.name.as_str())
         .set("Labels", strings(&config.spec.labels))

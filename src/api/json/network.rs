@@ -5,7 +5,7 @@ use super::object::Object;
 use super::time::rfc3339_ms;
 use crate::error::ApiError;
 use ipnet::IpNet;
-use serde_json::{Value, json};
+use serde_json::json;
 use swarm_core::NetworkId;
 use swarm_core::model::*;
 use swarm_core::store::View;
@@ -108,26 +108,25 @@ pub fn scope_name(driver: NetworkDriver) -> &'static str {
     }
 }
 
-fn write_ipam_config(network: &Network) -> Vec<Value> {
+fn write_ipam_config(network: &Network) -> Vec<Fields> {
     if let Some(allocation) = &network.allocation {
         let range = network.spec.ipam.first().and_then(|ipam| ipam.range);
         let config = Fields::new()
             .set("Subnet", allocation.subnet.to_string())
             .opt("IPRange", range.map(|range| range.to_string()))
             .set("Gateway", allocation.gateway.to_string());
-        return vec![config.into()];
+        return vec![config];
     }
     let configs = network.spec.ipam.iter().map(|ipam| {
         Fields::new()
             .set("Subnet", ipam.subnet.to_string())
             .opt("IPRange", ipam.range.map(|range| range.to_string()))
             .opt("Gateway", ipam.gateway.map(|gateway| gateway.to_string()))
-            .into()
     });
     configs.collect()
 }
 
-fn write_options(network: &Network) -> Value {
+fn write_options(network: &Network) -> Fields {
     let mut options = network.spec.driver_options.clone();
     if let Some(allocation) = &network.allocation {
         options.insert("com.docker.network.driver.overlay.vxlanid_list".to_owned(), allocation.overlay_id.to_string());
@@ -146,20 +145,19 @@ pub fn write_network(network: &Network) -> Fields {
         .set("Driver", driver_name(spec.driver))
         .set("EnableIPv4", true)
         .set("EnableIPv6", spec.ipv6)
-        .set("IPAM", json!({ "Driver": "default", "Options": null, "Config": write_ipam_config(network) }))
+        .set("IPAM", json!({ "Driver": "default", "Options": {}, "Config": write_ipam_config(network) }))
         .set("Internal", spec.internal)
         .set("Attachable", spec.attachable)
         .set("Ingress", spec.ingress)
         .set("ConfigFrom", json!({ "Network": "" }))
         .set("ConfigOnly", false)
-        .set("Containers", json!({}))
         .set("Options", write_options(network))
         .set("Labels", strings(&spec.labels))
         .filled("PendingReason", network.pending_reason.as_str())
 }
 
 /// The network inside a task's attachment.
-pub(super) fn write_network_of_task(network: &Network) -> Value {
+pub(super) fn write_network_of_task(network: &Network) -> Fields {
     let spec = &network.spec;
     let described = Fields::new()
         .set("Name", spec.name.as_str())
@@ -177,5 +175,4 @@ pub(super) fn write_network_of_task(network: &Network) -> Value {
         .set("Spec", described)
         .set("DriverState", json!({ "Name": driver_name(spec.driver), "Options": write_options(network) }))
         .set("IPAMOptions", json!({ "Driver": { "Name": "default" }, "Configs": write_ipam_config(network) }))
-        .into()
 }

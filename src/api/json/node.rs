@@ -1,5 +1,6 @@
 //! Nodes, both ways.
 
+use super::cluster::write_tls;
 use super::fields::{Fields, strings};
 use super::object::Object;
 use super::time::rfc3339_ms;
@@ -73,7 +74,7 @@ fn machine_name(architecture: &str) -> &str {
 }
 
 /// API `Node`. `Swarm.TasksLeft`, beyond the API, is there while a node that is drained still has tasks.
-pub fn write_node(node: &Node, view: &View, status: &SwarmStatus) -> Value {
+pub fn write_node(node: &Node, view: &View, status: &SwarmStatus) -> Fields {
     let left = match node.spec.availability {
         Availability::Drain => view.tasks_of_node(node.id).filter(|task| task.occupies_node()).count(),
         Availability::Active | Availability::Pause => 0,
@@ -93,14 +94,13 @@ pub fn write_node(node: &Node, view: &View, status: &SwarmStatus) -> Value {
         .set("CreatedAt", rfc3339_ms(node.meta.created.wall))
         .set("UpdatedAt", rfc3339_ms(node.meta.updated.wall))
         .set("Spec", spec)
-        .set("Description", node.description.as_ref().map(write_description).unwrap_or_else(|| json!({})))
+        .set("Description", node.description.as_ref().map(|told| write_description(told, view)).unwrap_or_default())
         .set("Status", observed)
         .opt("ManagerStatus", node.raft.map(|_| write_manager(node, status)))
         .opt("Swarm", (left > 0).then(|| json!({ "TasksLeft": left })))
-        .into()
 }
 
-fn write_description(description: &NodeDescription) -> Value {
+fn write_description(description: &NodeDescription, view: &View) -> Fields {
     let Resources { generic, named, .. } = &description.resources;
     let mut all: Vec<Value> = named.iter().flat_map(|(kind, units)| write_units(kind, units)).collect();
     all.extend(generic.iter().map(|(kind, value)| write_amount(kind, *value)));
@@ -120,7 +120,7 @@ fn write_description(description: &NodeDescription) -> Value {
         .set("Platform", platform)
         .set("Resources", resources)
         .set("Engine", engine)
-        .into()
+        .opt("TLSInfo", view.cluster().map(|cluster| write_tls(&cluster.ca)))
 }
 
 /// API `GenericResources`, an amount of a kind.
@@ -134,7 +134,7 @@ pub fn write_units(kind: &str, units: &ResourceNames) -> Vec<Value> {
     units.names.iter().map(one).collect()
 }
 
-fn write_manager(node: &Node, status: &SwarmStatus) -> Value {
+fn write_manager(node: &Node, status: &SwarmStatus) -> Fields {
     let peer = status.managers.iter().find(|peer| peer.node == node.id);
     let reachability = match peer {
         Some(peer) if peer.reachable => "reachable",
@@ -145,5 +145,4 @@ fn write_manager(node: &Node, status: &SwarmStatus) -> Value {
         .filled("Leader", status.leader == Some(node.id))
         .set("Reachability", reachability)
         .set("Addr", peer.map(|peer| peer.addr.to_string()).unwrap_or_default())
-        .into()
 }

@@ -5,14 +5,20 @@ use super::network::{prefix_len, write_network_of_task};
 use super::node::{write_amount, write_units};
 use super::service::{PROTOCOLS, PUBLISH_MODES, word_of, write_task_spec};
 use super::time::rfc3339_ms;
-use serde_json::{Value, json};
-use swarm_core::WallTime;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use swarm_core::model::*;
 use swarm_core::plan::waiting_reason;
 use swarm_core::store::View;
+use swarm_core::{NetworkId, NodeId, ServiceId, WallTime};
 
 /// API `EndpointPortConfig`, with our `HostIP`.
 pub fn write_port(port: &PortConfig) -> Value {
+    port_fields(port).into()
+}
+
+pub(super) fn port_fields(port: &PortConfig) -> Fields {
     Fields::new()
         .filled("Name", port.name.as_str())
         .set("Protocol", word_of(&PROTOCOLS, &port.protocol))
@@ -20,37 +26,70 @@ pub fn write_port(port: &PortConfig) -> Value {
         .filled("PublishedPort", port.published_port)
         .set("PublishMode", word_of(&PUBLISH_MODES, &port.mode))
         .opt("HostIP", port.host_ip.map(|ip| ip.to_string()))
-        .into()
+}
+
+/// API `ObjectVersion`.
+pub(super) fn write_version(meta: Meta) -> Fields {
+    Fields::new().set("Index", meta.version)
+}
+
+/// What is the same in many tasks of a list, written once.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// By their place in memory: a view holds them where they are, and tasks of one version of a service share one.
+    specs: BTreeMap<*const TaskSpec, Fields>,
+    networks: BTreeMap<NetworkId, Option<Fields>>,
+    services: BTreeMap<ServiceId, String>,
+    nodes: BTreeMap<NodeId, String>,
+}
+
+impl Shared {
+    fn spec(&mut self, spec: &Arc<TaskSpec>) -> &Fields {
+        self.specs.entry(Arc::as_ptr(spec)).or_insert_with(|| write_task_spec(spec))
+    }
+
+    fn network(&mut self, id: NetworkId, view: &View) -> Option<&Fields> {
+        let write = || view.network(id).map(|network| write_network_of_task(network));
+        self.networks.entry(id).or_insert_with(write).as_ref()
+    }
+
+    fn service(&mut self, id: ServiceId) -> &str {
+        self.services.entry(id).or_insert_with(|| id.to_string())
+    }
+
+    fn node(&mut self, id: NodeId) -> &str {
+        self.nodes.entry(id).or_insert_with(|| id.to_string())
+    }
 }
 
 /// API `Task`.
 /// What waits says why in `Status.Err`, as of `now`, also where nobody wrote it down.
-pub fn write_task(task: &Task, view: &View, now: WallTime) -> Value {
-    let attachments = task.attachments.iter().map(|attachment| {
-        let prefix = prefix_len(view, attachment.network);
-        let network = view.network(attachment.network).map(|network| write_network_of_task(network));
-        Fields::new()
-            .opt("Network", network)
-            .set("Addresses", json!([format!("{}/{prefix}", attachment.addr)]))
-            .filled("Aliases", attachment.aliases.clone())
-    });
+pub fn write_task(task: &Task, view: &View, now: WallTime, shared: &mut Shared) -> Fields {
+    let attachments: Vec<_> = task.attachments.iter().map(|place| write_attachment(place, view, shared)).collect();
     Fields::new()
         .set("ID", task.id.to_string())
-        .set("Version", json!({ "Index": task.meta.version }))
+        .set("Version", write_version(task.meta))
         .set("CreatedAt", rfc3339_ms(task.meta.created.wall))
         .set("UpdatedAt", rfc3339_ms(task.meta.updated.wall))
         .set("Name", task.name())
         .set("Labels", strings(&task.service_labels))
-        .set("Spec", write_task_spec(&task.spec))
-        .set("ServiceID", task.service.to_string())
+        .set("Spec", shared.spec(&task.spec))
+        .set("ServiceID", shared.service(task.service))
         .filled("Slot", slot(task))
-        .opt("NodeID", task.node.map(|node| node.to_string()))
+        .opt("NodeID", task.node.map(|node| shared.node(node)))
         .set("Status", write_status(&task.status, obstacle(task, view, now)))
         .set("DesiredState", desired_word(task))
-        .filled("NetworksAttachments", attachments.map(Value::from).collect::<Vec<_>>())
+        .filled("NetworksAttachments", attachments)
         .filled("AssignedGenericResources", assigned(task))
-        .opt("JobIteration", task.job_iteration.map(|iteration| json!({ "Index": iteration })))
-        .into()
+        .opt("JobIteration", task.job_iteration.map(|iteration| Fields::new().set("Index", iteration)))
+}
+
+fn write_attachment(place: &TaskAttachment, view: &View, shared: &mut Shared) -> Fields {
+    let prefix = prefix_len(view, place.network);
+    Fields::new()
+        .opt("Network", shared.network(place.network, view))
+        .set("Addresses", [format!("{}/{prefix}", place.addr)].as_slice())
+        .filled("Aliases", &place.aliases)
 }
 
 /// An agent at work says how far it is in `Message`: that is no error.
@@ -91,7 +130,7 @@ fn assigned(task: &Task) -> Vec<Value> {
     given.collect()
 }
 
-fn write_status(status: &TaskStatus, err: String) -> Value {
+fn write_status(status: &TaskStatus, err: String) -> Fields {
     let container = status.container.as_ref().map(|container| {
         Fields::new()
             .set("ContainerID", container.container_id.as_str())
@@ -101,7 +140,7 @@ fn write_status(status: &TaskStatus, err: String) -> Value {
             // Beyond the API: whether it takes traffic; absent without a readiness probe.
             .opt("Ready", container.ready)
     });
-    let ports = status.host_ports.iter().map(write_port).collect::<Vec<_>>();
+    let ports = status.host_ports.iter().map(port_fields).collect::<Vec<_>>();
     Fields::new()
         .set("Timestamp", rfc3339_ms(status.timestamp))
         .set("State", status.state.as_str())
@@ -109,5 +148,4 @@ fn write_status(status: &TaskStatus, err: String) -> Value {
         .filled("Err", err)
         .opt("ContainerStatus", container)
         .set("PortStatus", Fields::new().filled("Ports", ports))
-        .into()
 }

@@ -37,6 +37,31 @@ pub fn parse_timestamp_ns(name: &str, text: &str) -> Result<Option<i64>, ApiErro
     }
 }
 
+/// As [`parse_timestamp_ns`], and a length of time before `now` in Go's form (`1h30m`, `10s`).
+pub fn parse_moment_ns(name: &str, text: &str, now: WallTime) -> Result<Option<i64>, ApiError> {
+    match go_duration_ns(text) {
+        Some(ago_ns) => Ok(Some(now.0.saturating_mul(1_000_000).saturating_sub(ago_ns))),
+        None => parse_timestamp_ns(name, text),
+    }
+}
+
+/// Go's `time.ParseDuration`, without sign; at least one unit.
+fn go_duration_ns(text: &str) -> Option<i64> {
+    const UNITS: [(&str, f64); 7] =
+        [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 6e10), ("h", 3.6e12)];
+    let (mut rest, mut total) = (text, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(digits);
+        let unit = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
+        let (_, length) = UNITS.iter().find(|(name, _)| *name == &tail[..unit])?;
+        total += number.parse::<f64>().ok()? * length;
+        rest = &tail[unit..];
+    }
+    // Beyond the range it saturates: longer ago than anything is.
+    (!text.is_empty()).then_some(total as i64)
+}
+
 fn decimal_ns(text: &str) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if fraction.len() > 9 || !fraction.bytes().all(|b| b.is_ascii_digit()) {
@@ -59,6 +84,20 @@ mod tests {
         assert_eq!(parse("1970-01-01T00:00:02Z"), Some(2_000_000_000));
         assert_eq!(parse("0"), None);
         assert!(parse_timestamp_ns("since", "yesterday").is_err());
+    }
+
+    #[test]
+    fn a_moment_may_be_a_length_of_time_ago() {
+        let now = WallTime(10_000_000);
+        let parse = |text| parse_moment_ns("until", text, now).unwrap();
+        assert_eq!(parse("10s"), Some((10_000 - 10) * 1_000_000_000));
+        assert_eq!(parse("1h30m"), Some((10_000 - 5400) * 1_000_000_000));
+        assert_eq!(parse("1.5s"), Some(9_998_500_000_000));
+        assert_eq!(parse("7"), Some(7_000_000_000));
+        assert_eq!(parse(""), None);
+        for wrong in ["s", "1x", "1s2", "-1s", "yesterday"] {
+            assert!(parse_moment_ns("until", wrong, now).is_err(), "{wrong}");
+        }
     }
 
     #[test]

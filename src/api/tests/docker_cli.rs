@@ -1,6 +1,7 @@
 //! The docker CLI, unmodified, against this server.
 
 use super::client::World;
+use serde_json::json;
 use std::path::Path;
 use tokio::process::Command;
 
@@ -20,7 +21,7 @@ async fn docker(world: &World, args: &[&str]) -> String {
 #[ignore = "needs the docker CLI"]
 async fn it_shows_the_swarm() {
     let world = World::manager();
-    assert!(docker(&world, &["version"]).await.contains("1.53"));
+    assert!(docker(&world, &["version"]).await.contains("1.55"));
     let info = docker(&world, &["info"]).await;
     assert!(info.contains("Swarm: active") && info.contains("Is Manager: true"), "{info}");
     let nodes = docker(&world, &["node", "ls"]).await;
@@ -127,6 +128,27 @@ async fn it_pulls_lists_and_tags_images() {
     docker(&world, &["ps", "-a"]).await;
     docker(&world, &["network", "ls"]).await;
     std::fs::remove_file(tar).unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs the docker CLI"]
+async fn it_finds_an_object_of_any_kind_by_its_name() {
+    let world = World::manager();
+    let content = |name: &str| json!({ "Name": name, "Data": "a2V5" });
+    world.create("/secrets/create", content("key")).await;
+    world.create("/configs/create", content("conf")).await;
+    world.create("/networks/create", json!({ "Name": "back", "Driver": "overlay" })).await;
+    let spec = json!({ "Name": "web", "TaskTemplate": { "ContainerSpec": { "Image": "redis:7" } } });
+    let service = world.create("/services/create", spec).await;
+    let task = world.cluster.run_task(service.parse().unwrap(), 1).to_string();
+    for name in ["key", "conf", "back", "web", "host1", &task] {
+        let shown = docker(&world, &["inspect", name]).await;
+        assert!(shown.contains(name), "{name}: {shown}");
+    }
+    docker(&world, &["network", "inspect", "--verbose", "ingress"]).await;
+    docker(&world, &["plugin", "ls"]).await;
+    docker(&world, &["system", "df"]).await;
+    docker(&world, &["system", "df", "--verbose"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

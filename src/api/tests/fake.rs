@@ -398,6 +398,7 @@ impl Host for FakeLocal {
             version: "0.1.0".into(),
             architecture: "amd64".into(),
             machine: "x86_64".into(),
+            cgroup_driver: "cgroupfs".into(),
             cgroup_version: 2,
             cpus: 2,
             memory_bytes: 1 << 30,
@@ -405,6 +406,12 @@ impl Host for FakeLocal {
             ..HostInfo::default()
         };
         Box::pin(async { Ok(info) })
+    }
+
+    /// Each volume holds seven bytes.
+    fn disk_usage(&self) -> Answer<'_, DiskUsage> {
+        let volumes = self.volumes.lock().unwrap().iter().map(|volume| (volume.name.clone(), 7)).collect();
+        Box::pin(async { Ok(DiskUsage { layers_bytes: 1000, volumes_bytes: volumes }) })
     }
 }
 
@@ -473,7 +480,11 @@ impl Volumes for FakeLocal {
     }
 
     fn remove_volume<'a>(&'a self, name: &'a str, _: bool) -> Answer<'a, ()> {
-        self.volumes.lock().unwrap().retain(|volume| volume.name != name);
-        Box::pin(async { Ok(()) })
+        let mut volumes = self.volumes.lock().unwrap();
+        let before = volumes.len();
+        volumes.retain(|volume| volume.name != name);
+        let found = volumes.len() < before;
+        let absent = move || Failure::NotFound(format!("get {name}: no such volume"));
+        Box::pin(async move { found.then_some(()).ok_or_else(absent) })
     }
 }

@@ -3,11 +3,13 @@
 mod acts;
 mod carry;
 mod client;
+mod clients;
 mod containers;
 mod docker_cli;
 mod endpoints;
 mod fake;
 mod fake_containers;
+mod lists;
 mod roundtrip;
 mod streams;
 mod versions;

@@ -59,7 +59,7 @@ pub enum Refusal {
     /// A name or id is taken (HTTP 409).
     #[error("{0}")]
     Exists(String),
-    /// The version given is not the stored one (HTTP 409).
+    /// The version given is not the stored one (HTTP 500, as in Docker).
     #[error("update out of sequence")]
     OutOfSequence { given: u64, stored: u64 },
     /// Docker has no such change, and so have we not (HTTP 501).
