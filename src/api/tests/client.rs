@@ -2,6 +2,7 @@
 
 use super::fake::{FakeCluster, FakeLocal};
 use crate::ports::Io;
+use super::schema;
 use crate::{Ports, serve};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
@@ -70,9 +71,16 @@ impl World {
         world
     }
 
+    /// The answer, which is as its version of the API has it.
     pub async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Answer {
-        let response = self.open(method, path, body).await;
-        let (parts, body) = response.into_parts();
+        let answer = self.ask(method.clone(), path, body).await;
+        schema::check(&method, path, &answer);
+        answer
+    }
+
+    /// As [`World::send`], unchecked.
+    pub async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Answer {
+        let (parts, body) = self.open(method, path, body).await.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Answer { status: parts.status, headers: parts.headers, body }
     }
