@@ -1,102 +1,39 @@
-//! The command line: which command was asked for, on which daemon, and how it ends.
+//! The command line: which daemon is asked, how flags are read, and how a command ends. The commands themselves are in
+//! [`crate::tree`].
 
 use crate::client::{Client, Host};
-use crate::commands::{
-    cluster, container, content, events, image, network, node, rebalance, service, settings, stack, system, task,
-    volume,
-};
-use crate::error::{CliError, Result};
+use crate::error::{CliError, EXIT_USAGE, Result};
 use crate::table::write_out;
+use crate::tree::{self, Command};
 use crate::{daemon, dev};
+use clap::builder::{TypedValueParser as _, ValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{ArgAction, CommandFactory, FromArgMatches as _, Parser, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches as _, Parser};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 const DEFAULT_HOST: &str = "unix:///run/swarm/swarm.sock";
-/// Exit code of wrong flags (docker's).
-const EXIT_USAGE: u8 = 125;
 
 #[derive(Debug, Parser)]
 #[command(name = "swarm", version, about = "A container cluster: the hosts are one machine", max_term_width = 100)]
-#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_version_flag = true)]
 struct Cli {
     /// Daemon to talk to [env: SWARM_HOST, DOCKER_HOST] [default: unix:///run/swarm/swarm.sock]
     #[arg(short = 'H', long = "host", value_name = "HOST")]
     host: Option<String>,
+    /// Print version
+    #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
     #[command(subcommand)]
     command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Make a cluster with this host as its first manager
-    Init(cluster::InitArgs),
-    /// Join this host to a cluster
-    Join(cluster::JoinArgs),
-    /// Leave the cluster
-    ///
-    /// The tasks that run here are started on other nodes once it has left. To move them without a gap, drain it first
-    /// ("swarm node update --availability drain NODE").
-    Leave(cluster::LeaveArgs),
-    /// Change the settings of the cluster
-    Update(settings::UpdateArgs),
-    /// Print or rotate a join token
-    JoinToken(cluster::JoinTokenArgs),
-    /// Even out what runs where, once
-    Rebalance(rebalance::RebalanceArgs),
-    /// Manage nodes
-    #[command(subcommand)]
-    Node(node::NodeCommand),
-    /// Manage services
-    #[command(subcommand)]
-    Service(service::ServiceCommand),
-    /// Manage stacks
-    #[command(subcommand)]
-    Stack(stack::StackCommand),
-    /// Look at tasks
-    #[command(subcommand)]
-    Task(task::TaskCommand),
-    /// Manage networks
-    #[command(subcommand)]
-    Network(network::NetworkCommand),
-    /// Manage secrets
-    #[command(subcommand)]
-    Secret(content::SecretCommand),
-    /// Manage configs
-    #[command(subcommand)]
-    Config(content::ConfigCommand),
-    /// Manage volumes of this host
-    #[command(subcommand)]
-    Volume(volume::VolumeCommand),
-    /// Manage images of this host
-    #[command(subcommand)]
-    Image(image::ImageCommand),
-    /// List the containers of this host
-    Ps(container::PsArgs),
-    /// Print the log of a container of this host
-    Logs(container::LogsArgs),
-    /// Print what happens, as it happens
-    Events(events::EventsArgs),
-    /// Print what this host and its cluster are
-    Info(system::InfoArgs),
-    /// Print the versions of this program and of the daemon
-    Version(system::VersionArgs),
-    /// Run the node of this host
-    Daemon(daemon::DaemonArgs),
-    /// A cluster of several hosts on this machine
-    Dev(dev::DevArgs),
-    /// Print the completions of a shell
-    Completion {
-        /// Which shell
-        #[arg(value_enum)]
-        shell: clap_complete::Shell,
-    },
 }
 
 /// What commands get to work with.
 #[derive(Clone, Debug)]
 pub struct Context {
     pub host: Host,
+    /// The command as it was typed, without its flags: `swarm container exec`.
+    pub command: String,
 }
 
 impl Context {
@@ -107,9 +44,10 @@ impl Context {
 
 /// Runs the program. The hidden subcommand `shim` is not handled here: see `main.rs`.
 pub fn run() -> ExitCode {
-    let matches = values_as_given(Cli::command()).try_get_matches();
-    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => cli,
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let read = read(&words).and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, typed(&matches))));
+    let (cli, command) = match read {
+        Ok(read) => read,
         Err(error) => return usage(&error),
     };
     match cli.command {
@@ -124,23 +62,73 @@ pub fn run() -> ExitCode {
         Command::Completion { shell } => {
             // Through memory: the generator takes a reader that goes away for a fault of its own.
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "swarm", &mut script);
+            let mut shown = as_docker_reads(Cli::command(), |arg| arg);
+            clap_complete::generate(shell, &mut shown, "swarm", &mut script);
             write_out(&String::from_utf8_lossy(&script));
             ExitCode::SUCCESS
         }
-        command => report(host(cli.host).and_then(|host| block_on(command, Context { host }))),
+        asked => report(host(cli.host).and_then(|host| block_on(asked, Context { host, command }))),
     }
 }
 
-/// What follows a flag that takes a value is its value, as for docker: `--replicas -1` is a wrong number, not an
-/// unknown flag.
-fn values_as_given(command: clap::Command) -> clap::Command {
-    let command = command.mut_args(|arg| {
+/// Reads a command line as docker does.
+///
+/// In help and completions a truth is a flag without a value; what is read may have one (`--quiet=false`). Words about
+/// what is wrong are those of the former.
+fn read(words: &[OsString]) -> clap::error::Result<ArgMatches> {
+    as_docker_reads(Cli::command(), with_value).try_get_matches_from(words).map_err(|error| {
+        let shown = as_docker_reads(Cli::command(), |arg| arg).try_get_matches_from(words);
+        shown.err().unwrap_or(error)
+    })
+}
+
+/// Docker's ways, for every command: what follows a flag that takes a value is its value (`--replicas -1` is a wrong
+/// number, not an unknown flag), and of a flag given twice the last one counts.
+fn as_docker_reads(command: clap::Command, truth: fn(Arg) -> Arg) -> clap::Command {
+    let command = command.args_override_self(true).mut_args(|arg| {
         let takes_one = matches!(arg.get_action(), ArgAction::Set | ArgAction::Append);
+        let arg = match arg.get_action() {
+            ArgAction::SetTrue => truth(arg),
+            _ if is_truth(&arg) => arg.value_parser(truth_parser()),
+            _ => arg,
+        };
         let flag = !arg.is_positional() && takes_one && !arg.is_require_equals_set();
         if flag { arg.allow_hyphen_values(true) } else { arg }
     });
-    command.mut_subcommands(values_as_given)
+    command.mut_subcommands(|command| as_docker_reads(command, truth).disable_help_subcommand(true))
+}
+
+/// A truth that may say which: `--quiet`, `--quiet=true`, `--quiet=0`.
+fn with_value(arg: Arg) -> Arg {
+    let arg = arg.action(ArgAction::Set).num_args(0..=1).require_equals(true);
+    arg.default_value("false").default_missing_value("true").value_parser(truth_parser())
+}
+
+fn is_truth(arg: &Arg) -> bool {
+    let values = arg.get_possible_values();
+    matches!(values.as_slice(), [yes, no] if yes.get_name() == "true" && no.get_name() == "false")
+}
+
+/// The words of Go's `strconv.ParseBool`.
+fn truth_parser() -> ValueParser {
+    let parse = |word: String| match word.as_str() {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("use true or false".to_owned()),
+    };
+    ValueParser::new(clap::builder::StringValueParser::new().try_map(parse))
+}
+
+/// The names of the commands that were given, one in the other.
+fn typed(matches: &ArgMatches) -> String {
+    let mut out = "swarm".to_owned();
+    let mut at = matches;
+    while let Some((name, below)) = at.subcommand() {
+        out.push(' ');
+        out.push_str(name);
+        at = below;
+    }
+    out
 }
 
 fn host(given: Option<String>) -> Result<Host> {
@@ -152,36 +140,10 @@ fn host(given: Option<String>) -> Result<Host> {
 fn block_on(command: Command, context: Context) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::usage(format!("cannot start: {error}")))?;
-    let result = runtime.block_on(dispatch(command, &context));
+    let result = runtime.block_on(tree::dispatch(command, &context));
     // A read of the terminal cannot be cancelled; nothing waits for it.
     runtime.shutdown_background();
     result
-}
-
-async fn dispatch(command: Command, context: &Context) -> Result<()> {
-    match command {
-        Command::Init(args) => cluster::init(context, args).await,
-        Command::Join(args) => cluster::join(context, args).await,
-        Command::Leave(args) => cluster::leave(context, args).await,
-        Command::Update(args) => settings::update(context, args).await,
-        Command::JoinToken(args) => cluster::join_token(context, args).await,
-        Command::Rebalance(args) => rebalance::run(context, args).await,
-        Command::Node(command) => node::run(context, command).await,
-        Command::Service(command) => service::run(context, command).await,
-        Command::Stack(command) => stack::run(context, command).await,
-        Command::Task(command) => task::run(context, command).await,
-        Command::Network(command) => network::run(context, command).await,
-        Command::Secret(command) => content::secret(context, command).await,
-        Command::Config(command) => content::config(context, command).await,
-        Command::Volume(command) => volume::run(context, command).await,
-        Command::Image(command) => image::run(context, command).await,
-        Command::Ps(args) => container::ps(context, args).await,
-        Command::Logs(args) => container::logs(context, args).await,
-        Command::Events(args) => events::run(context, args).await,
-        Command::Info(args) => system::info(context, args).await,
-        Command::Version(args) => system::version(context, args).await,
-        Command::Daemon(_) | Command::Dev(_) | Command::Completion { .. } => Ok(()),
-    }
 }
 
 fn report(result: Result<()>) -> ExitCode {
@@ -194,7 +156,7 @@ fn report(result: Result<()>) -> ExitCode {
     if let Some(hint) = error.hint() {
         eprintln!("hint: {hint}");
     }
-    ExitCode::FAILURE
+    ExitCode::from(error.code())
 }
 
 fn usage(error: &clap::Error) -> ExitCode {
@@ -223,22 +185,74 @@ fn is_flag(error: &clap::Error) -> bool {
 mod tests {
     use super::*;
 
+    fn read_line(line: &str) -> std::result::Result<Command, String> {
+        let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        let matches = read(&words).map_err(|error| error.to_string())?;
+        Cli::from_arg_matches(&matches).map(|cli| cli.command).map_err(|error| error.to_string())
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
-        values_as_given(Cli::command()).debug_assert();
+        as_docker_reads(Cli::command(), with_value).debug_assert();
+        as_docker_reads(Cli::command(), |arg| arg).debug_assert();
     }
 
     #[test]
     fn the_word_after_a_flag_is_its_value_even_when_it_begins_with_a_dash() {
-        let said = |words: &str| {
-            let words = words.split(' ');
-            values_as_given(Cli::command()).try_get_matches_from(words).map(drop).map_err(|error| error.to_string())
-        };
         for words in ["--replicas -1 image", "--limit-memory -5m image", "--restart-delay -5s image"] {
-            let error = said(&format!("swarm service create {words}")).unwrap_err();
+            let error = read_line(&format!("swarm service create {words}")).unwrap_err();
             assert!(error.contains("invalid value '-"), "{error}");
         }
-        assert_eq!(said("swarm service create --replicas 2 --detach=false image cmd -x --replicas"), Ok(()));
-        assert!(said("swarm service create --nonsense image").unwrap_err().contains("'--nonsense'"));
+        assert!(read_line("swarm service create --replicas 2 --detach=false image cmd -x --replicas").is_ok());
+        assert!(read_line("swarm service create --nonsense image").unwrap_err().contains("'--nonsense'"));
+    }
+
+    #[test]
+    fn a_flag_without_a_value_may_say_true_or_false() {
+        let quiet = |flag: &str| match read_line(&format!("swarm node ls {flag}")) {
+            Ok(Command::Node(crate::commands::node::NodeCommand::Ls(args))) => Ok(args.quiet),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err(error),
+        };
+        for (flag, value) in [("--quiet", true), ("-q", true), ("--quiet=true", true), ("-q=1", true)] {
+            assert_eq!(quiet(flag), Ok(value), "{flag}");
+        }
+        for flag in ["--quiet=false", "--quiet=F", "--quiet=0", "-q --quiet=false"] {
+            assert_eq!(quiet(flag), Ok(false), "{flag}");
+        }
+        assert!(quiet("--quiet=maybe").unwrap_err().contains("--quiet"));
+        assert!(read_line("swarm service create -td image").is_ok(), "short ones stand together");
+    }
+
+    #[test]
+    fn of_a_flag_given_twice_the_last_one_counts() {
+        let Ok(Command::Node(crate::commands::node::NodeCommand::Ls(args))) =
+            read_line("swarm node ls --format a --format b -f name=x -f name=y")
+        else {
+            panic!("it is understood")
+        };
+        assert_eq!(args.format.as_deref(), Some("b"));
+        assert_eq!(args.filters, ["name=x", "name=y"], "those that may be repeated are kept");
+    }
+
+    #[test]
+    fn the_groups_of_docker_are_there_under_their_names() {
+        for line in [
+            "swarm swarm init",
+            "swarm swarm join-token worker",
+            "swarm system info",
+            "swarm system events",
+            "swarm container ls",
+            "swarm container ps",
+            "swarm container logs x",
+            "swarm images",
+            "swarm rmi x",
+            "swarm pull x",
+            "swarm tag a b",
+            "swarm load",
+            "swarm image list",
+        ] {
+            assert!(read_line(line).is_ok(), "{line}: {:?}", read_line(line));
+        }
     }
 }

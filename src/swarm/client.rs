@@ -112,6 +112,17 @@ impl Client {
         Ok(client)
     }
 
+    /// The version of the API that is spoken, such as `1.50`.
+    pub fn version(&self) -> &str {
+        self.prefix.trim_start_matches("/v")
+    }
+
+    /// The newest version of the API this client knows.
+    pub fn newest_version() -> String {
+        let (major, minor) = API_VERSION;
+        format!("{major}.{minor}")
+    }
+
     pub async fn get(&self, path: &str) -> Result<Value> {
         self.get_with(path, &[]).await
     }

@@ -2,6 +2,12 @@
 
 use std::path::Path;
 
+/// Exit code of wrong flags (docker's).
+pub const EXIT_USAGE: u8 = 125;
+
+/// Exit code of a format of events, info and version that is no template (docker's).
+pub const EXIT_TEMPLATE: u8 = 64;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -24,6 +30,9 @@ pub enum CliError {
     /// As above, with advice.
     #[error("{message}")]
     Hinted { message: String, hint: String },
+    /// What the user gave is not understood; the exit code says how, as docker's does.
+    #[error("{message}")]
+    Coded { message: String, code: u8 },
     /// All is said, and the exit code says it too.
     #[error("exit code {0}")]
     Exit(u8),
@@ -45,6 +54,21 @@ impl CliError {
         Self::Usage(format!("cannot {doing} {}: {error}", path.display()))
     }
 
+    /// A wrong value of a flag.
+    pub fn flag(message: impl Into<String>) -> Self {
+        Self::Coded { message: message.into(), code: EXIT_USAGE }
+    }
+
+    /// The exit code of the command.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Exit(code) | Self::Coded { code, .. } => *code,
+            Self::Daemon { .. } | Self::Connect { .. } | Self::Broken { .. } | Self::Usage(_) | Self::Hinted { .. } => {
+                1
+            }
+        }
+    }
+
     /// Whether the daemon says that the object does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Daemon { status: 404, .. })
@@ -62,7 +86,7 @@ impl CliError {
                     .to_owned(),
             }),
             Self::Daemon { message, .. } => daemon_hint(message).map(str::to_owned),
-            Self::Broken { .. } | Self::Usage(_) | Self::Exit(_) => None,
+            Self::Broken { .. } | Self::Usage(_) | Self::Coded { .. } | Self::Exit(_) => None,
         }
     }
 }

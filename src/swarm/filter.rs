@@ -7,9 +7,12 @@ use serde_json::{Map, Value};
 pub fn encode(filters: &[String]) -> Result<Option<String>> {
     let mut out: Map<String, Value> = Map::new();
     for filter in filters {
+        if filter.is_empty() {
+            continue;
+        }
         let Some((key, value)) = filter.split_once('=') else {
-            return Err(CliError::usage(format!(
-                "invalid filter '{filter}': bad format of filter (expected name=value)"
+            return Err(CliError::flag(format!(
+                "invalid argument \"{filter}\" for \"-f, --filter\" flag: bad format of filter (expected name=value)"
             )));
         };
         add(&mut out, key.trim().to_lowercase(), value.trim());
@@ -41,6 +44,8 @@ mod tests {
 
     #[test]
     fn a_filter_without_a_value_is_refused() {
-        assert!(encode(&["name".to_owned()]).is_err());
+        let refused = encode(&["name".to_owned()]).expect_err("it says nothing");
+        assert_eq!(refused.code(), 125);
+        assert_eq!(encode(&[String::new()]).ok(), Some(None), "an empty word is none");
     }
 }

@@ -1,11 +1,11 @@
 //! Credentials for registries, from docker's configuration file.
 
+use crate::config_file;
 use crate::error::{CliError, Result};
 use crate::json::text;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 
 /// The key of the default registry in docker's file.
 const DEFAULT_KEY: &str = "https://index.docker.io/v1/";
@@ -16,14 +16,7 @@ const DEFAULT_REGISTRY: &str = "docker.io";
 /// # Errors
 /// When the file cannot be read as docker's, or keeps them with a helper program.
 pub fn auth_header(image: &str) -> Result<Vec<(&'static str, String)>> {
-    let Some(path) = config_path() else { return Ok(Vec::new()) };
-    let file = match std::fs::read_to_string(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(CliError::file("read", &path, &error)),
-    };
-    let config: Value = serde_json::from_str(&file)
-        .map_err(|error| CliError::usage(format!("{} is not docker's configuration: {error}", path.display())))?;
+    let Some((path, config)) = config_file::read()? else { return Ok(Vec::new()) };
     let registry = registry(image);
     let Some(auth) = auth(&config, registry)
         .map_err(|why| CliError::usage(format!("{}: credentials for {registry}: {why}", path.display())))?
@@ -31,12 +24,6 @@ pub fn auth_header(image: &str) -> Result<Vec<(&'static str, String)>> {
         return Ok(Vec::new());
     };
     Ok(vec![("x-registry-auth", URL_SAFE.encode(auth.to_string()))])
-}
-
-fn config_path() -> Option<PathBuf> {
-    let dir = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker"));
-    Some(dir.or_else(home)?.join("config.json"))
 }
 
 /// The registry of an image: what is before the first slash when it looks like a host.

@@ -3,6 +3,7 @@
 //! A row is a JSON object with the fields docker gives to `--format`; a table is itself a template
 //! whose cells are parted by tabs.
 
+use crate::config_file;
 use crate::error::Result;
 use crate::template::Template;
 use serde_json::{Map, Value};
@@ -11,6 +12,8 @@ use std::io::Write as _;
 /// Space between columns, and least width of a column with it, in characters.
 const PADDING: usize = 3;
 const WIDTH_MIN: usize = 10;
+/// The field of a row that holds the labels of what it shows, for `.Label "KEY"`; it is none of the row's fields.
+pub const LABEL: &str = "Label";
 
 /// How a list is printed.
 #[derive(Clone, Debug, Default)]
@@ -28,12 +31,26 @@ pub struct Table {
     pub template: &'static str,
     /// The field that `--quiet` prints alone.
     pub quiet: &'static str,
+    /// What a row is for Go: errors name it.
+    pub row: &'static str,
+    /// What `--format raw` means; empty: nothing.
+    pub raw: &'static str,
+    /// The default format in docker's configuration file; empty: it has none.
+    pub configured: &'static str,
 }
 
 impl Table {
+    /// A table that docker does not have.
+    pub const OURS: Self = Self { headers: &[], template: "", quiet: "ID", row: "a row", raw: "", configured: "" };
+
     /// Prints rows on standard output.
     pub fn print(&self, rows: &[Value], output: &Output<'_>) -> Result<()> {
-        let text = self.render(rows, output)?;
+        let configured = match output {
+            Output { quiet: false, format: None | Some("") } => config_file::format(self.configured),
+            Output { .. } => None,
+        };
+        let format = configured.as_deref().or(output.format);
+        let text = self.render(rows, &Output { quiet: output.quiet, format })?;
         write_out(&text);
         Ok(())
     }
@@ -43,19 +60,18 @@ impl Table {
         let format = match output.format {
             None | Some("" | "table") if output.quiet => return Ok(self.names(rows)),
             None | Some("" | "table") => return self.table(self.template, rows),
-            Some("json") => "{{json .}}",
-            Some(format) => format,
+            Some("json") => "{{json .}}".to_owned(),
+            Some("raw") if !self.raw.is_empty() => self.raw(output.quiet),
+            // In a shell's single quotes these two arrive as written.
+            Some(format) => format.replace("\\t", "\t").replace("\\n", "\n"),
         };
-        // In a shell's single quotes these two arrive as written.
-        let format = format.replace("\\t", "\t").replace("\\n", "\n");
         match format.strip_prefix("table") {
-            Some(_) if output.quiet => Ok(self.names(rows)),
             Some(template) => self.table(template.trim(), rows),
             None => {
-                let template = Template::parse(&format)?;
+                let template = Template::for_rows(&format)?;
                 let mut out = String::new();
                 for row in rows {
-                    out.push_str(&template.render(row)?);
+                    out.push_str(&self.row(&template, row)?);
                     out.push('\n');
                 }
                 Ok(out)
@@ -63,17 +79,38 @@ impl Table {
         }
     }
 
+    fn raw(&self, quiet: bool) -> String {
+        let name = format!("{{{{.{}}}}}", self.quiet);
+        let named = self.raw.lines().find(|line| quiet && line.contains(&name));
+        named.unwrap_or(self.raw).to_owned()
+    }
+
+    fn row(&self, template: &Template, row: &Value) -> Result<String> {
+        match row.get(LABEL) {
+            Some(labels) => {
+                let fields = row.as_object().into_iter().flatten().filter(|(key, _)| *key != LABEL);
+                let shown: Map<String, Value> = fields.map(|(key, value)| (key.clone(), value.clone())).collect();
+                template.render_row(&Value::from(shown), self.row, Some(labels))
+            }
+            None => template.render_row(row, self.row, None),
+        }
+    }
+
     fn names(&self, rows: &[Value]) -> String {
-        rows.iter().map(|row| format!("{}\n", row[self.quiet].as_str().unwrap_or(""))).collect()
+        let name = |row: &Value| match &row[self.quiet] {
+            Value::String(text) => format!("{text}\n"),
+            other => format!("{other}\n"),
+        };
+        rows.iter().map(name).collect()
     }
 
     fn table(&self, template: &str, rows: &[Value]) -> Result<String> {
-        let template = Template::parse(template)?;
+        let template = Template::for_rows(template)?;
         let headers: Map<String, Value> =
             self.headers.iter().map(|(field, header)| ((*field).to_owned(), Value::from(*header))).collect();
         let mut lines = vec![template.render_headers(&Value::from(headers))?];
         for row in rows {
-            lines.push(template.render(row)?);
+            lines.push(self.row(&template, row)?);
         }
         Ok(align(&lines))
     }
@@ -118,7 +155,8 @@ mod tests {
     const PETS: Table = Table {
         headers: &[("ID", "ID"), ("Name", "NAME"), ("Kind", "KIND OF PET")],
         template: "{{.ID}}\t{{.Name}}\t{{.Kind}}",
-        quiet: "ID",
+        raw: "id: {{.ID}}\nname: {{.Name}}\n",
+        ..Table::OURS
     };
 
     fn rows() -> Vec<Value> {
@@ -147,6 +185,29 @@ ID        NAME               KIND OF PET
         );
         assert_eq!(render(None, true), "1\n2\n");
         assert!(render(Some("json"), false).starts_with("{\"ID\":\"1\""));
+    }
+
+    #[test]
+    fn a_format_of_one_s_own_counts_more_than_quiet() {
+        assert_eq!(render(Some("{{.Name}}"), true), "a very long name\nb\n");
+        assert_eq!(render(Some("table {{.ID}}"), true), "ID\n1\n2\n");
+        assert_eq!(render(Some("table"), true), "1\n2\n");
+    }
+
+    #[test]
+    fn raw_is_a_line_for_each_field() {
+        assert_eq!(render(Some("raw"), false), "id: 1\nname: a very long name\n\nid: 2\nname: b\n\n");
+        assert_eq!(render(Some("raw"), true), "id: 1\nid: 2\n");
+    }
+
+    #[test]
+    fn a_label_is_a_column_called_by_the_last_part_of_its_name() {
+        let rows = [json!({"Name": "web", "Label": {"com.tier-of_it": "front"}}), json!({"Name": "db", "Label": {}})];
+        let format = "table {{.Name}}\t{{.Label \"com.tier-of_it\"}}";
+        let text = PETS.render(&rows, &Output { quiet: false, format: Some(format) });
+        assert_eq!(text.unwrap_or_default(), "NAME      tier of it\nweb       front\ndb        \n");
+        let json = PETS.render(&rows[..1], &Output { quiet: false, format: Some("json") });
+        assert_eq!(json.unwrap_or_default(), "{\"Name\":\"web\"}\n", "it is no field of the row");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::error::{CliError, Result};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
 
 /// Reads a number of things.
 pub fn parse_count(text: &str) -> std::result::Result<u64, String> {
@@ -115,6 +116,45 @@ pub fn go_time(text: &str) -> String {
     );
     let fraction = format!(".{:09}", at.nanosecond());
     format!("{whole}{} +0000 UTC", fraction.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// Seconds since 1970 in the zone of this machine, and the zone's short name.
+fn local(seconds: i64) -> Option<(OffsetDateTime, String)> {
+    // SAFETY: `tm` is plain data, for which zeros are a value.
+    let mut broken_down: libc::tm = unsafe { std::mem::zeroed() };
+    // SAFETY: both pointers are to values that live here, and nothing else writes them.
+    if unsafe { libc::localtime_r(&seconds, &mut broken_down) }.is_null() {
+        return None;
+    }
+    let zone = match broken_down.tm_zone.is_null() {
+        true => String::new(),
+        // SAFETY: not null, and then a text of the C library's own that ends with a zero and is never freed.
+        false => unsafe { std::ffi::CStr::from_ptr(broken_down.tm_zone) }.to_string_lossy().into_owned(),
+    };
+    let offset = time::UtcOffset::from_whole_seconds(i32::try_from(broken_down.tm_gmtoff).ok()?).ok()?;
+    Some((OffsetDateTime::from_unix_timestamp(seconds).ok()?.to_offset(offset), zone))
+}
+
+/// A time of containers and images as Go prints it, in the zone of this machine: `2024-05-01 12:00:00 +0200 CEST`.
+pub fn go_local_time(seconds: i64) -> String {
+    let Some((at, zone)) = local(seconds) else { return String::new() };
+    let form = format_description!(
+        "[year]-[month]-[day] [hour]:[minute]:[second] [offset_hour sign:mandatory][offset_minute]"
+    );
+    at.format(&form).map(|text| format!("{text} {zone}")).unwrap_or_default()
+}
+
+/// Nanoseconds since 1970 as RFC 3339 in the zone of this machine, with nine digits of the second.
+pub fn event_time(ns: i128) -> String {
+    let seconds = i64::try_from(ns.div_euclid(1_000_000_000)).ok();
+    let Some((at, _)) = seconds.and_then(local) else { return String::new() };
+    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
+    let zone = format_description!("[offset_hour sign:mandatory]:[offset_minute]");
+    let zone = if at.offset().is_utc() { Ok("Z".to_owned()) } else { at.format(&zone) };
+    match (at.format(&form), zone) {
+        (Ok(text), Ok(zone)) => format!("{text}.{:09}{zone}", ns.rem_euclid(1_000_000_000)),
+        (_, _) => String::new(),
+    }
 }
 
 /// How long ago a time of the API is, in words with `ago`; empty when it is no time.
@@ -282,6 +322,21 @@ mod tests {
     fn times_print_as_in_go() {
         assert_eq!(go_time("2024-05-01T10:00:00.5Z"), "2024-05-01 10:00:00.5 +0000 UTC");
         assert_eq!(go_time("2024-05-01T12:00:00+02:00"), "2024-05-01 10:00:00 +0000 UTC");
+    }
+
+    #[test]
+    fn local_times_say_their_zone() {
+        // Whatever the zone is here, it is the same moment.
+        let text = go_local_time(1_714_557_600);
+        let form = format_description!(
+            "[year]-[month]-[day] [hour]:[minute]:[second] [offset_hour sign:mandatory][offset_minute]"
+        );
+        let words: Vec<&str> = text.split(' ').collect();
+        let read = OffsetDateTime::parse(&words[..3].join(" "), &form);
+        assert_eq!(read.map(OffsetDateTime::unix_timestamp), Ok(1_714_557_600), "{text}");
+        let event = event_time(1_714_557_600_000_000_042);
+        assert!(event.contains(".000000042"), "{event}");
+        assert_eq!(parse_time(&event).map(OffsetDateTime::unix_timestamp), Some(1_714_557_600));
     }
 
     #[test]

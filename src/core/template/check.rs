@@ -17,7 +17,13 @@ impl Template {
     /// Asks `known` about every name of which it is certain what it means; the first error is the answer. Fields of
     /// variables and of the dot within `with` and `range` are seen when they are filled in.
     pub fn check(&self, known: &dyn Fn(Mention<'_>) -> Result<(), String>) -> Result<(), Fault> {
-        block(&self.nodes, true, known)
+        block(&self.tree.nodes, true, known)?;
+        // In a template within it the dot and `$` are what that is given.
+        let named = |mention: Mention<'_>| match mention {
+            Mention::Field(_) => Ok(()),
+            mention @ Mention::Named(..) => known(mention),
+        };
+        self.tree.defined.values().try_for_each(|nodes| block(nodes, false, &named))
     }
 }
 
@@ -28,11 +34,14 @@ fn block(nodes: &[Node], top: bool, known: Known<'_>) -> Result<(), Fault> {
     nodes.iter().try_for_each(|node| {
         let checked = match &node.kind {
             Kind::Text(_) => Ok(()),
-            Kind::Print(of) | Kind::Declare(_, of) => pipeline(of, top, known),
-            Kind::If(of, body, otherwise) => pipeline(of, top, known)
+            Kind::Print(of) | Kind::Declare(_, of) | Kind::Assign(_, of) | Kind::Include(_, Some(of)) => {
+                pipeline(of, top, known)
+            }
+            Kind::Include(_, None) | Kind::Break | Kind::Continue => Ok(()),
+            Kind::If(condition, body, otherwise) => pipeline(&condition.of, top, known)
                 .and_then(|()| block(body, top, known))
                 .and_then(|()| block(otherwise, top, known)),
-            Kind::With(of, body, otherwise) => pipeline(of, top, known)
+            Kind::With(condition, body, otherwise) => pipeline(&condition.of, top, known)
                 .and_then(|()| block(body, false, known))
                 .and_then(|()| block(otherwise, top, known)),
             Kind::Range(range) => pipeline(&range.over, top, known)
@@ -46,7 +55,7 @@ fn block(nodes: &[Node], top: bool, known: Known<'_>) -> Result<(), Fault> {
 fn pipeline(pipeline: &Pipeline, top: bool, known: Known<'_>) -> Result<(), Fault> {
     pipeline.iter().try_for_each(|command| match command {
         Command::Value(of) => operand(of, top, known),
-        Command::Call(function, operands) => {
+        Command::Call(function, operands, _) => {
             if let [Operand { base: Base::Constant(Value::String(name)), .. }] = operands.as_slice()
                 && let Some(named) = function.looks_up()
             {

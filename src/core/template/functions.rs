@@ -1,5 +1,6 @@
 //! The functions of templates, and how values are printed.
 
+use super::types::Item;
 use super::{Mode, Named};
 use serde_json::Value;
 use std::cmp::Ordering;
@@ -22,7 +23,11 @@ pub(super) enum Function {
     Print,
     Println,
     Printf,
+    Html,
+    Js,
+    Urlquery,
     Index,
+    Slice,
     Len,
     Eq,
     Ne,
@@ -37,6 +42,8 @@ pub(super) enum Function {
     Env,
     Secret,
     Config,
+    /// Of the row, as `.Label "KEY"`; no word of its own.
+    Label,
 }
 
 impl Function {
@@ -53,7 +60,11 @@ impl Function {
             "print" => Self::Print,
             "println" => Self::Println,
             "printf" => Self::Printf,
+            "html" => Self::Html,
+            "js" => Self::Js,
+            "urlquery" => Self::Urlquery,
             "index" => Self::Index,
+            "slice" => Self::Slice,
             "len" => Self::Len,
             "eq" => Self::Eq,
             "ne" => Self::Ne,
@@ -75,7 +86,12 @@ impl Function {
 impl Function {
     /// What it names of the task, where it is answered by whoever renders.
     pub(super) fn looks_up(self) -> Option<Named> {
-        let all = [(Self::Env, Named::Env), (Self::Secret, Named::Secret), (Self::Config, Named::Config)];
+        let all = [
+            (Self::Env, Named::Env),
+            (Self::Secret, Named::Secret),
+            (Self::Config, Named::Config),
+            (Self::Label, Named::Label),
+        ];
         all.into_iter().find(|(function, _)| *function == self).map(|(_, named)| named)
     }
 }
@@ -100,8 +116,9 @@ pub(super) fn print(value: Option<&Value>) -> String {
 }
 
 /// Go's truth: what is not the empty value of its type.
-pub(super) fn is_true(value: Option<&Value>) -> bool {
-    match value {
+pub(super) fn is_true(item: &Item<'_>) -> bool {
+    match &item.value {
+        Some(Value::Object(_)) if item.of.is_some_and(super::Type::is_struct) => true,
         None | Some(Value::Null) => false,
         Some(Value::Bool(value)) => *value,
         Some(Value::Number(value)) => value.as_f64() != Some(0.0),
@@ -109,6 +126,39 @@ pub(super) fn is_true(value: Option<&Value>) -> bool {
         Some(Value::Array(items)) => !items.is_empty(),
         Some(Value::Object(fields)) => !fields.is_empty(),
     }
+}
+
+/// As Go's `fmt.Sprint`: a blank between two operands that are no text.
+pub(super) fn print_all<'t>(args: &[Item<'t>], printed: impl Fn(&Item<'t>) -> String) -> String {
+    let is_text = |item: &Item<'t>| matches!(item.value, Some(Value::String(_)));
+    let mut out = String::new();
+    for (at, item) in args.iter().enumerate() {
+        if at > 0 && !is_text(item) && !is_text(&args[at - 1]) {
+            out.push(' ');
+        }
+        out.push_str(&printed(item));
+    }
+    out
+}
+
+/// Text for a page, a script, or a query.
+pub(super) fn escape(function: Function, text: &str) -> String {
+    let letter = |c: char| match (function, c) {
+        (Function::Html, '&') => "&amp;".to_owned(),
+        (Function::Html, '<') => "&lt;".to_owned(),
+        (Function::Html, '>') => "&gt;".to_owned(),
+        (Function::Html, '"') => "&#34;".to_owned(),
+        (Function::Html, '\'') => "&#39;".to_owned(),
+        (Function::Js, '\\' | '\'' | '"') => format!("\\{c}"),
+        (Function::Js, '<' | '>' | '&' | '=' | '\0'..=' ') if c != ' ' => format!("\\u{:04X}", u32::from(c)),
+        (Function::Urlquery, ' ') => "+".to_owned(),
+        (Function::Urlquery, c) if !c.is_ascii_alphanumeric() && !"-_.~".contains(c) => {
+            let mut bytes = [0; 4];
+            c.encode_utf8(&mut bytes).bytes().map(|byte| format!("%{byte:02X}")).collect()
+        }
+        (_, c) => c.to_string(),
+    };
+    text.chars().map(letter).collect()
 }
 
 /// What a value is, without what it says.
@@ -144,18 +194,22 @@ fn count(args: Args<'_>, at: usize, name: &str) -> Result<usize, String> {
     usize::try_from(number).map_err(|_| format!("{name}: the number is too large"))
 }
 
-pub(super) fn call(function: Function, args: Args<'_>, mode: Mode) -> Result<Value, String> {
+/// The functions that need no more than values.
+pub(super) fn call(function: Function, args: Args<'_>, mode: Mode<'_>) -> Result<Value, String> {
     use Function as F;
-    if mode == Mode::Headers {
-        // A header stays what it is, whatever is done to the cells below it.
+    if matches!(mode, Mode::Headers) {
+        // A header stays what it is, whatever is done to the cells below it; but it is padded like them.
         match function {
-            F::Json | F::Join | F::Split | F::Upper | F::Lower | F::Title | F::Pad | F::Truncate => {
+            F::Json | F::Join | F::Split | F::Upper | F::Lower | F::Title | F::Truncate | F::Index | F::Slice => {
                 return Ok(arg(args, 0, "function")?.clone());
             }
-            F::Index => return Ok(arg(args, 0, "index")?.clone()),
-            F::Print
+            F::Pad
+            | F::Print
             | F::Println
             | F::Printf
+            | F::Html
+            | F::Js
+            | F::Urlquery
             | F::Len
             | F::Eq
             | F::Ne
@@ -168,7 +222,8 @@ pub(super) fn call(function: Function, args: Args<'_>, mode: Mode) -> Result<Val
             | F::Not
             | F::Env
             | F::Secret
-            | F::Config => {}
+            | F::Config
+            | F::Label => {}
         }
     }
     Ok(match function {
@@ -186,13 +241,7 @@ pub(super) fn call(function: Function, args: Args<'_>, mode: Mode) -> Result<Val
             let width = count(args, 1, "truncate")?;
             Value::from(text(args, 0, "truncate")?.chars().take(width).collect::<String>())
         }
-        F::Print => Value::from(args.iter().map(|value| print(value.as_ref())).collect::<String>()),
-        F::Println => {
-            let words: Vec<String> = args.iter().map(|value| print(value.as_ref())).collect();
-            Value::from(format!("{}\n", words.join(" ")))
-        }
-        F::Printf => Value::from(printf(&text(args, 0, "printf")?, args.get(1..).unwrap_or(&[]))?),
-        F::Index => index(args)?,
+        F::Slice => slice(args)?,
         F::Len => Value::from(match arg(args, 0, "len")? {
             Value::String(text) => text.len(),
             Value::Array(items) => items.len(),
@@ -210,21 +259,11 @@ pub(super) fn call(function: Function, args: Args<'_>, mode: Mode) -> Result<Val
         F::Le => Value::Bool(order(args, "le")?.is_le()),
         F::Gt => Value::Bool(order(args, "gt")?.is_gt()),
         F::Ge => Value::Bool(order(args, "ge")?.is_ge()),
-        F::And => chosen(args, "and", false)?,
-        F::Or => chosen(args, "or", true)?,
-        F::Env | F::Secret | F::Config => return Err("there is no task to ask".to_owned()),
-        F::Not => {
-            arg(args, 0, "not")?;
-            Value::Bool(!is_true(args[0].as_ref()))
+        F::Env | F::Secret | F::Config | F::Label => return Err("there is nothing to ask".to_owned()),
+        F::Print | F::Println | F::Printf | F::Html | F::Js | F::Urlquery | F::Index | F::And | F::Or | F::Not => {
+            return Err("wrong number of args".to_owned());
         }
     })
-}
-
-/// The first argument whose truth is `wanted`, else the last.
-fn chosen(args: Args<'_>, name: &str, wanted: bool) -> Result<Value, String> {
-    let last = args.last().ok_or_else(|| format!("wrong number of args for {name}"))?;
-    let found = args.iter().find(|value| is_true(value.as_ref()) == wanted).unwrap_or(last);
-    Ok(found.clone().unwrap_or(Value::Null))
 }
 
 fn same(a: &Value, b: &Value) -> bool {
@@ -268,24 +307,46 @@ fn pad(args: Args<'_>) -> Result<Value, String> {
     Ok(Value::from(if text.is_empty() { text } else { format!("{}{text}{}", " ".repeat(left), " ".repeat(right)) }))
 }
 
-fn index(args: Args<'_>) -> Result<Value, String> {
-    let mut at = arg(args, 0, "index")?.clone();
+/// None: a key that a map does not have, for which Go gives the empty value of its type.
+pub(super) fn index(args: &[Item<'_>]) -> Result<Option<Value>, String> {
+    let first = args.first().ok_or("wrong number of args for index")?;
+    let mut at = first.value.clone();
     for key in args.iter().skip(1) {
-        let key = key.as_ref().unwrap_or(&Value::Null);
-        at = match (&at, key) {
-            // Go gives the empty value of the type; the maps of the API hold text.
-            (Value::Object(fields), Value::String(key)) => fields.get(key).cloned().unwrap_or_else(|| Value::from("")),
-            (Value::Null, _) => Value::from(""),
-            (Value::Array(items), key) => {
+        let key = key.value.as_ref().unwrap_or(&Value::Null);
+        at = match (at, key) {
+            (Some(Value::Object(fields)), Value::String(key)) => fields.get(key).cloned(),
+            (None | Some(Value::Null), Value::String(_)) => None,
+            (Some(Value::Array(items)), key) => {
                 let position = key.as_u64().and_then(|key| usize::try_from(key).ok());
                 let found = position.and_then(|position| items.get(position));
                 // A value may be a secret: errors name none.
-                found.cloned().ok_or("index out of range")?
+                Some(found.cloned().ok_or("index out of range")?)
             }
-            (value, _) => return Err(format!("can't index {}", kind(value))),
+            (Some(value), _) if !value.is_null() => return Err(format!("can't index {}", kind(&value))),
+            (_, _) => return Err("index out of range".to_owned()),
         };
     }
     Ok(at)
+}
+
+/// `slice X [FROM [TO]]`: bytes of a text, items of a list.
+fn slice(args: Args<'_>) -> Result<Value, String> {
+    let whole = arg(args, 0, "slice")?;
+    let length = match whole {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.len(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+            return Err(format!("can't slice {}", kind(whole)));
+        }
+    };
+    let bound = |at: usize, default: usize| if args.len() > at { count(args, at, "slice") } else { Ok(default) };
+    let range = bound(1, 0)?..bound(2, length)?;
+    match whole {
+        Value::String(text) => text.get(range).map(Value::from),
+        Value::Array(items) => items.get(range).map(|items| Value::from(items.to_vec())),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+    }
+    .ok_or_else(|| "slice: index out of range".to_owned())
 }
 
 fn title(text: &str) -> String {
@@ -296,29 +357,4 @@ fn title(text: &str) -> String {
         out
     };
     text.chars().map(letter).collect()
-}
-
-/// `%s %v %d %q %t %%`, without widths.
-fn printf(format: &str, args: Args<'_>) -> Result<String, String> {
-    let mut out = String::new();
-    let mut args = args.iter();
-    let mut chars = format.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
-        }
-        let verb = chars.next().ok_or("printf: % at the end")?;
-        if verb == '%' {
-            out.push('%');
-            continue;
-        }
-        let value = args.next().ok_or("printf: more verbs than arguments")?.as_ref();
-        match verb {
-            's' | 'v' | 'd' | 't' => out.push_str(&print(value)),
-            'q' => out.push_str(&Value::from(print(value)).to_string()),
-            _ => return Err("printf: only %s %v %d %q %t and %% are supported".to_owned()),
-        }
-    }
-    Ok(out)
 }

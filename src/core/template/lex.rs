@@ -7,7 +7,14 @@ use super::Fault;
 pub(super) enum Piece {
     Text(String),
     /// With the line it begins in.
-    Action(usize, Vec<Token>),
+    Action(usize, Vec<Spot>),
+}
+
+/// A token, and where it is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Spot {
+    pub token: Token,
+    pub place: Place,
 }
 
 /// Part of an action.
@@ -25,38 +32,61 @@ pub(super) enum Token {
     Pipe,
     Comma,
     Declare,
+    Assign,
     /// Blank between tokens: `.A .B` are two operands, `.A.B` is one.
     Blank,
+}
+
+/// Where something is: the line from 1, and the byte in it from 0 (Go's way of telling).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    pub line: usize,
+    pub column: usize,
+}
+
+impl Place {
+    /// The place after this text.
+    fn after(self, text: &str) -> Self {
+        match text.rfind('\n') {
+            Some(last) => Self { line: self.line + newlines(text), column: text.len() - last - 1 },
+            None => Self { column: self.column + text.len(), ..self },
+        }
+    }
 }
 
 pub(super) fn lex(text: &str) -> Result<Vec<Piece>, Fault> {
     let mut pieces = Vec::new();
     let mut rest = text;
     let mut trim_next = false;
-    let mut line = 1;
+    let mut place = Place { line: 1, column: 0 };
     loop {
         let start = rest.find("{{");
         let literal = &rest[..start.unwrap_or(rest.len())];
-        line += newlines(literal);
+        place = place.after(literal);
         let literal = if trim_next { literal.trim_start() } else { literal };
         let Some(start) = start else {
             push_text(&mut pieces, literal);
             return Ok(pieces);
         };
         let body = &rest[start + 2..];
+        place.column += 2;
         let trims = body.starts_with("- ") || body.starts_with("-\n") || body.starts_with("-\t");
         push_text(&mut pieces, if trims { literal.trim_end() } else { literal });
-        let body = if trims { &body[1..] } else { body };
+        let (marker, body) = body.split_at(usize::from(trims));
+        place = place.after(marker);
+        let line = place.line;
         let end = end_of_action(body).map_err(Fault::at(line))?;
         let inside = &body[..end];
         rest = &body[end + 2..];
         trim_next = inside.ends_with(" -") || inside.ends_with("\t-") || inside.ends_with("\n-");
         let inside = if trim_next { &inside[..inside.len() - 1] } else { inside };
-        let inside = inside.trim();
-        if !(inside.starts_with("/*") && inside.ends_with("*/")) {
-            pieces.push(Piece::Action(line, tokens(inside).map_err(Fault::at(line))?));
+        let (blanks, trimmed) = inside.split_at(inside.len() - inside.trim_start().len());
+        let action = trimmed.trim_end();
+        if !(action.starts_with("/*") && action.ends_with("*/")) {
+            let spots = spots(action, place.after(blanks)).map_err(Fault::at(line))?;
+            pieces.push(Piece::Action(line, spots));
         }
-        line += newlines(&body[..end]);
+        place = place.after(&body[..end + 2]);
     }
 }
 
@@ -92,9 +122,10 @@ fn is_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-fn tokens(text: &str) -> Result<Vec<Token>, String> {
+/// The tokens of an action that is at `place`.
+fn spots(action: &str, mut place: Place) -> Result<Vec<Spot>, String> {
     let mut out = Vec::new();
-    let mut rest = text;
+    let mut rest = action;
     while let Some(first) = rest.chars().next() {
         let name_after = |skip: usize| {
             let tail = &rest[skip..];
@@ -107,6 +138,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
             '|' => (Token::Pipe, 1),
             ',' => (Token::Comma, 1),
             ':' if rest.starts_with(":=") => (Token::Declare, 2),
+            '=' => (Token::Assign, 1),
             '.' => {
                 let end = name_after(1);
                 (Token::Field(rest[1..end].to_owned()), end)
@@ -127,7 +159,8 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
             }
             c => return Err(format!("unexpected {c:?} in command")),
         };
-        out.push(token);
+        out.push(Spot { token, place });
+        place = place.after(&rest[..used]);
         rest = &rest[used..];
     }
     Ok(out)
@@ -148,7 +181,8 @@ fn quoted(rest: &str) -> Result<(Token, usize), String> {
             '\\' => match chars.next() {
                 Some((_, 'n')) => out.push('\n'),
                 Some((_, 't')) => out.push('\t'),
-                Some((_, c @ ('"' | '\\'))) => out.push(c),
+                Some((_, 'r')) => out.push('\r'),
+                Some((_, c @ ('"' | '\'' | '\\'))) => out.push(c),
                 Some((_, c)) => return Err(format!("unknown escape \\{c}")),
                 None => break,
             },

@@ -1,12 +1,21 @@
 //! Tokens to a tree.
 
+use super::cursor::Cursor;
 use super::functions::Function;
-use super::lex::{Piece, Token};
+use super::lex::{Piece, Place, Spot, Token};
 use super::{Fault, Uses};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Parentheses and blocks within one another; a template of a person has few, and evaluation recurses.
-const DEPTH_MAX: usize = 50;
+pub(super) const DEPTH_MAX: usize = 50;
+
+/// A template, and those it defines by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tree {
+    pub nodes: Vec<Node>,
+    pub defined: BTreeMap<String, Vec<Node>>,
+}
 
 /// A part of a template, with the line it begins in.
 #[derive(Clone, Debug)]
@@ -20,9 +29,21 @@ pub(super) enum Kind {
     Text(String),
     Print(Pipeline),
     Declare(String, Pipeline),
-    If(Pipeline, Vec<Node>, Vec<Node>),
-    With(Pipeline, Vec<Node>, Vec<Node>),
+    Assign(String, Pipeline),
+    If(Condition, Vec<Node>, Vec<Node>),
+    With(Condition, Vec<Node>, Vec<Node>),
     Range(Range),
+    /// Another template, with its dot; nothing by default.
+    Include(String, Option<Pipeline>),
+    Break,
+    Continue,
+}
+
+/// Of `if` and `with`; the variable is known in the block.
+#[derive(Clone, Debug)]
+pub(super) struct Condition {
+    pub variable: Option<String>,
+    pub of: Pipeline,
 }
 
 #[derive(Clone, Debug)]
@@ -40,13 +61,14 @@ pub(super) type Pipeline = Vec<Command>;
 #[derive(Clone, Debug)]
 pub(super) enum Command {
     Value(Operand),
-    Call(Function, Vec<Operand>),
+    Call(Function, Vec<Operand>, Origin),
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Operand {
     pub base: Base,
     pub fields: Vec<String>,
+    pub origin: Origin,
 }
 
 #[derive(Clone, Debug)]
@@ -57,22 +79,39 @@ pub(super) enum Base {
     Group(Pipeline),
 }
 
-pub(super) fn parse(pieces: Vec<Piece>, uses: Uses) -> Result<Vec<Node>, Fault> {
-    let mut parser = Parser { pieces: pieces.into_iter(), depth: 0, line: 1, uses };
+/// Where a part of an action is, and as what it was written: for errors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub place: Place,
+    pub source: String,
+}
+
+pub(super) fn parse(pieces: Vec<Piece>, uses: Uses) -> Result<Tree, Fault> {
+    let (defined, included) = (BTreeMap::new(), Vec::new());
+    let mut parser = Parser { pieces: pieces.into_iter(), depth: 0, ranges: 0, line: 1, uses, defined, included };
     let parsed = parser.block().and_then(|(nodes, end)| match end {
         End::Input => Ok(nodes),
         End::Else(_) => Err("unexpected {{else}}".to_owned()),
         End::Closed => Err("unexpected {{end}}".to_owned()),
     });
-    parsed.map_err(Fault::at(parser.line))
+    let nodes = parsed.map_err(Fault::at(parser.line))?;
+    match parser.included.iter().find(|(_, name)| !parser.defined.contains_key(name)) {
+        Some((line, name)) => Err(Fault::at(*line)(format!("template {name:?} not defined"))),
+        None => Ok(Tree { nodes, defined: parser.defined }),
+    }
 }
 
 struct Parser {
     pieces: std::vec::IntoIter<Piece>,
     depth: usize,
+    /// Those around what is parsed.
+    ranges: usize,
     /// Of the action that is parsed.
     line: usize,
     uses: Uses,
+    defined: BTreeMap<String, Vec<Node>>,
+    /// Names that are used, each with its line.
+    included: Vec<(usize, String)>,
 }
 
 /// What ended a block.
@@ -80,29 +119,47 @@ enum End {
     Input,
     Closed,
     /// With the tokens after `else`.
-    Else(Vec<Token>),
+    Else(Vec<Spot>),
+}
+
+fn word(spots: &[Spot]) -> Option<&str> {
+    match &spots.first()?.token {
+        Token::Word(word) => Some(word),
+        Token::Field(_)
+        | Token::Variable(_)
+        | Token::Text(_)
+        | Token::Number(_)
+        | Token::Open
+        | Token::Close
+        | Token::Pipe
+        | Token::Comma
+        | Token::Declare
+        | Token::Assign
+        | Token::Blank => None,
+    }
 }
 
 impl Parser {
     fn block(&mut self) -> Result<(Vec<Node>, End), String> {
         let mut nodes = Vec::new();
         while let Some(piece) = self.pieces.next() {
-            let tokens = match piece {
+            let spots = match piece {
                 Piece::Text(text) => {
                     nodes.push(Node { line: self.line, kind: Kind::Text(text) });
                     continue;
                 }
-                Piece::Action(line, tokens) => {
+                Piece::Action(line, spots) => {
                     self.line = line;
-                    tokens
+                    spots
                 }
             };
-            match tokens.first() {
-                Some(Token::Word(word)) if word == "end" => return Ok((nodes, End::Closed)),
-                Some(Token::Word(word)) if word == "else" => return Ok((nodes, End::Else(tokens[1..].to_vec()))),
-                _ => {
+            match word(&spots) {
+                Some("end") => return Ok((nodes, End::Closed)),
+                Some("else") => return Ok((nodes, End::Else(spots[1..].to_vec()))),
+                Some("define") => self.define(&spots[1..])?,
+                Some(_) | None => {
                     let line = self.line;
-                    let kind = self.action(tokens)?;
+                    let kind = self.action(&spots)?;
                     nodes.push(Node { line, kind });
                 }
             }
@@ -110,250 +167,126 @@ impl Parser {
         Ok((nodes, End::Input))
     }
 
-    fn action(&mut self, tokens: Vec<Token>) -> Result<Kind, String> {
-        if let Some(Token::Word(word)) = tokens.first() {
-            let rest = tokens[1..].to_vec();
-            match word.as_str() {
-                "if" | "with" => return self.conditional(&word.clone(), rest),
-                "range" => return self.range(rest),
-                "template" | "define" | "block" | "break" | "continue" => {
-                    return Err(format!("{{{{{word}}}}} is not supported"));
-                }
-                _ => {}
+    fn action(&mut self, spots: &[Spot]) -> Result<Kind, String> {
+        let rest = spots.get(1..).unwrap_or_default();
+        match word(spots) {
+            Some(word @ ("if" | "with")) => return self.conditional(word, rest),
+            Some("range") => return self.range(rest),
+            Some("template") => return self.include(rest),
+            Some("block") => {
+                let mut cursor = Cursor::new(rest, self.uses);
+                let name = cursor.name("block")?;
+                let of = cursor.whole("block clause")?;
+                let body = self.closed("block")?;
+                self.defined.insert(name.clone(), body);
+                return Ok(Kind::Include(name, Some(of)));
             }
+            Some(word @ ("break" | "continue")) => {
+                if self.ranges == 0 {
+                    return Err(format!("{{{{{word}}}}} outside {{{{range}}}}"));
+                }
+                return Ok(if word == "break" { Kind::Break } else { Kind::Continue });
+            }
+            Some(_) | None => {}
         }
-        let mut cursor = Cursor::new(&tokens, self.uses);
-        if let Some(name) = cursor.declaration() {
-            return Ok(Kind::Declare(name, cursor.whole()?));
+        let mut cursor = Cursor::new(spots, self.uses);
+        if let Some(name) = cursor.variable_before(&Token::Declare) {
+            return Ok(Kind::Declare(name, cursor.whole("command")?));
         }
-        Ok(Kind::Print(cursor.whole()?))
+        if let Some(name) = cursor.variable_before(&Token::Assign) {
+            return Ok(Kind::Assign(name, cursor.whole("command")?));
+        }
+        Ok(Kind::Print(cursor.whole("command")?))
     }
 
-    fn conditional(&mut self, word: &str, tokens: Vec<Token>) -> Result<Kind, String> {
+    /// One more block within the others.
+    fn deeper(&mut self) -> Result<(), String> {
         self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(format!("more than {DEPTH_MAX} blocks within one another"));
+        if self.depth > DEPTH_MAX { Err(format!("more than {DEPTH_MAX} blocks within one another")) } else { Ok(()) }
+    }
+
+    /// A block that has no `else`.
+    fn closed(&mut self, word: &str) -> Result<Vec<Node>, String> {
+        self.deeper()?;
+        let (nodes, end) = self.block()?;
+        self.depth -= 1;
+        match end {
+            End::Closed => Ok(nodes),
+            End::Input => Err(format!("unexpected EOF: {{{{{word}}}}} has no {{{{end}}}}")),
+            End::Else(_) => Err("unexpected {{else}}".to_owned()),
         }
-        let condition = Cursor::new(&tokens, self.uses).whole()?;
+    }
+
+    fn define(&mut self, rest: &[Spot]) -> Result<(), String> {
+        if self.depth > 0 {
+            return Err("unexpected {{define}}".to_owned());
+        }
+        let mut cursor = Cursor::new(rest, self.uses);
+        let name = cursor.name("define")?;
+        cursor.ended("define clause")?;
+        let body = self.closed("define")?;
+        self.defined.insert(name, body);
+        Ok(())
+    }
+
+    fn include(&mut self, rest: &[Spot]) -> Result<Kind, String> {
+        let mut cursor = Cursor::new(rest, self.uses);
+        let name = cursor.name("template")?;
+        self.included.push((self.line, name.clone()));
+        match cursor.ended("template clause") {
+            Ok(()) => Ok(Kind::Include(name, None)),
+            Err(_) => Ok(Kind::Include(name, Some(cursor.whole("template clause")?))),
+        }
+    }
+
+    fn conditional(&mut self, word: &str, rest: &[Spot]) -> Result<Kind, String> {
+        self.deeper()?;
+        let mut cursor = Cursor::new(rest, self.uses);
+        let variable = cursor.variable_before(&Token::Declare);
+        let condition = Condition { variable, of: cursor.whole(word)? };
         let (body, end) = self.block()?;
         let otherwise = match end {
             End::Closed => Vec::new(),
             End::Input => return Err(format!("unexpected EOF: {{{{{word}}}}} has no {{{{end}}}}")),
-            End::Else(tokens) => self.otherwise(word, tokens)?,
+            End::Else(rest) => self.otherwise(word, &rest)?,
         };
         self.depth -= 1;
         Ok(if word == "if" { Kind::If(condition, body, otherwise) } else { Kind::With(condition, body, otherwise) })
     }
 
-    fn otherwise(&mut self, word: &str, tokens: Vec<Token>) -> Result<Vec<Node>, String> {
-        let tokens: Vec<Token> = tokens.into_iter().skip_while(|token| *token == Token::Blank).collect();
-        match tokens.first() {
+    fn otherwise(&mut self, opened: &str, rest: &[Spot]) -> Result<Vec<Node>, String> {
+        let blanks = rest.iter().take_while(|spot| spot.token == Token::Blank).count();
+        let rest = &rest[blanks..];
+        match word(rest) {
             // `else if` shares the `end`.
-            Some(Token::Word(next)) if next == word => {
+            Some(next) if next == opened && next != "range" => {
                 let line = self.line;
-                let kind = self.conditional(word, tokens[1..].to_vec())?;
+                let kind = self.conditional(opened, &rest[1..])?;
                 Ok(vec![Node { line, kind }])
             }
-            Some(_) => Err("unexpected tokens after {{else}}".to_owned()),
-            None => match self.block()? {
+            None if rest.is_empty() => match self.block()? {
                 (nodes, End::Closed) => Ok(nodes),
-                (_, End::Input) => Err(format!("unexpected EOF: {{{{{word}}}}} has no {{{{end}}}}")),
+                (_, End::Input) => Err(format!("unexpected EOF: {{{{{opened}}}}} has no {{{{end}}}}")),
                 (_, End::Else(_)) => Err("unexpected {{else}}".to_owned()),
             },
+            Some(_) | None => Err("unexpected tokens after {{else}}".to_owned()),
         }
     }
 
-    fn range(&mut self, tokens: Vec<Token>) -> Result<Kind, String> {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(format!("more than {DEPTH_MAX} blocks within one another"));
-        }
-        let mut cursor = Cursor::new(&tokens, self.uses);
+    fn range(&mut self, rest: &[Spot]) -> Result<Kind, String> {
+        self.deeper()?;
+        let mut cursor = Cursor::new(rest, self.uses);
         let (key, item) = cursor.range_variables();
-        let over = cursor.whole()?;
+        let over = cursor.whole("range")?;
+        self.ranges += 1;
         let (body, end) = self.block()?;
+        self.ranges -= 1;
         let otherwise = match end {
             End::Closed => Vec::new(),
             End::Input => return Err("unexpected EOF: {{range}} has no {{end}}".to_owned()),
-            End::Else(tokens) => self.otherwise("range", tokens)?,
+            End::Else(rest) => self.otherwise("range", &rest)?,
         };
         self.depth -= 1;
         Ok(Kind::Range(Range { key, item, over, body, otherwise }))
-    }
-}
-
-struct Cursor<'a> {
-    tokens: &'a [Token],
-    at: usize,
-    depth: usize,
-    uses: Uses,
-}
-
-impl<'a> Cursor<'a> {
-    fn new(tokens: &'a [Token], uses: Uses) -> Self {
-        Self { tokens, at: 0, depth: 0, uses }
-    }
-
-    fn function(&self, word: &str) -> Result<Function, String> {
-        let known =
-            Function::named(word).filter(|function| self.uses == Uses::Contents || function.looks_up().is_none());
-        known.ok_or_else(|| format!("function \"{word}\" not defined"))
-    }
-
-    fn peek(&self) -> Option<&'a Token> {
-        self.tokens.get(self.at)
-    }
-
-    fn blanks(&mut self) {
-        while self.peek() == Some(&Token::Blank) {
-            self.at += 1;
-        }
-    }
-
-    /// The tokens without blanks, to see what they begin with.
-    fn solid(&self) -> Vec<&'a Token> {
-        self.tokens.iter().filter(|token| **token != Token::Blank).take(4).collect()
-    }
-
-    fn skip_past_declare(&mut self) {
-        while let Some(token) = self.peek() {
-            self.at += 1;
-            if *token == Token::Declare {
-                return;
-            }
-        }
-    }
-
-    fn declaration(&mut self) -> Option<String> {
-        match self.solid().as_slice() {
-            [Token::Variable(name), Token::Declare, ..] => {
-                self.skip_past_declare();
-                Some(name.clone())
-            }
-            _ => None,
-        }
-    }
-
-    fn range_variables(&mut self) -> (Option<String>, Option<String>) {
-        let found = match self.solid().as_slice() {
-            [Token::Variable(key), Token::Comma, Token::Variable(item), Token::Declare] => {
-                (Some(key.clone()), Some(item.clone()))
-            }
-            [Token::Variable(item), Token::Declare, ..] => (None, Some(item.clone())),
-            _ => return (None, None),
-        };
-        self.skip_past_declare();
-        found
-    }
-
-    /// A pipeline that takes all that is left.
-    fn whole(mut self) -> Result<Pipeline, String> {
-        let pipeline = self.pipeline()?;
-        match self.peek() {
-            None => Ok(pipeline),
-            Some(token) => Err(format!("unexpected {} in command", name(token))),
-        }
-    }
-
-    fn pipeline(&mut self) -> Result<Pipeline, String> {
-        let mut commands = vec![self.command()?];
-        while self.peek() == Some(&Token::Pipe) {
-            self.at += 1;
-            commands.push(self.command()?);
-        }
-        if let Some(Command::Value(_)) = commands.iter().skip(1).find(|command| matches!(command, Command::Value(_))) {
-            return Err("non executable command in pipeline".to_owned());
-        }
-        Ok(commands)
-    }
-
-    fn command(&mut self) -> Result<Command, String> {
-        self.blanks();
-        let function = match self.peek() {
-            Some(Token::Word(word)) if !matches!(word.as_str(), "true" | "false" | "nil") => {
-                self.at += 1;
-                Some(self.function(word)?)
-            }
-            _ => None,
-        };
-        let mut operands = Vec::new();
-        loop {
-            self.blanks();
-            match self.peek() {
-                None | Some(Token::Pipe | Token::Close) => break,
-                Some(_) => operands.push(self.operand()?),
-            }
-        }
-        match function {
-            Some(function) => Ok(Command::Call(function, operands)),
-            None if operands.len() > 1 => Err("can't give argument to non-function".to_owned()),
-            None => operands.pop().map(Command::Value).ok_or_else(|| "missing value for command".to_owned()),
-        }
-    }
-
-    fn operand(&mut self) -> Result<Operand, String> {
-        let token = self.peek().ok_or("missing value for command")?;
-        self.at += 1;
-        let mut fields = Vec::new();
-        let base = match token {
-            Token::Field(name) => {
-                if !name.is_empty() {
-                    fields.push(name.clone());
-                }
-                Base::Dot
-            }
-            Token::Variable(name) => Base::Variable(name.clone()),
-            Token::Text(text) => Base::Constant(Value::from(text.as_str())),
-            Token::Number(number) if number.fract() == 0.0 => Base::Constant(Value::from(*number as i64)),
-            Token::Number(number) => Base::Constant(Value::from(*number)),
-            Token::Word(word) => match word.as_str() {
-                "true" => Base::Constant(Value::Bool(true)),
-                "false" => Base::Constant(Value::Bool(false)),
-                "nil" => Base::Constant(Value::Null),
-                word => Base::Group(vec![Command::Call(self.function(word)?, Vec::new())]),
-            },
-            Token::Open => Base::Group(self.group()?),
-            token @ (Token::Close | Token::Pipe | Token::Comma | Token::Declare | Token::Blank) => {
-                return Err(format!("unexpected {} in operand", name(token)));
-            }
-        };
-        while let Some(Token::Field(name)) = self.peek() {
-            if name.is_empty() {
-                return Err("unexpected . in operand".to_owned());
-            }
-            fields.push(name.clone());
-            self.at += 1;
-        }
-        Ok(Operand { base, fields })
-    }
-
-    fn group(&mut self) -> Result<Pipeline, String> {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(format!("more than {DEPTH_MAX} parentheses within one another"));
-        }
-        let pipeline = self.pipeline()?;
-        if self.peek() != Some(&Token::Close) {
-            return Err("unclosed left paren".to_owned());
-        }
-        self.at += 1;
-        self.depth -= 1;
-        Ok(pipeline)
-    }
-}
-
-fn name(token: &Token) -> String {
-    match token {
-        Token::Field(name) => format!("<.{name}>"),
-        Token::Variable(name) => format!("<${name}>"),
-        Token::Word(word) => format!("<{word}>"),
-        Token::Text(text) => format!("{text:?}"),
-        Token::Number(number) => number.to_string(),
-        Token::Open => "\"(\"".to_owned(),
-        Token::Close => "\")\"".to_owned(),
-        Token::Pipe => "\"|\"".to_owned(),
-        Token::Comma => "\",\"".to_owned(),
-        Token::Declare => "\":=\"".to_owned(),
-        Token::Blank => "blank".to_owned(),
     }
 }

@@ -160,7 +160,7 @@ fn referred(spec: &ContainerSpec, named: Named, name: &str) -> Result<(ContentId
             let all = spec.configs.iter();
             ("config", all.map(|r| (&r.file.name, &r.name, ContentId::Config(r.id), r.version)).collect())
         }
-        Named::Env => return Err("a variable is no file".to_owned()),
+        Named::Env | Named::Label => return Err("it is no file".to_owned()),
     };
     let by_file = all.iter().find(|(file, ..)| *file == name);
     let found = by_file.or_else(|| all.iter().find(|(_, own, ..)| *own == name));
@@ -199,6 +199,7 @@ pub fn fill_content(
             let mut entries = spec.env.iter().filter_map(|entry| entry.split_once('='));
             Ok(entries.rfind(|(key, _)| *key == name).map_or(String::new(), |(_, value)| value.to_owned()))
         }
+        Named::Label => Err("there is no row to ask".to_owned()),
         Named::Secret | Named::Config => {
             let (content, version) = referred(spec, named, name)?;
             is_secret.set(is_secret.get() || named == Named::Secret);
@@ -208,6 +209,6 @@ pub fn fill_content(
         }
     };
     let template = Template::parse(text, Uses::Contents)?;
-    let text = template.fill(&values(task, node), limits(bytes_max), &lookup)?;
+    let text = template.render_with(&values(task, node), Mode::Strict, limits(bytes_max), &lookup)?;
     Ok(Filled { text: crate::Sensitive::new(text), is_secret: is_secret.get() })
 }

@@ -123,6 +123,8 @@ fn what_comes_out_is_bounded() {
     let range = "{{range .Service.Labels}}".to_owned();
     let many =
         r#"{{$l := split "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" ""}}"#;
+    let endless = r#"{{define "a"}}{{template "a" .}}{{template "a" .}}{{end}}{{template "a" .}}"#;
+    assert!(config(endless).unwrap_err().contains("within one another"));
     let nested = range.replace(".Service.Labels", "$l").repeat(8) + &"{{end}}".repeat(8);
     assert_eq!(config(&format!("{many}{nested}")).unwrap_err(), "line 1: the template does too much");
 }
@@ -159,6 +161,10 @@ fn neither_errors_nor_debug_form_show_a_secret() {
         "{{lt (secret \"key\") 1}}",
         "{{join 1 (secret \"key\")}}",
         "{{secret (secret \"key\")}}",
+        "{{slice (secret \"key\") 1 99}}",
+        "{{printf \"%5z\" (secret \"key\")}}{{html (secret \"key\")}}",
+        "{{with $x := secret \"key\"}}{{$x.y}}{{end}}",
+        "{{define \"a\"}}{{.x}}{{end}}{{template \"a\" (secret \"key\")}}",
     ] {
         match filled(ContentId::Config(ConfigId(1)), text) {
             Ok(filled) => assert!(!format!("{filled:?}").contains("s3cr3t"), "{text}"),
@@ -171,7 +177,7 @@ fn neither_errors_nor_debug_form_show_a_secret() {
 fn a_content_is_checked_alone_and_with_a_service_that_uses_it() {
     let alone = |text: &str| check_content(text.as_bytes(), None).map_err(|fault| fault.placed().to_string());
     assert_eq!(alone("{{.Service.Labels.any}} {{secret \"any\"}}"), Ok(()));
-    assert_eq!(alone("a\n\n{{ if }}").unwrap_err(), "line 3: missing value for command");
+    assert_eq!(alone("a\n\n{{ if }}").unwrap_err(), "line 3: missing value for if");
     assert_eq!(alone("a\n{{/* two\nlines */}}{{.Nope}}").unwrap_err().split(':').next(), Some("line 3"));
     assert!(check_content(b"\xff", None).is_err());
     let (task, labels) = (task(with_contents), Labels::new());
@@ -183,7 +189,7 @@ fn a_content_is_checked_alone_and_with_a_service_that_uses_it() {
 
 proptest! {
     #[test]
-    fn any_text_is_a_template_or_refused_and_its_work_is_bounded(text in "(\\{\\{|\\}\\}|[ .$a-z\"|():=-]|range|end|if|else|print|Service|Labels){0,60}") {
+    fn any_text_is_a_template_or_refused_and_its_work_is_bounded(text in "(\\{\\{|\\}\\}|[ .$a-z\"|():=-]|range|end|if|else|with|print|printf|define|template|break|slice|Service|Labels|%5){0,60}") {
         if let Ok(template) = Template::parse(&text, Uses::Contents) {
             let _ = template.check(&|_| Ok(()));
             let limits = Limits { output_bytes: 1000, work_bytes: 100_000 };

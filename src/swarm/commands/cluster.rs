@@ -1,16 +1,57 @@
 //! `swarm init`, `join`, `leave`, `join-token`.
 
+use super::settings::{self, ClusterSettings};
+use super::{ca, rebalance, unlock};
 use crate::cli::Context;
 use crate::client::Client;
 use crate::error::{CliError, Result};
 use crate::json::{flag, set, set_some, text};
 use crate::start;
 use crate::table::write_out;
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 /// Port of managers (docker's).
 const PORT: u16 = 2377;
+
+#[derive(Debug, Subcommand)]
+pub enum SwarmCommand {
+    /// Make a cluster with this host as its first manager
+    Init(InitArgs),
+    /// Join this host to a cluster
+    Join(JoinArgs),
+    /// Leave the cluster
+    ///
+    /// The tasks that run here are started on other nodes once it has left. To move them without a gap, drain it first
+    /// ("swarm node update --availability drain NODE").
+    Leave(LeaveArgs),
+    /// Change the settings of the cluster
+    Update(settings::UpdateArgs),
+    /// Print or rotate a join token
+    JoinToken(JoinTokenArgs),
+    /// Print the certificate of the cluster's CA
+    Ca(ca::CaArgs),
+    /// Unlock a manager that was locked when it restarted
+    Unlock,
+    /// Print or rotate the key that unlocks managers
+    UnlockKey(unlock::UnlockKeyArgs),
+    /// Even out what runs where, once
+    Rebalance(rebalance::RebalanceArgs),
+}
+
+pub async fn run(context: &Context, command: SwarmCommand) -> Result<()> {
+    match command {
+        SwarmCommand::Init(args) => init(context, args).await,
+        SwarmCommand::Join(args) => join(context, args).await,
+        SwarmCommand::Leave(args) => leave(context, args).await,
+        SwarmCommand::Update(args) => settings::update(context, args).await,
+        SwarmCommand::JoinToken(args) => join_token(context, args).await,
+        SwarmCommand::Ca(args) => ca::run(context, args).await,
+        SwarmCommand::Unlock => unlock::unlock(context).await,
+        SwarmCommand::UnlockKey(args) => unlock::key(context, args).await,
+        SwarmCommand::Rebalance(args) => rebalance::run(context, args).await,
+    }
+}
 
 /// Where this node is reached.
 #[derive(Debug, Args)]
@@ -69,6 +110,8 @@ pub struct InitArgs {
     /// UDP port for the traffic of containers (no other than 4789 yet)
     #[arg(long, value_name = "PORT")]
     data_path_port: Option<u16>,
+    #[command(flatten)]
+    settings: ClusterSettings,
     /// Lock the managers after a restart (not supported yet)
     #[arg(long)]
     autolock: bool,
@@ -137,6 +180,7 @@ pub async fn init(context: &Context, args: InitArgs) -> Result<()> {
     set(&mut request, "/SubnetSize", args.default_addr_pool_mask_length);
     set_some(&mut request, "/DataPathPort", args.data_path_port);
     set(&mut request, "/Spec", json!({}));
+    args.settings.apply(&mut request["Spec"])?;
     let client = start::connect_or_start(context.host.clone()).await?;
     let node = client.post("/swarm/init", &[], Some(&request)).await.map_err(hint_address)?;
     let node = node.as_str().unwrap_or("");

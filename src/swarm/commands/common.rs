@@ -4,6 +4,7 @@ use crate::client::{Client, segment};
 use crate::error::{CliError, Result};
 use crate::filter;
 use crate::json::text;
+use crate::names::Object;
 use crate::table::{Output, write_out};
 use crate::template::Template;
 use clap::Args;
@@ -49,12 +50,32 @@ pub struct InspectArgs {
 
 impl InspectArgs {
     /// Prints the objects at `prefix/NAME`; those that are not found are named and the exit code is 1.
-    pub async fn run(&self, client: &Client, prefix: &str) -> Result<()> {
+    pub async fn run(&self, client: &Client, object: Object, prefix: &str) -> Result<()> {
         let fetch = async |name: String| client.get(&format!("{prefix}/{}", segment(&name))).await;
-        self.run_with(fetch).await
+        self.run_with(object, fetch).await
     }
 
-    pub async fn run_with(&self, fetch: impl AsyncFn(String) -> Result<Value>) -> Result<()> {
+    pub async fn run_with(&self, object: Object, fetch: impl AsyncFn(String) -> Result<Value>) -> Result<()> {
+        let (found, failures) = self.fetch(fetch).await?;
+        print_objects(found, object, self.format.as_deref())?;
+        tell(failures)
+    }
+
+    /// Prints the objects in words.
+    pub async fn run_pretty(
+        &self,
+        fetch: impl AsyncFn(String) -> Result<Value>,
+        words: impl AsyncFn(&Value) -> Result<String>,
+    ) -> Result<()> {
+        let (found, failures) = self.fetch(fetch).await?;
+        for object in &found {
+            write_out(&words(object).await?);
+        }
+        tell(failures)
+    }
+
+    /// What is found, and why the others are not.
+    async fn fetch(&self, fetch: impl AsyncFn(String) -> Result<Value>) -> Result<(Vec<Value>, Vec<CliError>)> {
         let mut found = Vec::new();
         let mut failures = Vec::new();
         for name in &self.names {
@@ -64,28 +85,47 @@ impl InspectArgs {
                 Err(error) => failures.push(error),
             }
         }
-        print_objects(found, self.format.as_deref())?;
-        tell(failures)
+        Ok((found, failures))
+    }
+
+    /// Whether words are wanted: docker's other way to say `--pretty`.
+    pub fn is_pretty(&self) -> bool {
+        self.format.as_deref() == Some("pretty")
     }
 }
 
 /// Prints objects as docker's `inspect` does.
-pub fn print_objects(objects: Vec<Value>, format: Option<&str>) -> Result<()> {
-    let out = match format {
-        None | Some("") => format!("{}\n", pretty(&Value::from(objects))?),
-        Some("json") => format!("{}\n", Value::from(objects)),
-        Some(format) => {
-            let template = Template::parse(&format.replace("\\t", "\t").replace("\\n", "\n"))?;
-            let mut out = String::new();
-            for object in &objects {
-                out.push_str(&template.render_object(object)?);
+pub fn print_objects(objects: Vec<Value>, object: Object, format: Option<&str>) -> Result<()> {
+    let format = match format {
+        None | Some("") => {
+            write_out(&format!("{}\n", pretty(&Value::from(objects))?));
+            return Ok(());
+        }
+        Some("json") => {
+            write_out(&format!("{}\n", Value::from(objects)));
+            return Ok(());
+        }
+        Some(format) => format.replace("\\t", "\t").replace("\\n", "\n"),
+    };
+    let template = Template::for_objects(&format)
+        .map_err(|fault| CliError::usage(format!("template parsing error: {}", fault.as_in_go(""))))?;
+    let mut out = String::new();
+    let mut failure = None;
+    for value in &objects {
+        match template.render_inspected(value, object) {
+            Ok(text) => {
+                out.push_str(&text);
                 out.push('\n');
             }
-            out
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
         }
-    };
-    write_out(&out);
-    Ok(())
+    }
+    // Docker ends its output with a line also when there is nothing in it.
+    write_out(if out.is_empty() { "\n" } else { &out });
+    failure.map_or(Ok(()), Err)
 }
 
 /// JSON with four blanks of indent, as docker prints it.
@@ -119,13 +159,22 @@ pub fn tell(mut failures: Vec<CliError>) -> Result<()> {
     last.map_or(Ok(()), Err)
 }
 
-/// A name without its digest: what people call the image.
+/// What people call an image: without the names that stand for themselves, and without its digest where there is a tag.
 pub fn image_name(image: &str) -> &str {
-    match image.split_once('@') {
-        // A name with a digest alone keeps it: there is nothing else to tell it by.
-        Some((name, _)) if name.rsplit('/').next().is_some_and(|last| last.contains(':')) => name,
-        Some(_) | None => image,
-    }
+    let (name, tagged) = match image.split_once('@') {
+        Some((name, _)) => (name, name.rsplit('/').next().is_some_and(|last| last.contains(':'))),
+        None => (image, true),
+    };
+    // A name with a digest alone keeps it: there is nothing else to tell it by.
+    familiar(if tagged { name } else { image })
+}
+
+/// `docker.io/library/redis:7` is `redis:7`.
+pub fn familiar(image: &str) -> &str {
+    let Some(rest) = image.strip_prefix("docker.io/").or_else(|| image.strip_prefix("index.docker.io/")) else {
+        return image;
+    };
+    rest.strip_prefix("library/").filter(|rest| !rest.contains('/')).unwrap_or(rest)
 }
 
 /// Order of names in which `web.2` comes before `web.10`.
@@ -178,6 +227,21 @@ pub fn pairs(words: &[String]) -> serde_json::Map<String, Value> {
     words.iter().map(pair).collect()
 }
 
+/// Labels of an object in words: those without a value by their names alone.
+pub fn label_lines(value: &Value, path: &str) -> Vec<String> {
+    let fields = crate::json::object(value, path).into_iter().flatten();
+    let line = |(key, value): (&String, &Value)| match value.as_str().unwrap_or("") {
+        "" => key.clone(),
+        value => format!("{key}={value}"),
+    };
+    fields.map(line).collect()
+}
+
+/// The labels of what a row shows, for `.Label "KEY"`.
+pub fn label_map(value: &Value, path: &str) -> Value {
+    value.pointer(path).filter(|found| found.is_object()).cloned().unwrap_or_else(|| Value::Object(Default::default()))
+}
+
 /// The id of this node, empty outside a cluster.
 pub async fn own_node(client: &Client) -> Result<String> {
     let info = client.get("/info").await?;
@@ -200,5 +264,8 @@ mod tests {
         assert_eq!(image_name("redis:7@sha256:ab"), "redis:7");
         assert_eq!(image_name("host:5000/redis@sha256:ab"), "host:5000/redis@sha256:ab");
         assert_eq!(image_name("redis"), "redis");
+        assert_eq!(image_name("docker.io/library/redis:7@sha256:ab"), "redis:7");
+        assert_eq!(image_name("docker.io/me/x"), "me/x");
+        assert_eq!(image_name("docker.io/library/a/b"), "library/a/b");
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::cli::Context;
 use crate::client::{Client, segment};
-use crate::commands::common::{InspectArgs, ListArgs, each, labels, natural, pairs};
+use crate::commands::common::{InspectArgs, ListArgs, each, label_lines, label_map, labels, natural, pairs};
 use crate::error::{CliError, Result};
 use crate::json::{int, set, set_some, text};
-use crate::table::{Table, write_out};
+use crate::names::Object;
+use crate::table::{LABEL, Table, write_out};
 use crate::units::{ago, go_time};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -30,12 +31,27 @@ const SECRETS: Table = Table {
         ("UpdatedAt", "UPDATED"),
         ("Labels", "LABELS"),
     ],
-    template: "{{.ID}}\t{{.Name}}\t{{.Version}}\t{{.Driver}}\t{{.CreatedAt}}\t{{.UpdatedAt}}",
+    template: "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.CreatedAt}}\t{{.UpdatedAt}}",
     quiet: "ID",
+    row: "*secret.secretContext",
+    raw: "",
+    configured: "secretFormat",
 };
 
-const CONFIGS: Table =
-    Table { template: "{{.ID}}\t{{.Name}}\t{{.Version}}\t{{.CreatedAt}}\t{{.UpdatedAt}}", ..SECRETS };
+const CONFIGS: Table = Table {
+    headers: &[
+        ("ID", "ID"),
+        ("Name", "NAME"),
+        ("Version", "VERSION"),
+        ("CreatedAt", "CREATED"),
+        ("UpdatedAt", "UPDATED"),
+        ("Labels", "LABELS"),
+    ],
+    template: "{{.ID}}\t{{.Name}}\t{{.CreatedAt}}\t{{.UpdatedAt}}",
+    row: "*config.configContext",
+    configured: "configFormat",
+    ..SECRETS
+};
 
 #[derive(Debug, Subcommand)]
 pub enum SecretCommand {
@@ -47,7 +63,7 @@ pub enum SecretCommand {
     #[command(visible_alias = "list")]
     Ls(ListArgs),
     /// Print what is known of secrets, without their content
-    Inspect(InspectArgs),
+    Inspect(ContentInspectArgs),
     /// Remove secrets
     #[command(visible_alias = "remove")]
     Rm(Names),
@@ -63,7 +79,7 @@ pub enum ConfigCommand {
     #[command(visible_alias = "list")]
     Ls(ListArgs),
     /// Print what is known of configs
-    Inspect(ConfigInspectArgs),
+    Inspect(ContentInspectArgs),
     /// Remove configs
     #[command(visible_alias = "remove")]
     Rm(Names),
@@ -101,10 +117,10 @@ pub struct UpdateArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct ConfigInspectArgs {
+pub struct ContentInspectArgs {
     #[command(flatten)]
     inspect: InspectArgs,
-    /// In words, with the content
+    /// In words; of a config, with the content
     #[arg(long, conflicts_with = "format")]
     pretty: bool,
 }
@@ -121,7 +137,7 @@ pub async fn secret(context: &Context, command: SecretCommand) -> Result<()> {
         SecretCommand::Create(args) => create(&client, "/secrets", args).await,
         SecretCommand::Update(args) => args.run(&client, "secret").await,
         SecretCommand::Ls(args) => ls(&client, "/secrets", &SECRETS, args).await,
-        SecretCommand::Inspect(args) => args.run(&client, "/secrets").await,
+        SecretCommand::Inspect(args) => inspect(&client, Object::Secret, "/secrets", args, describe_secret).await,
         SecretCommand::Rm(args) => remove(&client, "/secrets", &args.names).await,
     }
 }
@@ -132,34 +148,59 @@ pub async fn config(context: &Context, command: ConfigCommand) -> Result<()> {
         ConfigCommand::Create(args) => create(&client, "/configs", args).await,
         ConfigCommand::Update(args) => args.run(&client, "config").await,
         ConfigCommand::Ls(args) => ls(&client, "/configs", &CONFIGS, args).await,
-        ConfigCommand::Inspect(args) if !args.pretty => args.inspect.run(&client, "/configs").await,
-        ConfigCommand::Inspect(args) => {
-            for name in &args.inspect.names {
-                let config = client.get(&format!("/configs/{}", segment(name))).await?;
-                write_out(&describe(&config));
-            }
-            Ok(())
-        }
+        ConfigCommand::Inspect(args) => inspect(&client, Object::Config, "/configs", args, describe_config).await,
         ConfigCommand::Rm(args) => remove(&client, "/configs", &args.names).await,
     }
 }
 
-fn describe(config: &Value) -> String {
-    let data = STANDARD.decode(text(config, "/Spec/Data")).unwrap_or_default();
-    let mut out = format!("ID:\t\t\t{}\nName:\t\t\t{}\n", text(config, "/ID"), text(config, "/Spec/Name"));
-    let labels = labels(config, "/Spec/Labels");
-    if !labels.is_empty() {
-        out.push_str("Labels:\n");
-        labels.split(',').for_each(|label| out.push_str(&format!(" - {label}\n")));
+async fn inspect(
+    client: &Client,
+    object: Object,
+    path: &str,
+    args: ContentInspectArgs,
+    describe: fn(&Value) -> String,
+) -> Result<()> {
+    if !args.pretty && !args.inspect.is_pretty() {
+        return args.inspect.run(client, object, path).await;
     }
-    out.push_str(&format!("Content version:\t{}\n", int(config, "/ContentVersion")));
-    out.push_str(&format!(
-        "Created at:            \t{}\nUpdated at:            \t{}\nData:\n{}\n",
-        go_time(text(config, "/CreatedAt")).to_lowercase(),
-        go_time(text(config, "/UpdatedAt")).to_lowercase(),
+    let fetch = async |name: String| client.get(&format!("{path}/{}", segment(&name))).await;
+    args.inspect.run_pretty(fetch, async |found| Ok(describe(found))).await
+}
+
+/// Labels, each on its line.
+fn label_list(object: &Value) -> String {
+    let lines = label_lines(object, "/Spec/Labels");
+    let list: String = lines.iter().map(|line| format!(" - {line}\n")).collect();
+    if list.is_empty() { list } else { format!("Labels:\n{list}") }
+}
+
+/// The text of docker's template for secrets.
+fn describe_secret(secret: &Value) -> String {
+    let at = |path: &str| go_time(text(secret, path)).to_lowercase();
+    format!(
+        "ID:              {}\nName:              {}\n{}Driver:            {}\nCreated at:        {}\nUpdated at:        {}\n",
+        text(secret, "/ID"),
+        text(secret, "/Spec/Name"),
+        label_list(secret),
+        text(secret, "/Spec/Driver/Name"),
+        at("/CreatedAt"),
+        at("/UpdatedAt"),
+    )
+}
+
+/// The text of docker's template for configs.
+fn describe_config(config: &Value) -> String {
+    let at = |path: &str| go_time(text(config, path)).to_lowercase();
+    let data = STANDARD.decode(text(config, "/Spec/Data")).unwrap_or_default();
+    format!(
+        "ID:\t\t\t{}\nName:\t\t\t{}\n{}Created at:            \t{}\nUpdated at:            \t{}\nData:\n{}\n",
+        text(config, "/ID"),
+        text(config, "/Spec/Name"),
+        label_list(config),
+        at("/CreatedAt"),
+        at("/UpdatedAt"),
         String::from_utf8_lossy(&data)
-    ));
-    out
+    )
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -237,15 +278,21 @@ async fn ls(client: &Client, path: &str, table: &Table, args: ListArgs) -> Resul
     found.sort_by(|a, b| natural(text(a, "/Spec/Name"), text(b, "/Spec/Name")));
     let now = OffsetDateTime::now_utc();
     let row = |object: &Value| {
-        json!({
+        let mut row = json!({
             "ID": text(object, "/ID"),
             "Name": text(object, "/Spec/Name"),
-            "Driver": text(object, "/Spec/Driver/Name"),
-            "Version": int(object, "/ContentVersion"),
+            // Ours: which content it has.
+            "Version": int(object, "/ContentVersion").to_string(),
             "CreatedAt": ago(text(object, "/CreatedAt"), now),
             "UpdatedAt": ago(text(object, "/UpdatedAt"), now),
             "Labels": labels(object, "/Spec/Labels"),
-        })
+            LABEL: label_map(object, "/Spec/Labels"),
+        });
+        // Of secrets alone.
+        if table.headers.iter().any(|(field, _)| *field == "Driver") {
+            row["Driver"] = Value::from(text(object, "/Spec/Driver/Name"));
+        }
+        row
     };
     let rows: Vec<Value> = found.iter().map(row).collect();
     table.print(&rows, &args.output())

@@ -1,18 +1,19 @@
 //! `swarm events`.
 
 use crate::cli::Context;
-use crate::error::Result;
+use crate::error::{CliError, EXIT_TEMPLATE, Result};
 use crate::filter;
 use crate::json::{int, object, text};
+use crate::names::Object;
 use crate::table::write_out;
 use crate::template::Template;
-use crate::units::parse_moment;
+use crate::units::{event_time, parse_moment};
 use clap::Args;
 use futures_util::StreamExt as _;
 use hyper::Method;
 use serde_json::Value;
+use swarm_core::template::Fault;
 use time::OffsetDateTime;
-use time::macros::format_description;
 
 #[derive(Debug, Args)]
 pub struct EventsArgs {
@@ -37,14 +38,18 @@ pub async fn run(context: &Context, args: EventsArgs) -> Result<()> {
     let filters = filter::encode(&args.filters)?;
     let format = args.format.as_deref().filter(|format| !format.is_empty());
     let format = format.map(|format| if format == "json" { "{{json .}}" } else { format });
-    let template = format.map(Template::parse).transpose()?;
+    let wrong = |fault: Fault| CliError::Coded {
+        message: format!("Error parsing format: {}", fault.as_in_go("")),
+        code: EXIT_TEMPLATE,
+    };
+    let template = format.map(Template::for_objects).transpose().map_err(wrong)?;
     let client = context.client().await?;
     let query = [("filters", filters.as_deref()), ("since", since.as_deref()), ("until", until.as_deref())];
     let mut events = client.objects(Method::GET, "/events", &query, &[], None).await?;
     while let Some(event) = events.next().await {
         let event = event?;
         let line = match &template {
-            Some(template) => template.render_object(&event)?,
+            Some(template) => template.render_typed(&event, Object::Event).map_err(wrong)?,
             None => line(&event),
         };
         write_out(&format!("{line}\n"));
@@ -58,12 +63,10 @@ fn line(event: &Value) -> String {
         0 => i128::from(int(event, "/time")) * 1_000_000_000,
         ns => i128::from(ns),
     };
-    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:9]Z");
-    let at = OffsetDateTime::from_unix_timestamp_nanos(ns).ok().and_then(|at| at.format(&form).ok());
     let attributes = object(event, "/Actor/Attributes").into_iter().flatten();
     let attributes: Vec<String> =
         attributes.map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or(""))).collect();
-    let mut out = at.unwrap_or_default();
+    let mut out = event_time(ns);
     for word in [text(event, "/Type"), text(event, "/Action"), text(event, "/Actor/ID")] {
         if !word.is_empty() {
             out.push(' ');
@@ -87,6 +90,7 @@ mod tests {
             "Type": "service", "Action": "update", "timeNano": 1_500_000_000i64,
             "Actor": {"ID": "s1", "Attributes": {"name": "web", "image": "web:2"}},
         });
-        assert_eq!(line(&event), "1970-01-01T00:00:01.500000000Z service update s1 (image=web:2, name=web)");
+        let expected = format!("{} service update s1 (image=web:2, name=web)", event_time(1_500_000_000));
+        assert_eq!(line(&event), expected);
     }
 }

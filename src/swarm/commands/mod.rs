@@ -1,12 +1,15 @@
 //! One file per group of commands: arguments, requests, output.
 
+mod ca;
 pub mod cluster;
 pub mod common;
-pub mod container;
+pub mod containers;
 pub mod content;
+pub mod contexts;
 mod drain;
 pub mod events;
 pub mod image;
+pub mod info;
 pub mod log_options;
 pub mod network;
 pub mod node;
@@ -18,4 +21,7 @@ pub mod stack;
 pub mod system;
 pub mod task;
 pub mod tasks;
+mod unlock;
+pub mod unserved;
+pub mod version;
 pub mod volume;

@@ -3,12 +3,13 @@
 use crate::cli::Context;
 use crate::client::{Client, segment};
 use crate::commands::cluster::Availability;
-use crate::commands::common::{InspectArgs, ListArgs, capitalized, each, labels, natural, own_node, pairs};
+use crate::commands::common::{InspectArgs, ListArgs, capitalized, each, label_lines, natural, own_node, pairs, tell};
 use crate::commands::drain;
 use crate::commands::tasks::{self, TaskListArgs};
 use crate::error::{CliError, Result};
 use crate::filter;
 use crate::json::{self, flag, int, object, object_mut, set, text};
+use crate::names::Object;
 use crate::table::{Table, write_out};
 use crate::units::{binary_size, go_time};
 use clap::{Args, Subcommand, ValueEnum};
@@ -25,9 +26,13 @@ const NODES: Table = Table {
         ("ManagerStatus", "MANAGER STATUS"),
         ("EngineVersion", "ENGINE VERSION"),
         ("TLSStatus", "TLS STATUS"),
+        ("TasksLeft", "TASKS LEFT"),
     ],
     template: "{{.ID}} {{if .Self}}*{{else}} {{ end }}\t{{.Hostname}}\t{{.Status}}\t{{.Availability}}\t{{.ManagerStatus}}\t{{.EngineVersion}}",
     quiet: "ID",
+    row: "*node.nodeContext",
+    raw: "node_id: {{.ID}}\nhostname: {{.Hostname}}\nstatus: {{.Status}}\navailability: {{.Availability}}\nmanager_status: {{.ManagerStatus}}\n",
+    configured: "nodesFormat",
 };
 
 /// Tries of a change of role or labels when others write the same node at the same time.
@@ -147,7 +152,21 @@ async fn list(client: &Client, args: ListArgs) -> Result<()> {
     let info = if args.quiet { Value::Null } else { client.get("/info").await? };
     sort(&mut nodes);
     let rows: Vec<Value> = nodes.iter().map(|node| row(node, &info)).collect();
-    NODES.print(&rows, &args.output())
+    NODES.print(&rows, &args.output())?;
+    if !args.quiet && args.format.is_none() {
+        nodes.iter().filter_map(left).for_each(|words| eprintln!("{words}"));
+    }
+    Ok(())
+}
+
+/// That a node that is drained still has tasks.
+fn left(node: &Value) -> Option<String> {
+    let name = text(node, "/Description/Hostname");
+    match int(node, "/Swarm/TasksLeft") {
+        0 => None,
+        1 => Some(format!("{name}: 1 task is left")),
+        tasks => Some(format!("{name}: {tasks} tasks are left")),
+    }
 }
 
 fn sort(nodes: &mut [Value]) {
@@ -165,20 +184,13 @@ fn row(node: &Value, info: &Value) -> Value {
         "Self": text(node, "/ID") == text(info, "/Swarm/NodeID"),
         "Hostname": text(node, "/Description/Hostname"),
         "Status": capitalized(text(node, "/Status/State")),
-        "Availability": availability(node),
+        "Availability": capitalized(text(node, "/Spec/Availability")),
         "ManagerStatus": manager,
         "EngineVersion": text(node, "/Description/Engine/EngineVersion"),
         "TLSStatus": tls_status(node, info),
+        // Ours: of a node that is drained.
+        "TasksLeft": int(node, "/Swarm/TasksLeft").to_string(),
     })
-}
-
-/// Of a node that is drained, with the number of tasks it still has.
-fn availability(node: &Value) -> String {
-    let word = capitalized(text(node, "/Spec/Availability"));
-    match int(node, "/Swarm/TasksLeft") {
-        0 => word,
-        left => format!("{word} ({left} left)"),
-    }
 }
 
 /// Whether the node's certificate is of the cluster's present CA.
@@ -198,14 +210,11 @@ async fn path(client: &Client, name: &str) -> Result<String> {
 }
 
 async fn inspect(client: &Client, args: NodeInspectArgs) -> Result<()> {
-    if !args.pretty {
-        return args.inspect.run_with(async |name| client.get(&path(client, &name).await?).await).await;
+    let fetch = async |name: String| client.get(&path(client, &name).await?).await;
+    if !args.pretty && !args.inspect.is_pretty() {
+        return args.inspect.run_with(Object::Node, fetch).await;
     }
-    for name in &args.inspect.names {
-        let node = client.get(&path(client, name).await?).await?;
-        write_out(&describe(&node));
-    }
-    Ok(())
+    args.inspect.run_pretty(fetch, async |node| Ok(describe(node))).await
 }
 
 /// The text of docker's template for nodes.
@@ -215,10 +224,10 @@ fn describe(node: &Value) -> String {
     if !text(node, "/Spec/Name").is_empty() {
         line("Name:\t\t\t", text(node, "/Spec/Name"));
     }
-    let list = labels(node, "/Spec/Labels");
+    let list = label_lines(node, "/Spec/Labels");
     if !list.is_empty() {
         line("Labels:", "");
-        list.split(',').for_each(|label| line(" - ", label));
+        list.iter().for_each(|label| line(" - ", label));
     }
     line("Hostname:              \t", text(node, "/Description/Hostname"));
     line("Joined at:             \t", &go_time(text(node, "/CreatedAt")).to_lowercase());
@@ -227,7 +236,11 @@ fn describe(node: &Value) -> String {
     if !text(node, "/Status/Message").is_empty() {
         line(" Message:\t\t", &capitalized(text(node, "/Status/Message")));
     }
-    line(" Availability:         \t", &availability(node));
+    line(" Availability:         \t", &capitalized(text(node, "/Spec/Availability")));
+    match int(node, "/Swarm/TasksLeft") {
+        0 => {}
+        tasks => line(" Tasks Left:\t\t", &tasks.to_string()),
+    }
     line(" Address:\t\t", text(node, "/Status/Addr"));
     if object(node, "/ManagerStatus").is_some() {
         line("Manager Status:", "");
@@ -253,10 +266,17 @@ fn describe(node: &Value) -> String {
         line(&format!(" {kind}:\t\t"), &names.join(", "));
     }
     line("Engine Version:\t\t", text(node, "/Description/Engine/EngineVersion"));
-    let labels = labels(node, "/Description/Engine/Labels");
-    if !labels.is_empty() {
+    let list = label_lines(node, "/Description/Engine/Labels");
+    if !list.is_empty() {
         line("Engine Labels:", "");
-        labels.split(',').for_each(|label| line(" - ", label));
+        list.iter().for_each(|label| line(" - ", label));
+    }
+    let tls = |field: &str| text(node, &format!("/Description/TLSInfo/{field}"));
+    if !tls("TrustRoot").is_empty() {
+        line("TLS Info:", "");
+        line(" TrustRoot:\n", tls("TrustRoot"));
+        line(" Issuer Subject:\t", tls("CertIssuerSubject"));
+        line(" Issuer Public Key:\t", tls("CertIssuerPublicKey"));
     }
     out
 }
@@ -282,13 +302,23 @@ fn plugins(node: &Value) -> BTreeMap<String, Vec<String>> {
 
 async fn ps(client: &Client, args: NodePsArgs) -> Result<()> {
     let names = if args.nodes.is_empty() { vec!["self".to_owned()] } else { args.nodes };
-    let mut found = Vec::new();
+    let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in &names {
-        let node = client.get(&path(client, name).await?).await?;
+        let node = match client.get(&path(client, name).await?).await {
+            Ok(node) => node,
+            Err(error @ CliError::Connect { .. }) => return Err(error),
+            Err(error) => {
+                failures.push(error);
+                continue;
+            }
+        };
         let filters = filter::with(&args.list.filters, &[("node", text(&node, "/ID"))])?;
         found.extend(client.list("/tasks", &[("filters", filters.as_deref())]).await?);
     }
-    tasks::print(client, found, &args.list).await
+    if failures.len() < names.len() {
+        tasks::print(client, found, &args.list).await?;
+    }
+    tell(failures)
 }
 
 /// Reads, changes and writes a node; once more when somebody else wrote it in between.

@@ -11,6 +11,7 @@ const MOVES: Table = Table {
     headers: &[("Task", "TASK"), ("From", "FROM"), ("To", "TO"), ("Why", "WHY")],
     template: "{{.Task}}\t{{.From}}\t{{.To}}\t{{.Why}}",
     quiet: "Task",
+    ..Table::OURS
 };
 
 #[derive(Debug, Args)]

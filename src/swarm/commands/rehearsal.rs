@@ -18,6 +18,7 @@ const ACTIONS: Table = Table {
     headers: &[("Step", "STEP"), ("After", "AFTER"), ("Task", "TASK"), ("Action", "ACTION"), ("Node", "NODE")],
     template: "{{.Step}}\t{{.After}}\t{{.Task}}\t{{.Action}}\t{{.Node}}",
     quiet: "Task",
+    ..Table::OURS
 };
 
 /// How the end of a dry run is told.

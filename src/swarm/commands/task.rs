@@ -7,6 +7,7 @@ use crate::commands::log_options::TaskLogOptions;
 use crate::commands::tasks;
 use crate::error::Result;
 use crate::json::flag;
+use crate::names::Object;
 use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
@@ -28,7 +29,7 @@ pub struct LogsArgs {
 pub async fn run(context: &Context, command: TaskCommand) -> Result<()> {
     let client = context.client().await?;
     match command {
-        TaskCommand::Inspect(args) => args.run(&client, "/tasks").await,
+        TaskCommand::Inspect(args) => args.run(&client, Object::Task, "/tasks").await,
         TaskCommand::Logs(args) => {
             let path = format!("/tasks/{}", segment(&args.task));
             let task = client.get(&path).await?;

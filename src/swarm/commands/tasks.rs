@@ -3,6 +3,7 @@
 use crate::client::Client;
 use crate::commands::common::{capitalized, image_name, natural};
 use crate::commands::node;
+use crate::config_file;
 use crate::error::Result;
 use crate::json::{int, list, object, text};
 use crate::table::{Output, Table};
@@ -32,6 +33,9 @@ const TASKS: Table = Table {
     ],
     template: "{{.ID}}\t{{.Name}}\t{{.Image}}\t{{.Node}}\t{{.DesiredState}}\t{{.CurrentState}}\t{{.Error}}\t{{.Ports}}",
     quiet: "ID",
+    row: "*task.taskContext",
+    raw: "id: {{.ID}}\nname: {{.Name}}\nimage: {{.Image}}\nnode: {{.Node}}\ndesired_state: {{.DesiredState}}\ncurrent_state: {{.CurrentState}}\nerror: {{.Error}}\nports: {{.Ports}}\n",
+    configured: "tasksFormat",
 };
 
 /// Options of lists of tasks.
@@ -108,13 +112,27 @@ fn own_name(task: &Value) -> Option<&str> {
 
 /// Prints tasks, those of one slot together, the newest first.
 pub async fn print(client: &Client, tasks: Vec<Value>, args: &TaskListArgs) -> Result<()> {
-    let names = if args.no_resolve || args.quiet { Names::default() } else { Names::fetch(client).await? };
-    let rows = rows(&tasks, &names, args.no_trunc || args.quiet, OffsetDateTime::now_utc());
+    let names = if args.no_resolve { Names::default() } else { Names::fetch(client).await? };
+    let form = Form { whole: args.no_trunc, is_table: is_table(args.format.as_deref()) };
+    let rows = rows(&tasks, &names, form, OffsetDateTime::now_utc());
     TASKS.print(&rows, &Output { quiet: args.quiet, format: args.format.as_deref() })?;
     if !args.no_trunc && !args.quiet && args.format.is_none() {
         whole_errors(&sorted(&tasks, &names)).iter().for_each(|line| eprintln!("{line}"));
     }
     Ok(())
+}
+
+/// Only a table marks the tasks of one slot: elsewhere the name is to be the name.
+fn is_table(format: Option<&str>) -> bool {
+    let given = format.filter(|format| !format.is_empty()).map(str::to_owned);
+    given.or_else(|| config_file::format(TASKS.configured)).is_none_or(|format| format.starts_with("table"))
+}
+
+/// How rows are made.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    whole: bool,
+    is_table: bool,
 }
 
 /// What the table cuts off of the newest task of each slot: what a slot waits for is of use only as a whole.
@@ -152,12 +170,12 @@ fn sorted<'a>(tasks: &'a [Value], names: &Names) -> Vec<(String, &'a Value)> {
     named
 }
 
-fn rows(tasks: &[Value], names: &Names, whole: bool, now: OffsetDateTime) -> Vec<Value> {
+fn rows(tasks: &[Value], names: &Names, form: Form, now: OffsetDateTime) -> Vec<Value> {
     let mut previous = String::new();
     let mut rows = Vec::with_capacity(tasks.len());
     for (name, task) in sorted(tasks, names) {
-        let shown = if name == previous { format!(" \\_ {name}") } else { name.clone() };
-        rows.push(row(task, &shown, names, whole, now));
+        let shown = if form.is_table && name == previous { format!(" \\_ {name}") } else { name.clone() };
+        rows.push(row(task, &shown, names, form.whole, now));
         previous = name;
     }
     rows
@@ -271,7 +289,7 @@ mod tests {
             task("a", 2, "2024-05-01T08:00:00Z", "failed", "task: non-zero exit (137): out of memory"),
             task("b", 2, "2024-05-01T09:30:00Z", "running", ""),
         ];
-        let rows = rows(&tasks, &names, false, now);
+        let rows = rows(&tasks, &names, Form { whole: false, is_table: true }, now);
         let table = TASKS.render(&rows, &Output::default()).unwrap_or_default();
         let expected = "\
 ID             NAME             IMAGE     NODE      DESIRED STATE   CURRENT STATE           ERROR                              PORTS

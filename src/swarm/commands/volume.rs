@@ -2,11 +2,13 @@
 
 use crate::cli::Context;
 use crate::client::{Client, segment};
-use crate::commands::common::{InspectArgs, ListArgs, each, labels, natural, pairs};
+use crate::commands::common::{InspectArgs, ListArgs, each, label_map, labels, natural, pairs};
+use crate::commands::unserved::Unserved;
 use crate::error::Result;
 use crate::filter;
 use crate::json::{list, text};
-use crate::table::{Table, write_out};
+use crate::names::Object;
+use crate::table::{LABEL, Table, write_out};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -25,6 +27,9 @@ const VOLUMES: Table = Table {
     ],
     template: "{{.Driver}}\t{{.Name}}",
     quiet: "Name",
+    row: "*formatter.volumeContext",
+    raw: "name: {{.Name}}\ndriver: {{.Driver}}\n",
+    configured: "volumesFormat",
 };
 
 #[derive(Debug, Subcommand)]
@@ -39,6 +44,8 @@ pub enum VolumeCommand {
     /// Remove volumes
     #[command(visible_alias = "remove")]
     Rm(RemoveArgs),
+    Prune(Unserved),
+    Update(Unserved),
 }
 
 #[derive(Debug, Args)]
@@ -66,13 +73,13 @@ pub struct RemoveArgs {
 }
 
 pub async fn run(context: &Context, command: VolumeCommand) -> Result<()> {
-    let client = context.client().await?;
     match command {
-        VolumeCommand::Ls(args) => ls(&client, args).await,
-        VolumeCommand::Create(args) => create(&client, args).await,
-        VolumeCommand::Inspect(args) => args.run(&client, "/volumes").await,
+        VolumeCommand::Prune(args) | VolumeCommand::Update(args) => args.answer(context),
+        VolumeCommand::Ls(args) => ls(&context.client().await?, args).await,
+        VolumeCommand::Create(args) => create(&context.client().await?, args).await,
+        VolumeCommand::Inspect(args) => args.run(&context.client().await?, Object::Volume, "/volumes").await,
         VolumeCommand::Rm(args) => {
-            let (client, force) = (&client, &[("force", args.force.then_some("1"))]);
+            let (client, force) = (&context.client().await?, &[("force", args.force.then_some("1"))]);
             each(&args.volumes, |name| async move {
                 client.delete(&format!("/volumes/{}", segment(&name)), force).await.map(drop)
             })
@@ -93,6 +100,7 @@ async fn ls(client: &Client, args: ListArgs) -> Result<()> {
             "Scope": text(volume, "/Scope"),
             "Mountpoint": text(volume, "/Mountpoint"),
             "Labels": labels(volume, "/Labels"),
+            LABEL: label_map(volume, "/Labels"),
             // Of cluster volumes and of sizes, which a list does not hold.
             "Availability": "N/A",
             "Group": "N/A",

@@ -19,6 +19,7 @@ const VERSIONS: Table = Table {
     headers: &[("Version", "VERSION"), ("Written", "WRITTEN"), ("Image", "IMAGE"), ("Changes", "CHANGES")],
     template: "{{.Version}}\t{{.Written}}\t{{.Image}}\t{{.Changes}}",
     quiet: "Revision",
+    ..Table::OURS
 };
 
 #[derive(Debug, Args)]

@@ -2,10 +2,10 @@
 
 use super::list::{mode, replicas};
 use crate::client::{Client, segment};
-use crate::commands::common::{InspectArgs, labels};
+use crate::commands::common::{InspectArgs, label_lines};
 use crate::error::{CliError, Result};
 use crate::json::{int, list, object, text, texts};
-use crate::table::write_out;
+use crate::names::Object;
 use crate::units::{ago, binary_size, go_duration};
 use clap::Args;
 use serde_json::Value;
@@ -30,20 +30,19 @@ pub async fn run(client: &Client, args: ServiceInspectArgs) -> Result<()> {
             false => error,
         })
     };
-    if !args.pretty {
-        return args.inspect.run_with(fetch).await;
+    if !args.pretty && !args.inspect.is_pretty() {
+        return args.inspect.run_with(Object::Service, fetch).await;
     }
-    for name in &args.inspect.names {
-        let service = fetch(name.clone()).await?;
+    let words = async |service: &Value| {
         let mut networks = BTreeMap::new();
-        for network in list(&service, "/Spec/TaskTemplate/Networks") {
+        for network in list(service, "/Spec/TaskTemplate/Networks") {
             let id = text(network, "/Target");
             let found = client.get(&format!("/networks/{}", segment(id))).await?;
             networks.insert(id.to_owned(), text(&found, "/Name").to_owned());
         }
-        write_out(&describe(&service, &networks, OffsetDateTime::now_utc()));
-    }
-    Ok(())
+        Ok(describe(service, &networks, OffsetDateTime::now_utc()))
+    };
+    args.inspect.run_pretty(fetch, words).await
 }
 
 /// The text of docker's template for services; its sections are parted only by their headings.
@@ -51,10 +50,10 @@ fn describe(service: &Value, networks: &BTreeMap<String, String>, now: OffsetDat
     let mut page = Page { service, out: String::from("\n") };
     page.line("ID:\t\t", text(service, "/ID"));
     page.line("Name:\t\t", text(service, "/Spec/Name"));
-    let labels = labels(service, "/Spec/Labels");
+    let labels = label_lines(service, "/Spec/Labels");
     if !labels.is_empty() {
         page.line("Labels:", "");
-        labels.split(',').for_each(|label| page.line(" ", label));
+        labels.iter().for_each(|label| page.line(" ", label));
     }
     let (kind, count) = match mode(service) {
         "replicated" => ("Replicated", Some(page.int("Mode/Replicated/Replicas"))),
@@ -74,6 +73,8 @@ fn describe(service: &Value, networks: &BTreeMap<String, String>, now: OffsetDat
     page.update_config("UpdateConfig");
     page.update_config("RollbackConfig");
     page.container();
+    page.files();
+    page.log_driver();
     page.resources();
     let attached: Vec<&str> = list(service, "/Spec/TaskTemplate/Networks")
         .iter()
@@ -81,10 +82,14 @@ fn describe(service: &Value, networks: &BTreeMap<String, String>, now: OffsetDat
         .map(|id| networks.get(id).map_or(id, String::as_str))
         .collect();
     if !attached.is_empty() {
-        page.line("Networks:", &attached.iter().map(|name| format!(" {name}")).collect::<String>());
+        page.line(
+            "Networks:",
+            &attached.iter().map(|name| format!(" {name}")).chain([" ".to_owned()]).collect::<String>(),
+        );
     }
-    page.some("Endpoint Mode:\t", text(service, "/Endpoint/Spec/Mode"));
+    page.line("Endpoint Mode:\t", text(service, "/Endpoint/Spec/Mode"));
     page.ports();
+    page.healthcheck();
     page.out.push('\n');
     page.out
 }
@@ -165,7 +170,7 @@ impl Page<'_> {
         let preferences = list(self.service, "/Spec/TaskTemplate/Placement/Preferences");
         let preferences: Vec<&str> = preferences.iter().map(|item| text(item, "/Spread/SpreadDescriptor")).collect();
         if !preferences.is_empty() {
-            self.line(" Preferences:\t", &format!("[spread={}]", preferences.join(" spread=")));
+            self.line(" Preferences:   ", &format!("[spread={}]", preferences.join(" spread=")));
         }
         match self.int("Swarm/Priority") {
             0 => {}
@@ -238,6 +243,9 @@ impl Page<'_> {
             }
         }
         self.some(" Dir:\t\t", &self.text(&at("Dir")));
+        if let Some(init) = self.service.pointer(&format!("/Spec/{}", at("Init"))).and_then(Value::as_bool) {
+            self.line(" Init:\t\t", &init.to_string());
+        }
         self.some(" User: ", &self.text(&at("User")));
         self.some(" Hostname: ", &self.text(&at("Hostname")));
         for (name, field) in [(" Readiness:\t", "Readiness"), (" Liveness:\t", "Liveness")] {
@@ -245,6 +253,57 @@ impl Page<'_> {
                 self.line(name, &super::probes::words(probe));
             }
         }
+        self.capabilities();
+    }
+
+    /// What a container may, and how far.
+    fn capabilities(&mut self) {
+        let at = |field: &str| format!("/Spec/TaskTemplate/ContainerSpec/{field}");
+        let service = self.service;
+        let (added, dropped) = (texts(service, &at("CapabilityAdd")), texts(service, &at("CapabilityDrop")));
+        if !added.is_empty() || !dropped.is_empty() {
+            self.line("Capabilities:", "");
+            self.some(" Add: ", &added.join(", "));
+            self.some(" Drop: ", &dropped.join(", "));
+        }
+        let settings = object(service, &at("Sysctls")).into_iter().flatten();
+        let settings: Vec<String> =
+            settings.map(|(key, value)| format!(" {key}: {}", value.as_str().unwrap_or(""))).collect();
+        let limits = list(service, &at("Ulimits")).iter();
+        let limit =
+            |limit: &Value| format!(" {}: {}:{}", text(limit, "/Name"), int(limit, "/Soft"), int(limit, "/Hard"));
+        let limits: Vec<String> = limits.map(limit).collect();
+        for (heading, lines) in [("SysCtls:", settings), ("Ulimits:", limits)] {
+            if !lines.is_empty() {
+                self.line(heading, "");
+                lines.iter().for_each(|line| self.line(line, ""));
+            }
+        }
+    }
+
+    fn log_driver(&mut self) {
+        let service = self.service;
+        let name = text(service, "/Spec/TaskTemplate/LogDriver/Name");
+        if object(service, "/Spec/TaskTemplate/LogDriver").is_none() {
+            return;
+        }
+        self.line("Log Driver:", "");
+        self.some(" Name:\t\t", name);
+        let options = object(service, "/Spec/TaskTemplate/LogDriver/Options").into_iter().flatten();
+        let options: Vec<(&String, &str)> = options.map(|(key, value)| (key, value.as_str().unwrap_or(""))).collect();
+        if !options.is_empty() {
+            self.line(" LogOpts:", "");
+        }
+        for (key, value) in options {
+            let value = if value.is_empty() { String::new() } else { format!(":       {value}") };
+            self.line(&format!("  {key}"), &value);
+        }
+        self.line("", "");
+    }
+
+    /// Mounts, configs and secrets.
+    fn files(&mut self) {
+        let at = |field: &str| format!("TaskTemplate/ContainerSpec/{field}");
         let mounts = list(self.service, &format!("/Spec/{}", at("Mounts")));
         if !mounts.is_empty() {
             self.line("Mounts:", "");
@@ -282,6 +341,9 @@ impl Page<'_> {
     }
 
     fn resources(&mut self) {
+        if object(self.service, "/Spec/TaskTemplate/Resources").is_none() {
+            return;
+        }
         self.line("Resources:", "");
         for section in ["Reservations", "Limits"] {
             let at = |field: &str| self.int(&format!("TaskTemplate/Resources/{section}/{field}"));
@@ -310,14 +372,37 @@ impl Page<'_> {
         if !ports.is_empty() {
             self.line("Ports:", "");
         }
-        for port in ports {
+        for (at, port) in ports.iter().enumerate() {
             self.line(" PublishedPort = ", &int(port, "/PublishedPort").to_string());
             // Ours: docker publishes on all addresses.
             self.some("  HostIP = ", text(port, "/HostIP"));
             self.line("  Protocol = ", text(port, "/Protocol"));
             self.line("  TargetPort = ", &int(port, "/TargetPort").to_string());
-            self.line("  PublishMode = ", text(port, "/PublishMode"));
+            // The blank is docker's, and so is the one below.
+            let end = if at + 1 == ports.len() { " " } else { "" };
+            self.line("  PublishMode = ", &format!("{}{end}", text(port, "/PublishMode")));
         }
+    }
+
+    fn healthcheck(&mut self) {
+        let at = |field: &str| format!("/Spec/TaskTemplate/ContainerSpec/Healthcheck/{field}");
+        let test = texts(self.service, &at("Test"));
+        if object(self.service, "/Spec/TaskTemplate/ContainerSpec/Healthcheck").is_none() {
+            return;
+        }
+        let service = self.service;
+        let time = |field: &str| go_duration(int(service, &at(field)));
+        self.line(" Healthcheck:", "");
+        self.line("  Interval = ", &time("Interval"));
+        self.line("  Retries = ", &int(service, &at("Retries")).to_string());
+        self.line("  StartPeriod =\t", &time("StartPeriod"));
+        self.line("  Timeout =\t", &time("Timeout"));
+        if test.is_empty() {
+            return;
+        }
+        self.line("  Tests:", "");
+        let words: Vec<String> = test.iter().map(|word| format!("\t Test = {word}")).collect();
+        self.line(&words.join("\n"), " ");
     }
 }
 
@@ -392,13 +477,13 @@ Resources:
  Limits:
   CPU:\t\t0.5
   Memory:\t64MiB
-Networks: front
+Networks: front 
 Endpoint Mode:\tvip
 Ports:
  PublishedPort = 8080
   Protocol = tcp
   TargetPort = 80
-  PublishMode = ingress
+  PublishMode = ingress 
 
 ";
         assert_eq!(describe(&service, &names, OffsetDateTime::UNIX_EPOCH), expected);

@@ -20,6 +20,9 @@ const SERVICES: Table = Table {
     ],
     template: "{{.ID}}\t{{.Name}}\t{{.Mode}}\t{{.Replicas}}\t{{.Image}}\t{{.Ports}}",
     quiet: "ID",
+    row: "*service.serviceContext",
+    raw: "id: {{.ID}}\nname: {{.Name}}\nmode: {{.Mode}}\nreplicas: {{.Replicas}}\nimage: {{.Image}}\nports: {{.Ports}}\n",
+    configured: "servicesFormat",
 };
 
 pub async fn run(client: &Client, args: ListArgs) -> Result<()> {
@@ -57,7 +60,7 @@ fn row(service: &Value) -> Value {
     json!({
         "ID": short_id(text(service, "/ID")),
         "Name": text(service, "/Spec/Name"),
-        "Mode": mode(service),
+        "Mode": mode(service).replace('-', " "),
         "Replicas": running(service),
         "Image": image_name(text(service, "/Spec/TaskTemplate/ContainerSpec/Image")),
         "Ports": ports(list(service, "/Endpoint/Ports")),
@@ -126,7 +129,6 @@ pub fn ports(ports: &[Value]) -> String {
             }),
         }
     }
-    runs.sort_by(|a, b| (a.published, &a.protocol).cmp(&(b.published, &b.protocol)));
     let range = |(first, last): (i64, i64)| if first == last { first.to_string() } else { format!("{first}-{last}") };
     let word = |run: &Run| {
         let host = if run.host.is_empty() { "*" } else { &run.host };
@@ -151,7 +153,7 @@ mod tests {
             port(53, 53, "udp", "ingress"),
             port(9000, 9000, "tcp", "host"),
         ];
-        assert_eq!(ports(&list), "*:53->53/udp, *:8080-8081->80-81/tcp");
+        assert_eq!(ports(&list), "*:8080-8081->80-81/tcp, *:53->53/udp");
     }
 
     #[test]

@@ -18,8 +18,9 @@ pub mod update;
 
 use crate::cli::Context;
 use crate::client::{Client, segment};
-use crate::commands::common::{ListArgs, each};
+use crate::commands::common::{ListArgs, each, tell};
 use crate::commands::tasks::{self, TaskListArgs};
+use crate::commands::unserved::Unserved;
 use crate::error::{CliError, Result};
 use crate::filter;
 use crate::json::text;
@@ -52,6 +53,7 @@ pub enum ServiceCommand {
     /// Remove services
     #[command(visible_alias = "remove")]
     Rm(Names),
+    Exec(Unserved),
 }
 
 #[derive(Debug, Args)]
@@ -69,20 +71,21 @@ pub struct PsArgs {
 }
 
 pub async fn run(context: &Context, command: ServiceCommand) -> Result<()> {
-    let client = context.client().await?;
+    let client = async || context.client().await;
     match command {
-        ServiceCommand::Create(args) => create::run(&client, *args).await,
-        ServiceCommand::Ls(args) => list::run(&client, args).await,
-        ServiceCommand::Ps(args) => ps(&client, args).await,
-        ServiceCommand::Inspect(args) => inspect::run(&client, args).await,
-        ServiceCommand::Update(args) => update::run(&client, *args).await,
-        ServiceCommand::Scale(args) => update::scale(&client, args).await,
-        ServiceCommand::Rollback(args) => update::rollback(&client, args).await,
-        ServiceCommand::History(args) => history::run(&client, args).await,
-        ServiceCommand::Promote(args) => canary::promote(&client, args).await,
-        ServiceCommand::Logs(args) => logs::run(&client, args).await,
+        ServiceCommand::Exec(args) => args.answer(context),
+        ServiceCommand::Create(args) => create::run(&client().await?, *args).await,
+        ServiceCommand::Ls(args) => list::run(&client().await?, args).await,
+        ServiceCommand::Ps(args) => ps(&client().await?, args).await,
+        ServiceCommand::Inspect(args) => inspect::run(&client().await?, args).await,
+        ServiceCommand::Update(args) => update::run(&client().await?, *args).await,
+        ServiceCommand::Scale(args) => update::scale(&client().await?, args).await,
+        ServiceCommand::Rollback(args) => update::rollback(&client().await?, args).await,
+        ServiceCommand::History(args) => history::run(&client().await?, args).await,
+        ServiceCommand::Promote(args) => canary::promote(&client().await?, args).await,
+        ServiceCommand::Logs(args) => logs::run(&client().await?, args).await,
         ServiceCommand::Rm(args) => {
-            let client = &client;
+            let client = &client().await?;
             each(&args.services, |name| async move { client.delete(&path(&name), &[]).await.map(drop) }).await
         }
     }
@@ -102,17 +105,26 @@ fn no_such(name: &str, error: CliError) -> CliError {
 }
 
 async fn ps(client: &Client, args: PsArgs) -> Result<()> {
-    let mut services = Vec::new();
+    let (mut services, mut failures) = (Vec::new(), Vec::new());
     for name in &args.services {
-        services.push(find(client, name).await?);
+        match find(client, name).await {
+            Ok(service) => services.push(service),
+            Err(error @ CliError::Connect { .. }) => return Err(error),
+            Err(error) => failures.push(error),
+        }
+    }
+    if services.is_empty() {
+        return tell(failures);
     }
     let own: Vec<(&str, &str)> = services.iter().map(|service| ("service", text(service, "/ID"))).collect();
     let filters = filter::with(&args.list.filters, &own)?;
     let found = client.list("/tasks", &[("filters", filters.as_deref())]).await?;
-    tasks::print(client, found, &args.list).await?;
+    // Alone of the three lists of tasks, docker's ids are whole here when nothing else is asked for.
+    let list = TaskListArgs { no_trunc: args.list.no_trunc || args.list.quiet, ..args.list };
+    tasks::print(client, found, &list).await?;
     // A service can stand still without a task that says why.
     for service in services.iter().filter(|service| !text(service, "/Waiting").is_empty()) {
         eprintln!("{}: {}", text(service, "/Spec/Name"), text(service, "/Waiting"));
     }
-    Ok(())
+    tell(failures)
 }

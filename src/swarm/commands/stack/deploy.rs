@@ -387,6 +387,7 @@ fn of(error: CliError, doing: &str, kind: &str, name: &str) -> CliError {
         | CliError::Broken { .. }
         | CliError::Usage(_)
         | CliError::Hinted { .. }
+        | CliError::Coded { .. }
         | CliError::Exit(_)) => other,
     }
 }

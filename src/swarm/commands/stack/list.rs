@@ -21,6 +21,8 @@ const STACKS: Table = Table {
     headers: &[("Name", "NAME"), ("Services", "SERVICES")],
     template: "{{.Name}}\t{{.Services}}",
     quiet: "Name",
+    row: "*formatter.stackContext",
+    ..Table::OURS
 };
 
 #[derive(Debug, Args)]
@@ -88,7 +90,9 @@ pub async fn services(client: &Client, args: ServicesArgs) -> Result<()> {
     let filters = filter::with(&args.list.filters, &[("label", label.as_str())])?;
     let found = service_list::fetch(client, filters.as_deref()).await?;
     if found.is_empty() {
-        return Err(CliError::usage(format!("Nothing found in stack: {}", args.stack)));
+        // As docker: no error.
+        eprintln!("Nothing found in stack: {}", args.stack);
+        return Ok(());
     }
     service_list::print(found, &args.list.output())
 }
