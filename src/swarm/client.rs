@@ -131,6 +131,10 @@ impl Client {
         self.json(Method::GET, path, query, &[], None).await
     }
 
+    pub async fn get_with_headers(&self, path: &str, headers: &[(&str, String)]) -> Result<Value> {
+        self.json(Method::GET, path, &[], headers, None).await
+    }
+
     /// The list under `path`.
     pub async fn list(&self, path: &str, query: Query<'_>) -> Result<Vec<Value>> {
         match self.get_with(path, query).await? {

@@ -1,7 +1,7 @@
 //! `swarm service create`.
 
 use super::options::{CONTAINER, SpecOptions};
-use super::{converge, parse};
+use super::{converge, parse, pin};
 use crate::client::{Client, segment};
 use crate::commands::common::pairs;
 use crate::commands::rehearsal::{DRY_RUN, DryRunOptions};
@@ -94,6 +94,11 @@ pub struct CreateArgs {
 pub async fn run(client: &Client, args: CreateArgs) -> Result<()> {
     let mut spec = spec(&args)?;
     resolve(client, &mut spec).await?;
+    if !args.options.no_resolve_image
+        && let Some(pinned) = pin::ask(client, &args.image).await
+    {
+        pinned.put(&mut spec);
+    }
     let headers = if args.options.with_registry_auth { registry::auth_header(&args.image)? } else { Vec::new() };
     if args.dry_run.dry_run {
         let told = client.post_with_headers("/services/create", &[DRY_RUN], &headers, &spec).await?;
@@ -163,11 +168,11 @@ fn lists(args: &CreateArgs, spec: &mut Value) -> Result<()> {
         list_mut(spec, &format!("{CONTAINER}/Ulimits")).push(parse::ulimit(word)?);
     }
     for word in &args.secrets {
-        let reference = parse::file_reference(word, str::to_owned)?;
+        let reference = parse::file_reference(word)?;
         list_mut(spec, &format!("{CONTAINER}/Secrets")).push(reference.to_api("Secret", ""));
     }
     for word in &args.configs {
-        let reference = parse::file_reference(word, |name| format!("/{name}"))?;
+        let reference = parse::file_reference(word)?;
         list_mut(spec, &format!("{CONTAINER}/Configs")).push(reference.to_api("Config", ""));
     }
     Ok(())

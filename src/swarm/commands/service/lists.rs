@@ -265,13 +265,12 @@ impl ContainerListOptions {
     }
 
     fn change_files(&self, spec: &mut Value) -> Result<()> {
-        let kinds =
-            [("Secret", &self.secret_rm, &self.secret_add, ""), ("Config", &self.config_rm, &self.config_add, "/")];
-        for (kind, remove, add, prefix) in kinds {
+        let kinds = [("Secret", &self.secret_rm, &self.secret_add), ("Config", &self.config_rm, &self.config_add)];
+        for (kind, remove, add) in kinds {
             let (path, name) = (format!("{CONTAINER}/{kind}s"), format!("/{kind}Name"));
             drop_from(spec, &path, remove, |item, word| text(item, &name) == word);
             for word in add {
-                let reference = parse::file_reference(word, |source| format!("{prefix}{source}"))?;
+                let reference = parse::file_reference(word)?;
                 add_to(spec, &path, reference.to_api(kind, ""), |a, b| text(a, "/File/Name") == text(b, "/File/Name"));
             }
             drop_empty(spec, &path);

@@ -12,6 +12,7 @@ mod lists;
 mod logs;
 pub mod options;
 mod parse;
+pub mod pin;
 mod placing;
 mod probes;
 pub mod update;

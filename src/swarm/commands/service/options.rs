@@ -56,6 +56,15 @@ pub struct SpecOptions {
     /// Option of the logging driver, KEY=VALUE (may be repeated)
     #[arg(long, value_name = "OPTION")]
     log_opt: Vec<String>,
+    /// How readily the host kills the program when memory runs out (-1000 to 1000)
+    #[arg(long, value_name = "N")]
+    oom_score_adj: Option<i64>,
+    /// How containers are kept apart (no other than default)
+    #[arg(long, value_name = "HOW", value_parser = ["default"])]
+    isolation: Option<String>,
+    /// Credentials of a managed account (of Windows: refused)
+    #[arg(long, hide = true, value_name = "SPEC")]
+    credential_spec: Option<String>,
     /// Number of tasks
     #[arg(long, value_name = "N", value_parser = parse_count)]
     pub replicas: Option<u64>,
@@ -89,9 +98,9 @@ pub struct SpecOptions {
     /// Send the credentials for the registry of the image to the cluster
     #[arg(long)]
     pub with_registry_auth: bool,
-    /// Do not look the image up in its registry (it never is by this command: each node resolves it)
-    #[arg(long, hide = true)]
-    no_resolve_image: bool,
+    /// Do not ask the image's registry for its digest: each node resolves the name itself
+    #[arg(long)]
+    pub no_resolve_image: bool,
 }
 
 /// Whether the command waits until the service is as wanted.
@@ -238,6 +247,9 @@ impl SpecOptions {
     }
 
     fn apply_container(&self, spec: &mut Value) -> Result<()> {
+        if self.credential_spec.as_ref().is_some_and(|given| !given.is_empty()) {
+            return Err(CliError::usage("--credential-spec: accounts of Windows are not known here"));
+        }
         let at = |field: &str| format!("{CONTAINER}/{field}");
         if let Some(entrypoint) = &self.entrypoint {
             set(spec, &at("Command"), split_words(entrypoint)?);
@@ -248,6 +260,8 @@ impl SpecOptions {
         set_some(spec, &at("TTY"), self.tty);
         set_some(spec, &at("ReadOnly"), self.read_only);
         set_some(spec, &at("Init"), self.init);
+        set_some(spec, &at("OomScoreAdj"), self.oom_score_adj);
+        set_some(spec, &at("Isolation"), self.isolation.clone());
         set_some(spec, &at("StopSignal"), self.stop_signal.clone());
         set_some(spec, &at("StopGracePeriod"), self.stop_grace_period);
         self.apply_capabilities(spec);

@@ -132,6 +132,13 @@ pub fn mount(text: &str) -> Result<Value> {
             "consistency" => set(&mut mount, "/Consistency", word()?),
             "bind-propagation" => set(&mut mount, "/BindOptions/Propagation", word()?),
             "bind-nonrecursive" => set(&mut mount, "/BindOptions/NonRecursive", is_true(value)),
+            "bind-recursive" => match word()? {
+                "enabled" | "true" | "1" => {}
+                "disabled" | "false" | "0" => set(&mut mount, "/BindOptions/NonRecursive", true),
+                "writable" => set(&mut mount, "/BindOptions/ReadOnlyNonRecursive", true),
+                "readonly" => set(&mut mount, "/BindOptions/ReadOnlyForceRecursive", true),
+                _ => return Err(bad("bind-recursive is enabled, disabled, writable or readonly")),
+            },
             "bind-create-src" => set(&mut mount, "/BindOptions/CreateMountpoint", is_true(value)),
             "volume-nocopy" => set(&mut mount, "/VolumeOptions/NoCopy", is_true(value)),
             "volume-subpath" => set(&mut mount, "/VolumeOptions/Subpath", word()?),
@@ -195,8 +202,8 @@ pub struct FileReference {
     pub mode: u32,
 }
 
-/// `NAME` or `source=..,target=..,uid=..,gid=..,mode=0440`.
-pub fn file_reference(text: &str, default_target: impl Fn(&str) -> String) -> Result<FileReference> {
+/// `NAME` or `source=..,target=..,uid=..,gid=..,mode=0440`. The file is called as its source; the daemon knows where.
+pub fn file_reference(text: &str) -> Result<FileReference> {
     let bad = |why: &str| CliError::usage(format!("invalid value \"{text}\": {why}"));
     let mut reference =
         FileReference { source: String::new(), target: String::new(), uid: "0".into(), gid: "0".into(), mode: 0o444 };
@@ -221,7 +228,7 @@ pub fn file_reference(text: &str, default_target: impl Fn(&str) -> String) -> Re
         return Err(bad("source is missing"));
     }
     if reference.target.is_empty() {
-        reference.target = default_target(&reference.source);
+        reference.target = reference.source.clone();
     }
     Ok(reference)
 }
@@ -340,7 +347,17 @@ mod tests {
             json!({"Type": "volume", "Source": "data", "Target": "/d",
                 "VolumeOptions": {"DriverConfig": {"Options": {"o": "addr=1.2.3.4,rw"}}}})
         );
-        for bad in ["type=bind,target=/x", "source=a", "type=tmpfs,source=a,target=/b", "target=/a,what=1"] {
+        assert_eq!(
+            mount("type=bind,src=/a,dst=/b,bind-recursive=disabled").unwrap_or_default()["BindOptions"],
+            json!({"NonRecursive": true})
+        );
+        for bad in [
+            "type=bind,src=/a,dst=/b,bind-recursive=some",
+            "type=bind,target=/x",
+            "source=a",
+            "type=tmpfs,source=a,target=/b",
+            "target=/a,what=1",
+        ] {
             assert!(mount(bad).is_err(), "{bad}");
         }
     }
@@ -352,7 +369,7 @@ mod tests {
             network("name=back,alias=db,alias=sql").unwrap_or_default(),
             json!({"Target": "back", "Aliases": ["db", "sql"]})
         );
-        let secret = file_reference("source=key,target=k.pem,mode=0400", str::to_owned);
+        let secret = file_reference("source=key,target=k.pem,mode=0400");
         assert_eq!(
             secret.map(|s| s.to_api("Secret", "id1")).unwrap_or_default(),
             json!({"File": {"Name": "k.pem", "UID": "0", "GID": "0", "Mode": 0o400}, "SecretID": "id1", "SecretName": "key"})

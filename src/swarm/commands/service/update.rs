@@ -3,7 +3,7 @@
 use super::canary::{self, CanaryOptions};
 use super::lists::{ContainerListOptions, ListOptions};
 use super::options::{CONTAINER, SpecOptions, WaitOptions, split_words};
-use super::{converge, create, find};
+use super::{converge, create, find, pin};
 use crate::client::{Client, Query, segment};
 use crate::commands::common::tell;
 use crate::commands::rehearsal::{DRY_RUN, DryRunOptions};
@@ -82,9 +82,14 @@ pub async fn run(client: &Client, args: UpdateArgs) -> Result<()> {
         }
         false => Vec::new(),
     };
+    let pinned = match &args.image {
+        Some(image) if !args.options.no_resolve_image => pin::ask(client, image).await,
+        Some(_) | None => None,
+    };
     let change = async |spec: &mut Value| {
         // Names are looked up in the try they belong to: between tries they may have changed.
         args.change(spec)?;
+        pinned.iter().for_each(|pinned| pinned.put(spec));
         remove_networks(client, spec, &args.lists.network_rm).await?;
         create::resolve(client, spec).await
     };
