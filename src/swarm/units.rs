@@ -144,6 +144,11 @@ pub fn go_local_time(seconds: i64) -> String {
     at.format(&form).map(|text| format!("{text} {zone}")).unwrap_or_default()
 }
 
+/// Seconds since 1970 as RFC 3339 in the zone of this machine.
+pub fn local_rfc3339(seconds: i64) -> String {
+    local(seconds).and_then(|(at, _)| at.format(&Rfc3339).ok()).unwrap_or_default()
+}
+
 /// Nanoseconds since 1970 as RFC 3339 in the zone of this machine, with nine digits of the second.
 pub fn event_time(ns: i128) -> String {
     let seconds = i64::try_from(ns.div_euclid(1_000_000_000)).ok();

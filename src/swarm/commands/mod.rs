@@ -23,5 +23,6 @@ pub mod task;
 pub mod tasks;
 mod unlock;
 pub mod unserved;
+mod usage;
 pub mod version;
 pub mod volume;

@@ -1,14 +1,15 @@
 //! `swarm system`: docker's group for what is asked of the host as a whole.
 
 use super::unserved::Unserved;
-use super::{events, info};
+use super::{events, info, usage};
 use crate::cli::Context;
 use crate::error::Result;
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
 pub enum SystemCommand {
-    Df(Unserved),
+    /// Print the space that is used on this host
+    Df(usage::UsageArgs),
     /// Print what happens, as it happens
     Events(events::EventsArgs),
     /// Print what this host and its cluster are
@@ -21,6 +22,7 @@ pub async fn run(context: &Context, command: SystemCommand) -> Result<()> {
     match command {
         SystemCommand::Events(args) => events::run(context, args).await,
         SystemCommand::Info(args) => info::run(context, args).await,
-        SystemCommand::Df(args) | SystemCommand::Prune(args) | SystemCommand::DialStdio(args) => args.answer(context),
+        SystemCommand::Df(args) => usage::run(context, args).await,
+        SystemCommand::Prune(args) | SystemCommand::DialStdio(args) => args.answer(context),
     }
 }

@@ -9,10 +9,11 @@ use crate::filter;
 use crate::json::{list, text};
 use crate::names::Object;
 use crate::table::{LABEL, Table, write_out};
+use crate::units::human_size;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-const VOLUMES: Table = Table {
+pub const VOLUMES: Table = Table {
     headers: &[
         ("Driver", "DRIVER"),
         ("Name", "VOLUME NAME"),
@@ -93,24 +94,28 @@ async fn ls(client: &Client, args: ListArgs) -> Result<()> {
     let answer = client.get_with("/volumes", &[("filters", filters.as_deref())]).await?;
     let mut volumes = list(&answer, "/Volumes").to_vec();
     volumes.sort_by(|a, b| natural(text(a, "/Name"), text(b, "/Name")));
-    let row = |volume: &Value| {
-        json!({
-            "Driver": text(volume, "/Driver"),
-            "Name": text(volume, "/Name"),
-            "Scope": text(volume, "/Scope"),
-            "Mountpoint": text(volume, "/Mountpoint"),
-            "Labels": labels(volume, "/Labels"),
-            LABEL: label_map(volume, "/Labels"),
-            // Of cluster volumes and of sizes, which a list does not hold.
-            "Availability": "N/A",
-            "Group": "N/A",
-            "Links": "N/A",
-            "Size": "N/A",
-            "Status": "N/A",
-        })
-    };
     let rows: Vec<Value> = volumes.iter().map(row).collect();
     VOLUMES.print(&rows, &args.output())
+}
+
+/// How much it holds and how many use it is told only with the space that is used on the host.
+pub fn row(volume: &Value) -> Value {
+    let used = |path: &str| volume.pointer(path).and_then(Value::as_i64).filter(|amount| *amount >= 0);
+    let none = || "N/A".to_owned();
+    json!({
+        "Driver": text(volume, "/Driver"),
+        "Name": text(volume, "/Name"),
+        "Scope": text(volume, "/Scope"),
+        "Mountpoint": text(volume, "/Mountpoint"),
+        "Labels": labels(volume, "/Labels"),
+        LABEL: label_map(volume, "/Labels"),
+        "Links": used("/UsageData/RefCount").map_or_else(none, |count| count.to_string()),
+        "Size": used("/UsageData/Size").map_or_else(none, |bytes| human_size(bytes, 4)),
+        // Of volumes of the cluster, which there are none of.
+        "Availability": "N/A",
+        "Group": "N/A",
+        "Status": "N/A",
+    })
 }
 
 async fn create(client: &Client, args: CreateArgs) -> Result<()> {

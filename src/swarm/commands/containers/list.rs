@@ -19,7 +19,7 @@ const COMMAND_WIDTH: usize = 20;
 /// Characters of the name of a mount.
 const MOUNT_WIDTH: usize = 15;
 
-const CONTAINERS: Table = Table {
+pub const CONTAINERS: Table = Table {
     headers: &[
         ("ID", "CONTAINER ID"),
         ("Image", "IMAGE"),
@@ -101,7 +101,7 @@ pub async fn ps(context: &Context, args: PsArgs) -> Result<()> {
     table.print(&rows, &output)
 }
 
-fn row(container: &Value, whole: bool, now: OffsetDateTime) -> Value {
+pub fn row(container: &Value, whole: bool, now: OffsetDateTime) -> Value {
     let id = text(container, "/Id");
     let command = text(container, "/Command");
     let command = if whole { command.to_owned() } else { ellipsis(command, COMMAND_WIDTH) };

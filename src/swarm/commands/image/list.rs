@@ -30,7 +30,7 @@ pub struct LsArgs {
     name: Option<String>,
 }
 
-const IMAGES: Table = Table {
+pub const IMAGES: Table = Table {
     headers: &[
         ("Repository", "REPOSITORY"),
         ("Tag", "TAG"),
@@ -126,6 +126,18 @@ fn names(image: &Value, shown: Shown) -> Vec<(String, String, String)> {
 }
 
 fn rows(image: &Value, shown: Shown, now: OffsetDateTime) -> Vec<Value> {
+    let names = names(image, shown).into_iter();
+    names.map(|(repository, tag, digest)| row(image, [&repository, &tag, &digest], shown.whole, now)).collect()
+}
+
+/// Its row in what is told of used space: by its first name alone.
+pub fn usage_row(image: &Value, whole: bool, now: OffsetDateTime) -> Value {
+    let tags = texts(image, "/RepoTags");
+    let (repository, tag) = tags.first().map_or((NONE, None), |tag| name_and_tag(familiar(tag)));
+    row(image, [repository, tag.unwrap_or(NONE), ""], whole, now)
+}
+
+fn row(image: &Value, [repository, tag, digest]: [&str; 3], whole: bool, now: OffsetDateTime) -> Value {
     let id = text(image, "/Id");
     let created = int(image, "/Created");
     let age = OffsetDateTime::from_unix_timestamp(created).map(|at| (now - at).whole_seconds()).unwrap_or(0);
@@ -133,22 +145,19 @@ fn rows(image: &Value, shown: Shown, now: OffsetDateTime) -> Vec<Value> {
     let size = int(image, "/Size");
     let shared = amount("/SharedSize");
     let none = || "N/A".to_owned();
-    let row = |(repository, tag, digest): (String, String, String)| {
-        json!({
-            "Repository": repository,
-            "Tag": tag,
-            "Digest": digest,
-            "ID": if shown.whole { id } else { short_id(id) },
-            "CreatedSince": format!("{} ago", human_duration(age)),
-            "CreatedAt": go_local_time(created),
-            "Size": human_size(size, 3),
-            "VirtualSize": human_size(size, 4),
-            "SharedSize": shared.map_or_else(none, |shared| human_size(shared, 4)),
-            "UniqueSize": shared.map_or_else(none, |shared| human_size(size - shared, 4)),
-            "Containers": amount("/Containers").map_or_else(none, |count| count.to_string()),
-        })
-    };
-    names(image, shown).into_iter().map(row).collect()
+    json!({
+        "Repository": repository,
+        "Tag": tag,
+        "Digest": digest,
+        "ID": if whole { id } else { short_id(id) },
+        "CreatedSince": format!("{} ago", human_duration(age)),
+        "CreatedAt": go_local_time(created),
+        "Size": human_size(size, 3),
+        "VirtualSize": human_size(size, 4),
+        "SharedSize": shared.map_or_else(none, |shared| human_size(shared, 4)),
+        "UniqueSize": shared.map_or_else(none, |shared| human_size(size - shared, 4)),
+        "Containers": amount("/Containers").map_or_else(none, |count| count.to_string()),
+    })
 }
 
 #[cfg(test)]

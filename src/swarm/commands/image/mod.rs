@@ -1,5 +1,6 @@
 //! `swarm image`: the images of this host.
 
+mod history;
 pub mod list;
 mod transfer;
 
@@ -40,7 +41,8 @@ pub enum TopImageCommand {
     /// Give an image another name
     Tag(TagArgs),
     Build(Unserved),
-    History(Unserved),
+    /// Print how an image came to be
+    History(history::HistoryArgs),
     Push(Unserved),
     Save(Unserved),
 }
@@ -88,7 +90,8 @@ async fn run_top(context: &Context, command: TopImageCommand) -> Result<()> {
             let path = format!("/images/{}/tag", image_segment(&args.image));
             context.client().await?.post(&path, &query, None).await.map(drop)
         }
-        C::Build(args) | C::History(args) | C::Push(args) | C::Save(args) => args.answer(context),
+        C::History(args) => history::run(&context.client().await?, args).await,
+        C::Build(args) | C::Push(args) | C::Save(args) => args.answer(context),
     }
 }
 
