@@ -15,6 +15,7 @@ mod json;
 mod logs;
 mod names;
 mod progress;
+mod prompt;
 mod registry;
 mod start;
 mod table;

@@ -7,7 +7,7 @@ use crate::commands::contexts::{self, ContextCommand};
 use crate::commands::image::{self, ImageCommand, TopImageCommand};
 use crate::commands::system::{self, SystemCommand};
 use crate::commands::unserved::Unserved;
-use crate::commands::{content, events, info, network, node, service, stack, task, version, volume};
+use crate::commands::{content, events, info, inspect, network, node, service, stack, task, version, volume};
 use crate::error::Result;
 use crate::{daemon, dev};
 use clap::Subcommand;
@@ -65,6 +65,8 @@ pub enum Command {
     Rmi(image::RemoveArgs),
     #[command(flatten)]
     TopImage(TopImageCommand),
+    /// Print what is known of anything, by its name
+    Inspect(inspect::InspectAnyArgs),
     /// Print what happens, as it happens
     Events(events::EventsArgs),
     /// Print what this host and its cluster are
@@ -92,7 +94,6 @@ pub enum Elsewhere {
     Buildx(Unserved),
     Checkpoint(Unserved),
     Compose(Unserved),
-    Inspect(Unserved),
     Login(Unserved),
     Logout(Unserved),
     Manifest(Unserved),
@@ -121,6 +122,7 @@ pub async fn dispatch(command: Command, context: &Context) -> Result<()> {
         Command::Images(args) => image::run(context, ImageCommand::Ls(args)).await,
         Command::Rmi(args) => image::run(context, ImageCommand::Rm(args)).await,
         Command::TopImage(command) => image::run(context, ImageCommand::Top(command)).await,
+        Command::Inspect(args) => inspect::run(context, args).await,
         Command::Events(args) => events::run(context, args).await,
         Command::Info(args) => info::run(context, args).await,
         Command::Version(args) => version::run(context, args).await,
@@ -135,7 +137,6 @@ fn elsewhere(context: &Context, command: Elsewhere) -> Result<()> {
         | Elsewhere::Buildx(args)
         | Elsewhere::Checkpoint(args)
         | Elsewhere::Compose(args)
-        | Elsewhere::Inspect(args)
         | Elsewhere::Login(args)
         | Elsewhere::Logout(args)
         | Elsewhere::Manifest(args)

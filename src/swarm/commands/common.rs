@@ -94,15 +94,22 @@ impl InspectArgs {
     }
 }
 
-/// Prints objects as docker's `inspect` does.
+/// Prints objects of one kind as docker's `inspect` does.
 pub fn print_objects(objects: Vec<Value>, object: Object, format: Option<&str>) -> Result<()> {
+    let found: Vec<(Object, Value)> = objects.into_iter().map(|value| (object, value)).collect();
+    print_found(&found, format)
+}
+
+/// Prints objects, each of its own kind.
+pub fn print_found(found: &[(Object, Value)], format: Option<&str>) -> Result<()> {
+    let objects = || Value::from(found.iter().map(|(_, value)| value.clone()).collect::<Vec<_>>());
     let format = match format {
         None | Some("") => {
-            write_out(&format!("{}\n", pretty(&Value::from(objects))?));
+            write_out(&format!("{}\n", pretty(&objects())?));
             return Ok(());
         }
         Some("json") => {
-            write_out(&format!("{}\n", Value::from(objects)));
+            write_out(&format!("{}\n", objects()));
             return Ok(());
         }
         Some(format) => format.replace("\\t", "\t").replace("\\n", "\n"),
@@ -111,8 +118,8 @@ pub fn print_objects(objects: Vec<Value>, object: Object, format: Option<&str>) 
         .map_err(|fault| CliError::usage(format!("template parsing error: {}", fault.as_in_go(""))))?;
     let mut out = String::new();
     let mut failure = None;
-    for value in &objects {
-        match template.render_inspected(value, object) {
+    for (object, value) in found {
+        match template.render_inspected(value, *object) {
             Ok(text) => {
                 out.push_str(&text);
                 out.push('\n');

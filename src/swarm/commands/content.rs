@@ -56,7 +56,7 @@ const CONFIGS: Table = Table {
 #[derive(Debug, Subcommand)]
 pub enum SecretCommand {
     /// Make a secret from a file or standard input (-)
-    Create(CreateArgs),
+    Create(SecretCreateArgs),
     /// Give a secret a new content; the services that use it are updated by their own update settings
     Update(UpdateArgs),
     /// List the secrets
@@ -91,12 +91,29 @@ pub struct CreateArgs {
     #[arg(short, long = "label", value_name = "LABEL")]
     labels: Vec<String>,
     /// What fills the content in for each task: golang (Go templates, such as {{.Node.Hostname}})
-    #[arg(long, value_name = "DRIVER", value_parser = ["golang"])]
+    #[arg(long, value_name = "DRIVER")]
     template_driver: Option<String>,
     #[arg(value_name = "NAME")]
     name: String,
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct SecretCreateArgs {
+    /// Driver that keeps the content, instead of a file (the daemon has none)
+    #[arg(short, long, value_name = "DRIVER")]
+    driver: Option<String>,
+    /// Label, KEY=VALUE (may be repeated)
+    #[arg(short, long = "label", value_name = "LABEL")]
+    labels: Vec<String>,
+    /// What fills the content in for each task: golang (Go templates, such as {{.Node.Hostname}})
+    #[arg(long, value_name = "DRIVER")]
+    template_driver: Option<String>,
+    #[arg(value_name = "NAME")]
+    name: String,
+    #[arg(value_name = "FILE|-", required_unless_present = "driver", conflicts_with = "driver")]
+    file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -134,7 +151,10 @@ pub struct Names {
 pub async fn secret(context: &Context, command: SecretCommand) -> Result<()> {
     let client = context.client().await?;
     match command {
-        SecretCommand::Create(args) => create(&client, "/secrets", args).await,
+        SecretCommand::Create(args) => {
+            let SecretCreateArgs { driver, labels, template_driver, name, file } = args;
+            create(&client, "/secrets", Made { driver, labels, template_driver, name, file }).await
+        }
         SecretCommand::Update(args) => args.run(&client, "secret").await,
         SecretCommand::Ls(args) => ls(&client, "/secrets", &SECRETS, args).await,
         SecretCommand::Inspect(args) => inspect(&client, Object::Secret, "/secrets", args, describe_secret).await,
@@ -145,7 +165,10 @@ pub async fn secret(context: &Context, command: SecretCommand) -> Result<()> {
 pub async fn config(context: &Context, command: ConfigCommand) -> Result<()> {
     let client = context.client().await?;
     match command {
-        ConfigCommand::Create(args) => create(&client, "/configs", args).await,
+        ConfigCommand::Create(args) => {
+            let CreateArgs { labels, template_driver, name, file } = args;
+            create(&client, "/configs", Made { driver: None, labels, template_driver, name, file: Some(file) }).await
+        }
         ConfigCommand::Update(args) => args.run(&client, "config").await,
         ConfigCommand::Ls(args) => ls(&client, "/configs", &CONFIGS, args).await,
         ConfigCommand::Inspect(args) => inspect(&client, Object::Config, "/configs", args, describe_config).await,
@@ -219,10 +242,22 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-async fn create(client: &Client, path: &str, args: CreateArgs) -> Result<()> {
-    let data = STANDARD.encode(read(&args.file)?);
-    let mut request = json!({ "Name": args.name, "Labels": pairs(&args.labels), "Data": data });
-    set_some(&mut request, "/Templating/Name", args.template_driver);
+/// What a secret or config is made of.
+struct Made {
+    driver: Option<String>,
+    labels: Vec<String>,
+    template_driver: Option<String>,
+    name: String,
+    file: Option<PathBuf>,
+}
+
+async fn create(client: &Client, path: &str, made: Made) -> Result<()> {
+    let mut request = json!({ "Name": made.name, "Labels": pairs(&made.labels) });
+    if let Some(file) = &made.file {
+        set(&mut request, "/Data", STANDARD.encode(read(file)?));
+    }
+    set_some(&mut request, "/Driver/Name", made.driver);
+    set_some(&mut request, "/Templating/Name", made.template_driver);
     let created = client.post(&format!("{path}/create"), &[], Some(&request)).await?;
     write_out(&format!("{}\n", text(&created, "/ID")));
     Ok(())

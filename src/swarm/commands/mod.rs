@@ -9,6 +9,7 @@ pub mod contexts;
 mod drain;
 pub mod events;
 pub mod image;
+pub mod inspect;
 pub mod info;
 pub mod log_options;
 pub mod network;

@@ -5,8 +5,10 @@ use crate::client::{Client, segment};
 use crate::commands::common::{InspectArgs, ListArgs, each, label_map, labels, natural, pairs};
 use crate::commands::unserved::Unserved;
 use crate::error::{CliError, Result};
-use crate::json::{flag, set, set_some, text};
+use crate::filter;
+use crate::json::{flag, set, set_some, text, texts};
 use crate::names::Object;
+use crate::prompt::confirm;
 use crate::table::{LABEL, Table, write_out};
 use crate::units::{go_time, short_id};
 use clap::{Args, Subcommand};
@@ -47,7 +49,8 @@ pub enum NetworkCommand {
     Rm(RemoveArgs),
     Connect(Unserved),
     Disconnect(Unserved),
-    Prune(Unserved),
+    /// Remove all networks that nothing uses
+    Prune(PruneArgs),
 }
 
 #[derive(Debug, Args)]
@@ -134,11 +137,20 @@ pub struct RemoveArgs {
     networks: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub struct PruneArgs {
+    /// Only what matches, such as label=KEY=VALUE (may be repeated)
+    #[arg(long = "filter", value_name = "FILTER")]
+    filters: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    force: bool,
+}
+
 pub async fn run(context: &Context, command: NetworkCommand) -> Result<()> {
     match command {
-        NetworkCommand::Connect(args) | NetworkCommand::Disconnect(args) | NetworkCommand::Prune(args) => {
-            args.answer(context)
-        }
+        NetworkCommand::Connect(args) | NetworkCommand::Disconnect(args) => args.answer(context),
+        NetworkCommand::Prune(args) => prune(context, args).await,
         NetworkCommand::Ls(args) => ls(&context.client().await?, args).await,
         NetworkCommand::Create(args) => create(&context.client().await?, args).await,
         NetworkCommand::Inspect(args) => {
@@ -209,6 +221,20 @@ async fn create(client: &Client, args: CreateArgs) -> Result<()> {
         eprintln!("WARNING: {}", text(&created, "/Warning"));
     }
     write_out(&format!("{}\n", text(&created, "/Id")));
+    Ok(())
+}
+
+async fn prune(context: &Context, args: PruneArgs) -> Result<()> {
+    let filters = filter::encode(&args.filters)?;
+    if !args.force && !confirm("All networks that neither a service nor a container uses are removed. Go on?")? {
+        return Ok(());
+    }
+    let query = [("filters", filters.as_deref())];
+    let pruned = context.client().await?.post("/networks/prune", &query, None).await?;
+    let names = texts(&pruned, "/NetworksDeleted");
+    if !names.is_empty() {
+        write_out(&format!("Deleted Networks:\n{}\n\n", names.join("\n")));
+    }
     Ok(())
 }
 

@@ -7,14 +7,13 @@ use clap::Args;
 const NO_BUILDER: &str = "there is no builder here: build elsewhere, then pull the image or load an archive of it";
 
 /// What to do instead, by the command without its group.
-const INSTEAD: [(&str, &str); 11] = [
+const INSTEAD: [(&str, &str); 10] = [
     ("build", NO_BUILDER),
     ("builder", NO_BUILDER),
     ("buildx", NO_BUILDER),
     ("checkpoint", "containers cannot be frozen to disk"),
     ("commit", "containers are not made into images: build one elsewhere"),
     ("compose", "\"swarm stack deploy\" runs compose files"),
-    ("inspect", "name the kind: \"swarm service inspect\", \"swarm node inspect\", ..."),
     ("manifest", "lists of platforms are made where images are built"),
     ("plugin", "there are no plugins"),
     ("search", "registries are not searched"),

@@ -23,6 +23,10 @@ service rm shop_web10
 network create -d overlay --attachable --subnet 10.1.0.0/24 --gateway 10.1.0.1 --ip-range 10.1.0.0/25 --opt encrypted --label a=b mynet
 network create -d overlay --ipv6 --subnet fd00:1::/64 --aux-address a=fd00:1::5 --ipam-opt x=y --scope swarm mynet
 network rm net10
+network prune -f --filter label=a=b
+secret create -l a=b s1 Cargo.toml
+secret create -d vault s2
+config create --template-driver golang c1 Cargo.toml
 volume create --label a=b --opt type=nfs v1
 volume rm -f vol10
 node update --label-add a=b --label-rm zone --availability pause host10
