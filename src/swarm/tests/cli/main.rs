@@ -155,3 +155,27 @@ fn the_client_tells_of_itself_where_no_daemon_runs() {
         assert_eq!(printed.code, 1, "{line}");
     }
 }
+
+#[test]
+fn what_is_not_served_says_so_by_its_name_whatever_its_flags_are() {
+    let daemon = Daemon::start();
+    for line in [
+        "exec -it web sh",
+        "run --rm -it alpine",
+        "container commit web",
+        "build -t x .",
+        "service exec web sh",
+        "network connect net10 web",
+        "volume prune -f",
+        "system prune --help",
+        "context use x",
+        "compose up",
+    ] {
+        let printed = run(&daemon, &swarm(), &transcript::split(line));
+        let name = line.split(" -").next().unwrap_or(line);
+        let said = printed.err.split(':').next().unwrap_or("");
+        assert!(format!("swarm {name}").starts_with(said) && said.len() > "swarm ".len(), "{line}: {}", printed.err);
+        assert!(printed.err.contains(": not implemented\n"), "{line}: {}", printed.err);
+        assert_eq!((printed.out.as_str(), printed.code), ("", 1), "{line}");
+    }
+}
