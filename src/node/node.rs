@@ -105,6 +105,13 @@ pub enum NodeError {
     Stopping,
 }
 
+impl NodeError {
+    /// Whether the wish was right and can't be granted while this node is a manager.
+    pub fn needs_demotion(&self) -> bool {
+        matches!(self, Self::Member(MemberError::IsManager { .. }))
+    }
+}
+
 type Answer<T> = oneshot::Sender<Result<T, NodeError>>;
 
 enum Request {

@@ -82,6 +82,21 @@ async fn a_worker_that_leaves_is_down_at_once_and_can_join_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_manager_that_was_demoted_leaves_at_once_without_force() {
+    let hosts = cluster(32, &[NodeRole::Manager]).await;
+    hosts[0].until("two voters", |view| voters(view) == 2).await;
+    let id = hosts[1].id();
+    let mut status = hosts[1].node().watch();
+    hosts[0].set_role(id, NodeRole::Worker).await;
+    let demoted = status.wait_for(|status| status.member.as_ref().is_some_and(|member| member.writer.is_none()));
+    timeout(SOON, demoted).await.expect("demoted in time").unwrap();
+    hosts[1].node().leave(false).await.unwrap();
+    hosts[0]
+        .until("one voter, and the other down", |view| voters(view) == 1 && state_of(view, id) == Some(NodeState::Down))
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_manager_leaves_only_by_force_and_the_others_go_on() {
     let hosts = cluster(5, &[NodeRole::Manager, NodeRole::Manager]).await;
     hosts[0].until("three voters", |view| voters(view) == 3).await;

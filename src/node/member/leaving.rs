@@ -20,6 +20,12 @@ impl Member {
     pub async fn leave(self, force: bool) -> Result<(), (Box<Self>, MemberError)> {
         if let Some(manager) = &self.manager
             && !force
+            && self.wanted_role == NodeRole::Worker
+        {
+            // It was demoted, and goes out of the group by itself in a moment.
+            manager.wait_removed(REMOVAL).await;
+        } else if let Some(manager) = &self.manager
+            && !force
         {
             let others = manager.writer().raft.members().await.len().saturating_sub(1);
             let consequence = match others {

@@ -60,6 +60,8 @@ fn node_error(error: NodeError) -> Failure {
     let text = node::error::chain(&error);
     match error {
         NodeError::AlreadyMember | NodeError::NotMember | NodeError::Stopping => Failure::Unavailable(text),
+        // Docker's status for it (`notAvailableError` in moby's cluster package).
+        NodeError::Member(_) if error.needs_demotion() => Failure::Unavailable(text),
         NodeError::Member(_) => Failure::Invalid(text),
         NodeError::Disk(_) => Failure::Internal(text),
     }
