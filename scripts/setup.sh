@@ -55,6 +55,14 @@ take_out() {
     }
 }
 
+# docker-py, of the version the tests were written with, into target/tools/python.
+take_docker_py() {
+    local into=$top/target/tools/python
+    PYTHONPATH=$into python3 -c 'import docker' 2>/dev/null && return
+    say "installing docker-py into target/tools/python"
+    python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target "$into" docker==7.1.0 >&2
+}
+
 # The peer that `make bench` measures beside: Docker's engine, unpacked into target/tools/peer and not installed,
 # so that no service is started. Where it cannot be had the bench says so and goes on.
 take_peer() {
@@ -80,9 +88,12 @@ for part in "$@"; do
     case $part in
         build) packages cc=gcc ;;
         demo) packages cc=gcc nft=nftables busybox=busybox-static redis-check-rdb=redis-tools ;;
-        test) packages cc=gcc nft=nftables ip=iproute2 iptables=iptables busybox=busybox-static redis-check-rdb=redis-tools
+        test) packages cc=gcc nft=nftables ip=iproute2 iptables=iptables busybox=busybox-static redis-check-rdb=redis-tools \
+                python3=python3 pip3=python3-pip
+            take_docker_py
             # The command line as a client, a registry to pull from. The former is in docker.io in older releases.
             take_out docker docker-cli docker.io; take_out docker-registry docker-registry
+            take_out prometheus prometheus
             cargo_tool nextest cargo-nextest ;;
         bench) packages cc=gcc nft=nftables ip=iproute2 iptables=iptables busybox=busybox-static
             take_out docker docker-cli docker.io; take_out docker-registry docker-registry

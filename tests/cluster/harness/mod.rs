@@ -60,13 +60,23 @@ impl Cluster {
 
     /// The same, with more options of their daemons.
     pub fn up_with(scenario: &str, nodes: u8, daemon: &[&str]) -> Self {
+        let options: Vec<&str> = ["--"].iter().chain(daemon).copied().collect();
+        Self::make(scenario, nodes, &options)
+    }
+
+    /// Hosts whose daemons run and are in no cluster.
+    pub fn apart(scenario: &str, nodes: u8) -> Self {
+        Self::make(scenario, nodes, &["--no-join"])
+    }
+
+    fn make(scenario: &str, nodes: u8, options: &[&str]) -> Self {
         assert!(nix::unistd::geteuid().is_root(), "these tests make network namespaces: run them as root");
         // The process id keeps runs of several checkouts apart.
         let name = format!("{scenario}-{}", std::process::id());
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut cluster = Self { name, hosts: Vec::new(), dir };
         let nodes_word = nodes.to_string();
-        let up: Vec<&str> = ["up", "--nodes", &nodes_word, "--"].iter().chain(daemon).copied().collect();
+        let up: Vec<&str> = ["up", "--nodes", &nodes_word].iter().chain(options).copied().collect();
         let output = cluster.try_dev(&up);
         // Read the hosts even of a half made cluster: their logs say why.
         cluster.hosts = cluster.read_hosts();
@@ -136,7 +146,7 @@ impl Cluster {
 
     /// The docker command line against host `index`, to be given arguments and streams.
     pub fn docker_command(&self, index: u8) -> Command {
-        let mut command = Command::new(docker());
+        let mut command = Command::new(tool("docker"));
         command.arg("-H").arg(self.socket(index)).env_remove("DOCKER_HOST");
         command
     }
@@ -224,9 +234,10 @@ impl Cluster {
 }
 
 /// The docker command line: the machine's own, or the one scripts/setup.sh fetched.
-fn docker() -> PathBuf {
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/docker");
-    if ours.exists() { ours } else { "docker".into() }
+/// A program of another's that the set-up got, or the machine's own.
+pub fn tool(name: &str) -> PathBuf {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools").join(name);
+    if ours.exists() { ours } else { name.into() }
 }
 
 /// Runs `f` on a thread of its own in a named network namespace.
