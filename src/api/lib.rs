@@ -40,6 +40,7 @@ mod version;
 mod versions;
 mod volumes;
 
+pub use axum::serve::Listener;
 pub use error::ApiError;
 pub use version::ApiVersion;
 
@@ -67,12 +68,16 @@ struct Server {
 /// Serves the API on a listener until `shutdown` is cancelled, and what concerns this node's containers on the
 /// connections that managers carry here. The caller made the socket and set its mode. Connections that are open at
 /// the end are told so.
-pub async fn serve(
-    listener: tokio::net::UnixListener,
+pub async fn serve<L>(
+    listener: L,
     carried: Connections,
     ports: Ports,
     shutdown: CancellationToken,
-) -> std::io::Result<()> {
+) -> std::io::Result<()>
+where
+    L: Listener,
+    L::Addr: std::fmt::Debug,
+{
     let events = events::Hub::start(&ports, shutdown.clone());
     let execs = exec::Execs::start(shutdown.clone());
     let server = Server { ports, events, execs, shutdown: shutdown.clone() };

@@ -2,6 +2,7 @@
 
 use crate::bind::{BoundCluster, BoundLocal, connections};
 use crate::host;
+use crate::listener::Socket;
 use clap::Args;
 use node::clock::Clock;
 use node::disk::{DataDir, DirLock};
@@ -129,7 +130,7 @@ async fn serve(args: DaemonArgs) -> Result<(), String> {
     };
     let listener = listen(&socket)?;
     tracing::info!(socket = %socket.display(), version = crate::VERSION, "the API is served");
-    let api = tokio::spawn(api::serve(listener, connections(carried), ports, stop.clone()));
+    let api = tokio::spawn(api::serve(Socket(listener), connections(carried), ports, stop.clone()));
     wait_for_end().await?;
     tracing::info!("stopping; containers go on");
     stop.cancel();

@@ -12,6 +12,7 @@ mod error;
 mod filter;
 mod host;
 mod json;
+mod listener;
 mod logs;
 mod names;
 mod progress;

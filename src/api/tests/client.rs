@@ -1,8 +1,8 @@
 //! A server with in-memory ports, and requests to it.
 
 use super::fake::{FakeCluster, FakeLocal};
-use crate::ports::Io;
 use super::schema;
+use crate::ports::Io;
 use crate::{Ports, serve};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;

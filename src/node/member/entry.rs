@@ -278,7 +278,12 @@ fn ingress(id: NetworkId) -> Network {
 }
 
 /// What the log of a new cluster begins with, as if written at index 1.
-fn first_store(mut cluster: Cluster, mut node: model::Node, networks: [Network; 3], now: swarm_core::WallTime) -> Store {
+fn first_store(
+    mut cluster: Cluster,
+    mut node: model::Node,
+    networks: [Network; 3],
+    now: swarm_core::WallTime,
+) -> Store {
     let stamp = Stamp { index: 1, wall: now };
     let meta = Meta { version: 1, created: stamp, updated: stamp };
     cluster.meta = meta;
