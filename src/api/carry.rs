@@ -394,7 +394,7 @@ async fn both<T>(
             }
             () = tokio::time::sleep(GONE_LOOK), if input_over.is_some() => {
                 // Says nothing, and fails when nobody is there.
-                to_client.write(&[]).await?;
+                let _none: usize = to_client.write(&[]).await?;
                 continue;
             }
         };

@@ -2,6 +2,9 @@
 
 use crate::harness::{Cluster, Probe as _, SOON, wait_until};
 
+/// `ingress`, `host` and `none`.
+const EVERY_CLUSTERS_NETWORKS: usize = 3;
+
 #[test]
 fn docker_lists_nodes_and_services_as_our_own_commands_do() {
     let cluster = Cluster::up("docker", 3);
@@ -50,7 +53,7 @@ fn a_stack_is_deployed_removed_and_deployed_again_at_once_by_docker() {
         cluster.docker(host.index, &["stack", "rm", "shop"]);
     }
     let left = |path| cluster.api(1, path).as_array().expect("a list").len();
-    wait_until("nothing but the ingress network is left", SOON, || {
-        left("/services") == 0 && left("/tasks") == 0 && left("/networks") == 1
+    wait_until("nothing but what every cluster has is left", SOON, || {
+        left("/services") == 0 && left("/tasks") == 0 && left("/networks") == EVERY_CLUSTERS_NETWORKS
     });
 }

@@ -46,6 +46,26 @@ def wait_for(what, ask):
         time.sleep(POLL_SECONDS)
 
 
+def current(thing, change):
+    """Makes a change of the present version of `thing`; anew while the cluster itself changes it in between."""
+
+    def attempt():
+        thing.reload()
+        try:
+            change()
+            return True
+        except docker.errors.APIError as error:
+            if "update out of sequence" not in error.explanation:
+                raise
+            return False
+
+    wait_for(f"a change of {thing}", attempt)
+
+
+def change_node(node, **spec):
+    current(node, lambda: node.update(dict(node.attrs["Spec"], **spec)))
+
+
 def equal(have, want, what=""):
     assert have == want, f"{what}: {have!r}, wanted {want!r}"
 
@@ -58,10 +78,6 @@ class Suite:
         self.first, self.second, self.third = self.clients
 
     # What is asked of the cluster.
-
-    def node_client(self, node_id):
-        """The client of the host that is this node."""
-        return next(c for c in self.clients if c.info()["Swarm"]["NodeID"] == node_id)
 
     def running(self, service, version=None):
         """Its tasks that run and are to run, on `version` of the image if one is given."""
@@ -76,8 +92,8 @@ class Suite:
         )
 
     def container(self, task):
-        client = self.node_client(task["NodeID"])
-        return client.containers.get(task["Status"]["ContainerStatus"]["ContainerID"])
+        """Through the first host, wherever it runs."""
+        return self.first.containers.get(task["Status"]["ContainerStatus"]["ContainerID"])
 
     def sh(self, task, command):
         """What a shell prints in the container of a task."""
@@ -129,19 +145,18 @@ class Suite:
         equal(len(self.second.nodes.list(filters={"role": "worker"})), 1, "asked another manager")
         equal(self.first.swarm.attrs["Spec"]["Orchestration"]["TaskHistoryRetentionLimit"], 3)
         old = tokens["Worker"]
-        assert self.first.swarm.update(rotate_worker_token=True)
+        current(self.first.swarm, lambda: self.first.swarm.update(rotate_worker_token=True))
         self.first.swarm.reload()
         assert self.first.swarm.attrs["JoinTokens"]["Worker"] != old
 
     def step_03_nodes_are_labelled_promoted_and_demoted(self):
         for place, client in zip("abc", self.clients):
             node = self.first.nodes.get(client.info()["Swarm"]["NodeID"])
-            spec = dict(node.attrs["Spec"], Labels={"zone": place})
-            assert node.update(spec)
+            change_node(node, Labels={"zone": place})
         labelled = self.first.nodes.list(filters={"node.label": "zone=c"})
         equal([n.id for n in labelled], [self.third.info()["Swarm"]["NodeID"]])
         worker = labelled[0]
-        worker.update(dict(worker.attrs["Spec"], Role="manager"))
+        change_node(worker, Role="manager")
         wait_for("the worker became a manager", lambda: self.third.info()["Swarm"]["ControlAvailable"])
         worker.reload()
         stale = worker.version - 1
@@ -277,8 +292,9 @@ class Suite:
         wait_for("its tasks are gone", lambda: not [t for t in self.first.api.tasks({"name": "talker"})])
 
     def step_08_a_command_runs_in_a_container_and_tells_how_it_ended(self):
-        task = self.running(self.web)[0]
-        api, container = self.node_client(task["NodeID"]).api, self.container(task)
+        elsewhere = self.third.info()["Swarm"]["NodeID"]
+        task = next(t for t in self.running(self.web) if t["NodeID"] == elsewhere)
+        api, container = self.first.api, self.container(task)
         code, output = container.exec_run(["sh", "-c", "echo out; echo err >&2; exit 3"], demux=True)
         equal((code, output), (3, (b"out\n", b"err\n")))
         equal(container.exec_run("id -un", user="nobody").output, b"nobody\n")
@@ -298,13 +314,11 @@ class Suite:
             endpoint_spec=EndpointSpec(ports={8091: 8080}), update_config=UpdateConfig(parallelism=0, monitor=0, order="start-first"),
         )
         self.wait_running(plain, 2)
-        assert plain.scale(4)
+        current(plain, lambda: plain.scale(4))
         before = {t["ID"] for t in self.wait_running(plain, 4)}
-        plain.reload()
-        assert plain.force_update()
+        current(plain, plain.force_update)
         wait_for("all are new", lambda: (n := {t["ID"] for t in self.running(plain)}) and len(n) == 4 and not n & before)
-        plain.reload()
-        plain.update(image="app:2", fetch_current_spec=True)
+        current(plain, lambda: plain.update(image="app:2", fetch_current_spec=True))
         self.wait_running(plain, 4, "app:2")
         wait_for("the update is completed", lambda: plain.reload() or plain.attrs["UpdateStatus"]["State"] == "completed")
         equal(plain.attrs["PreviousSpec"]["TaskTemplate"]["ContainerSpec"]["Image"].split("@")[0], "app:1")
@@ -312,8 +326,12 @@ class Suite:
         # docker-py has no call for it: what the command line sends.
         api = self.first.api
         url = api._url("/services/{0}/update", plain.id)
-        answer = api._post_json(url, data=plain.attrs["Spec"], params={"version": plain.version, "rollback": "previous"})
-        api._raise_for_status(answer)
+
+        def roll_back():
+            parameters = {"version": plain.version, "rollback": "previous"}
+            api._raise_for_status(api._post_json(url, data=plain.attrs["Spec"], params=parameters))
+
+        current(plain, roll_back)
         self.wait_running(plain, 4, "app:1")
         plain.reload()
         assert plain.attrs["UpdateStatus"]["State"].startswith("rollback"), plain.attrs["UpdateStatus"]
@@ -333,13 +351,12 @@ class Suite:
 
     def step_11_a_node_is_drained_and_comes_back(self):
         node = self.first.nodes.get(self.third.info()["Swarm"]["NodeID"])
-        node.update(dict(node.attrs["Spec"], Availability="drain"))
+        change_node(node, Availability="drain")
         wait_for(
             "nothing of the service is left there, and four run",
             lambda: len(n := self.running(self.plain)) == 4 and all(t["NodeID"] != node.id for t in n),
         )
-        node.reload()
-        node.update(dict(node.attrs["Spec"], Availability="active"))
+        change_node(node, Availability="active")
         waits = [t for t in self.web.tasks({"desired-state": "running"}) if t["Status"]["State"] == "pending"]
         assert all(t["Status"].get("Err") or t["Status"]["Message"] for t in waits), "a reason for whatever waits"
         self.wait_running(self.web, 3)
@@ -402,7 +419,7 @@ class Suite:
     def step_14_hosts_leave(self):
         third = self.third.info()["Swarm"]["NodeID"]
         node = self.first.nodes.get(third)
-        node.update(dict(node.attrs["Spec"], Role="worker"))
+        change_node(node, Role="worker")
         wait_for("it is a worker", lambda: not self.third.info()["Swarm"]["ControlAvailable"])
         assert self.third.swarm.leave()
         wait_for("it is seen as down", lambda: node.reload() or node.attrs["Status"]["State"] == "down")
