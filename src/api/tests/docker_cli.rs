@@ -166,8 +166,9 @@ async fn it_waits_until_a_service_has_come_up_and_been_updated() {
             }
         }
     });
-    let create =
-        ["service", "create", "--name", "web", "--replicas", "2", "-p", "8080:80", "--update-monitor", "100ms"];
+    // docker looks every 200 ms, and returns without a word where an update is completed before it saw the tasks up: it
+    // has to see them up while they are monitored.
+    let create = ["service", "create", "--name", "web", "--replicas", "2", "-p", "8080:80", "--update-monitor", "1s"];
     let created = docker(&world, &[&create[..], &["--no-resolve-image", "redis:7"]].concat()).await;
     assert!(created.contains("converged"), "{created}");
     let list = docker(&world, &["service", "ls"]).await;
