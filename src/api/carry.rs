@@ -15,7 +15,7 @@ use crate::call::{Call, Outcome};
 use crate::error::ApiError;
 use crate::logs::MULTIPLEXED_STREAM;
 use crate::ports::{Connections, Failure, Io};
-use crate::stream::GONE_LOOK;
+use crate::stream::{GONE_LOOK, still_there};
 use crate::version::{self, ApiVersion};
 use crate::{Server, routes};
 use axum::body::Body;
@@ -393,8 +393,7 @@ async fn both<T>(
                 continue;
             }
             () = tokio::time::sleep(GONE_LOOK), if input_over.is_some() => {
-                // Says nothing, and fails when nobody is there.
-                let _none: usize = to_client.write(&[]).await?;
+                still_there(&mut to_client).await?;
                 continue;
             }
         };

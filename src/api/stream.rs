@@ -193,8 +193,7 @@ impl Pump {
                 () = shutdown.cancelled() => None,
                 chunk = output.next() => chunk,
                 () = tokio::time::sleep(GONE_LOOK), if half_closed => {
-                    // Says nothing, and fails when nobody is there.
-                    if connection.writer.write(&[]).await.is_err() {
+                    if still_there(&mut connection.writer).await.is_err() {
                         return (Ended::Client, output, None);
                     }
                     continue;
@@ -226,6 +225,11 @@ impl Drop for Connection {
     fn drop(&mut self) {
         self.reading.abort();
     }
+}
+
+/// Says nothing to a client, and fails when nobody is there.
+pub async fn still_there(client: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    client.write(&[]).await.map(|_none| ())
 }
 
 async fn write_all(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {

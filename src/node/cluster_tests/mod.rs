@@ -200,17 +200,7 @@ impl Host {
         task.restart.delay = Duration::from_millis(1);
         task.placement.constraints = constraints.to_vec();
         edit(&mut task);
-        let spec = ServiceSpec {
-            name: name.to_owned(),
-            labels: Labels::new(),
-            task,
-            mode,
-            update: None,
-            rollback: None,
-            endpoint: EndpointSpec::default(),
-            depends_on: Vec::new(),
-            autoscale: None,
-        };
+        let spec = ServiceSpec { task, ..ServiceSpec::new(name, mode, ContainerSpec::default()) };
         let id = ServiceId(rand::random());
         let txn = swarm_core::control::create_service(&view, spec, id, WallTime(0)).unwrap();
         writer.submit(&txn).await.unwrap();

@@ -20,19 +20,17 @@ impl Member {
     pub async fn leave(self, force: bool) -> Result<(), (Box<Self>, MemberError)> {
         if let Some(manager) = &self.manager
             && !force
-            && self.wanted_role == NodeRole::Worker
         {
+            if self.wanted_role != NodeRole::Worker {
+                let others = manager.writer().raft.members().await.len().saturating_sub(1);
+                let consequence = match others {
+                    0 => "this is the last manager, and all state of the swarm is lost with it".to_owned(),
+                    others => format!("{others} other managers remain, and more than half must stay reachable"),
+                };
+                return Err((Box::new(self), MemberError::IsManager { consequence }));
+            }
             // It was demoted, and goes out of the group by itself in a moment.
             manager.wait_removed(REMOVAL).await;
-        } else if let Some(manager) = &self.manager
-            && !force
-        {
-            let others = manager.writer().raft.members().await.len().saturating_sub(1);
-            let consequence = match others {
-                0 => "this is the last manager, and all state of the swarm is lost with it".to_owned(),
-                others => format!("{others} other managers remain, and more than half must stay reachable"),
-            };
-            return Err((Box::new(self), MemberError::IsManager { consequence }));
         }
         let alone = self.is_last_manager().await;
         if !alone {

@@ -46,6 +46,17 @@ def wait_for(what, ask):
         time.sleep(POLL_SECONDS)
 
 
+def refused(status, words, call):
+    """`call` is answered with this status, and with these words in its message."""
+    try:
+        call()
+    except docker.errors.APIError as error:
+        equal(error.status_code, status, error.explanation)
+        assert words in error.explanation, error.explanation
+        return
+    raise AssertionError(f"not refused; expected {status}: {words}")
+
+
 def current(thing, change):
     """Makes a change of the present version of `thing`; anew while the cluster itself changes it in between."""
 
@@ -116,12 +127,7 @@ class Suite:
             version = client.version()
             assert version["ApiVersion"] and version["Os"] == "linux", version
             equal(client.info()["Swarm"]["LocalNodeState"], "inactive", "before init")
-        try:
-            self.first.nodes.list()
-            raise AssertionError("nodes are listed without a cluster")
-        except docker.errors.APIError as error:
-            equal(error.status_code, 503, "without a cluster")
-            assert "This node is not a swarm manager" in error.explanation, error.explanation
+        refused(503, "This node is not a swarm manager", self.first.nodes.list)
 
     def step_02_a_cluster_is_made_and_joined(self):
         node = self.first.swarm.init(
@@ -160,11 +166,7 @@ class Suite:
         wait_for("the worker became a manager", lambda: self.third.info()["Swarm"]["ControlAvailable"])
         worker.reload()
         stale = worker.version - 1
-        try:
-            self.first.api.update_node(worker.id, stale, worker.attrs["Spec"])
-            raise AssertionError("an update of an old version was taken")
-        except docker.errors.APIError as error:
-            assert "update out of sequence" in error.explanation, error.explanation
+        refused(500, "update out of sequence", lambda: self.first.api.update_node(worker.id, stale, worker.attrs["Spec"]))
 
     def step_04_images_are_loaded_and_looked_at(self):
         for client in self.clients:
@@ -195,12 +197,8 @@ class Suite:
         self.secret, self.config = self.second.secrets.get(secret.id), self.second.configs.get(config.id)
         assert "Data" not in self.secret.attrs["Spec"], "the API gives no secret away"
         equal(self.config.name, "page")
-        for make in (lambda: self.first.secrets.create(name="key", data=b"x"), lambda: self.first.configs.create(name="page", data=b"x")):
-            try:
-                make()
-                raise AssertionError("a name was taken twice")
-            except docker.errors.APIError as error:
-                equal(error.status_code, 409, error.explanation)
+        refused(409, "already exists", lambda: self.first.secrets.create(name="key", data=b"x"))
+        refused(409, "already exists", lambda: self.first.configs.create(name="page", data=b"x"))
         volume = self.first.volumes.create("kept", labels={"of": "suite"})
         equal([v.name for v in self.first.volumes.list(filters={"label": "of=suite"})], [volume.name])
 
@@ -387,13 +385,8 @@ class Suite:
         stream.close()
 
     def step_13_what_is_used_is_kept_and_what_is_not_goes(self):
-        for thing, word in [(self.secret, "secret"), (self.config, "config"), (self.net, "network")]:
-            try:
-                thing.remove()
-                raise AssertionError(f"a {word} in use was removed")
-            except docker.errors.APIError as error:
-                equal(error.status_code, 400, error.explanation)
-                assert "in use by" in error.explanation, error.explanation
+        for thing in (self.secret, self.config, self.net):
+            refused(400, "in use by", thing.remove)
         self.web.remove()
         self.plain.remove()
         wait_for("no task is left", lambda: not self.first.api.tasks())
@@ -426,11 +419,7 @@ class Suite:
         self.first.nodes.get(third)
         assert self.first.api.remove_node(third)
         equal(len(self.first.nodes.list()), 2)
-        try:
-            self.second.swarm.leave()
-            raise AssertionError("a manager left without force")
-        except docker.errors.APIError as error:
-            equal(error.status_code, 503, error.explanation)
+        refused(503, "participating as a manager", self.second.swarm.leave)
         assert self.second.swarm.leave(force=True) and self.first.swarm.leave(force=True)
         for client in self.clients:
             wait_for("it is in no cluster", lambda: client.info()["Swarm"]["LocalNodeState"] == "inactive")
